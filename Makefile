@@ -1,0 +1,49 @@
+# Two commands matter: `make run` (the whole pipeline, ends with the report) and `make test`.
+# Every stage is a target too: make neb RUN=runs/quick. CONFIG and RUN choose another run.
+CONFIG ?= configs/quick.yaml
+RUN    ?= runs/$(basename $(notdir $(CONFIG)))
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAGES := structures dataset train evaluate sites neb report
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format clean $(STAGES)
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@printf '  make %-12s %s\n' STAGE 'one stage of RUN=$(RUN): $(STAGES)'
+
+setup: $(VENV)/ready ## virtual environment with everything in it
+
+# torch comes first: whatever needs it later then takes this build.
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "make: $(PYTHON) is not Python 3.11 to 3.13; name one that is: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quick
+	$(BIN)/mlip run $(CONFIG) $(RUN)
+
+$(STAGES): setup
+	$(BIN)/mlip init $(CONFIG) $(RUN)
+	$(BIN)/mlip $@ $(RUN)
+
+test: setup ## the test-suite, minutes on two cores
+	$(BIN)/python -m pytest -n 2
+
+check: setup ## linter, formatter, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove runs and the virtual environment
+	rm -rf $(VENV) runs

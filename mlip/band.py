@@ -1,0 +1,239 @@
+"""The moving parts of an elastic band: counted force calls, relaxation, interpolation, optimisation, checkpoints.
+
+Takes images (ASE Atoms) and an `Evaluator`; moves them; gives numbers. What the numbers mean is decided in `neb`.
+Every image is primed with its energy and forces before ASE sees it, so tangents, springs and the climbing image are
+ASE's own, no force is calculated twice, and a batched function can replace the calculator.
+
+    F_i = F_i,perp + k (|R_i+1 - R_i| - |R_i - R_i-1|) t_i,      climbing image: F = F - 2 (F . t) t
+
+Improved tangent: Henkelman, Jonsson, J. Chem. Phys. 113, 9978 (2000), doi:10.1063/1.1323224; climbing image:
+Henkelman, Uberuaga, Jonsson, J. Chem. Phys. 113, 9901 (2000), doi:10.1063/1.1329672; start: image dependent pair
+potential, Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664; FIRE: Bitzek et al.,
+Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201.
+"""
+
+import logging
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.mep import NEB
+from ase.mep.neb import idpp_interpolate
+from ase.optimize import BFGS, FIRE
+
+from mlip import config, files
+
+type_array = np.ndarray[Any, np.dtype[Any]]
+Evaluate = Callable[[Sequence[Atoms]], tuple[type_array, type_array]]
+
+BARRIER_EV = 1e-3  # a hump lower than this is noise, not a barrier
+SPREAD = "ion_force_std_ev_per_angstrom"  # key in Atoms.info: committee spread of the force on the ion, or None
+log = logging.getLogger(__name__)
+
+
+class NotFiniteError(ArithmeticError):
+    """The potential gave an energy or force that is no number."""
+
+
+@dataclass
+class Evaluator:
+    """Energies and forces through one calculator, or one batched function, with a count of the force calls."""
+
+    calculator: Any
+    batched: Evaluate | None = None
+    calls: int = 0
+
+    def __call__(self, images: Sequence[Atoms]) -> None:
+        """Prime every image with its energy (eV) and forces (eV/Angstrom); one force call each.
+
+        Raises:
+            NotFiniteError: an energy or force is not finite.
+            ValueError: a batched function gave arrays of the wrong shape.
+        """
+        results = self._batched(images) if self.batched else [self._single(image) for image in images]
+        self.calls += len(images)
+        for i, (image, (energy, forces, std)) in enumerate(zip(images, results, strict=True)):
+            if not (np.isfinite(energy) and np.isfinite(forces).all()):
+                raise NotFiniteError(f"energy or force of image {i} of {len(images)} is not finite")
+            prime(image, energy=energy, forces=forces, std=std)
+
+    def _single(self, image: Atoms) -> tuple[float, type_array, float | None]:
+        self.calculator.calculate(image, ["energy", "forces"], all_changes)
+        results = self.calculator.results
+        std = results.get("forces_std")
+        return float(results["energy"]), np.array(results["forces"], float), None if std is None else ion_norm(std)
+
+    def _batched(self, images: Sequence[Atoms]) -> list[tuple[float, type_array, float | None]]:
+        energies, forces = self.batched(images) if self.batched else ((), ())
+        shape = (len(images), len(images[0]), 3)
+        if np.shape(energies) != shape[:1] or np.shape(forces) != shape:
+            raise ValueError(
+                f"evaluate gave energies {np.shape(energies)} and forces {np.shape(forces)}; "
+                f"return arrays of shape {shape[:1]} and {shape}"
+            )
+        return [(float(e), np.array(f, float), None) for e, f in zip(energies, forces, strict=True)]
+
+
+def ion_norm(vectors: type_array) -> float:
+    """Length of the last row of an (N, 3) array: the ion is the last atom."""
+    return float(np.linalg.norm(np.asarray(vectors, float)[-1]))
+
+
+def prime(image: Atoms, *, energy: float, forces: type_array, std: float | None) -> None:
+    """Attach known results to an image, so that ASE asks for nothing."""
+    image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
+    image.info[SPREAD] = std
+
+
+def largest(forces: type_array) -> float:
+    """Length of the largest force vector, eV/Angstrom."""
+    return float(np.linalg.norm(forces.reshape(-1, 3), axis=1).max())
+
+
+def relaxed(atoms: Atoms, evaluator: Evaluator, *, fmax: float, max_steps: int) -> Atoms:
+    """A primed copy after BFGS in the fixed cell, until its largest force is below fmax (eV/Angstrom) or max_steps."""
+    image = atoms.copy()
+    optimiser = BFGS(image, logfile=None)
+    evaluator([image])
+    for _ in range(max_steps):
+        if largest(image.get_forces()) < fmax:
+            break
+        optimiser.step()
+        evaluator([image])
+    return image
+
+
+def interpolated(initial: Atoms, final: Atoms, *, count: int) -> list[Atoms]:
+    """The ends with count images between them, on the image dependent pair potential path.
+
+    The straight line joins the coordinates as they are (a hop of half a cell goes the way it was given); distances of
+    the pair potential are minimum images. Where the line runs through a host atom the ion is bent aside by 0.5 A.
+    """
+    images = [initial, *(initial.copy() for _ in range(count)), final]
+    neb = NEB(images, method="improvedtangent", allow_shared_calculator=True)
+    neb.interpolate(method="linear", mic=False, apply_constraint=False)
+    hosts = list(range(len(initial) - 1))
+    if hosts and min(image.get_distances(-1, hosts, mic=True).min() for image in images[1:-1]) < 0.3:
+        cell = initial.cell.complete()
+        hop = final.positions[-1] - initial.positions[-1]
+        axis = cell[np.argmin(np.abs(cell @ hop))]
+        aside = axis - hop * (axis @ hop) / (hop @ hop)
+        for i, image in enumerate(images[1:-1], start=1):
+            image.positions[-1] += 0.5 * np.sin(np.pi * i / (count + 1)) * aside / np.linalg.norm(aside)
+    idpp_interpolate(neb, traj=None, log=None, mic=True)
+    return images
+
+
+@dataclass
+class Progress:
+    """Where the optimisation of a band stands."""
+
+    step: int = 0
+    climbing: bool = False
+    fmax_ev_per_angstrom: float = 0.0
+    converged: bool = False
+    fire: dict[str, Any] = field(default_factory=dict)  # state of the optimiser
+
+
+def optimised(
+    images: list[Atoms],
+    evaluator: Evaluator,
+    *,
+    settings: config.Neb,
+    progress: Progress | None,
+    save: Callable[[Progress], None],
+) -> Progress:
+    """Move the interior images onto the minimum energy path; the ends must be primed.
+
+    A plain band runs until its largest force is below `climb_from`; if an interior image is then above both ends the
+    highest one climbs, with FIRE started anew. `progress` continues from a checkpoint (interior primed too).
+    """
+    neb = NEB(images, k=settings.spring_ev_per_angstrom2, method="improvedtangent", allow_shared_calculator=True)
+    fire = FIRE(neb, logfile=None)
+    if progress is None:
+        progress = Progress()
+        evaluator(images[1:-1])
+    saved = progress.step if progress.fire else -1
+    vars(fire).update(progress.fire)
+    neb.climb = progress.climbing
+    while True:
+        progress.fmax_ev_per_angstrom = largest(neb.get_forces())
+        hump = has_barrier(neb.energies)
+        if not neb.climb and hump and progress.fmax_ev_per_angstrom < settings.climb_from_ev_per_angstrom:
+            neb.climb = progress.climbing = True
+            fire = FIRE(neb, logfile=None)
+            continue
+        progress.converged = progress.fmax_ev_per_angstrom < settings.fmax_ev_per_angstrom
+        last = progress.converged or progress.step >= settings.max_steps
+        if progress.step != saved and (last or progress.step % settings.checkpoint_steps == 0):
+            progress.fire = {k: v for k, v in vars(fire).items() if isinstance(v, (int, float, np.ndarray))}
+            save(progress)
+        if last:
+            return progress
+        fire.step()
+        progress.step += 1
+        evaluator(images[1:-1])
+
+
+def has_barrier(energies: Sequence[float] | type_array) -> bool:
+    """Whether an interior image is above both ends by more than noise."""
+    return bool(max(energies[1:-1]) > max(energies[0], energies[-1]) + BARRIER_EV)
+
+
+def write_checkpoint(path: Path, *, key: str, images: list[Atoms], calls: int, progress: Progress | None) -> None:
+    """Write primed images and the state of the optimiser to an .npz file, whole or not at all (rename)."""
+    std = [image.info[SPREAD] for image in images]
+    state = {} if progress is None else {f"fire_{k}": v for k, v in progress.fire.items()}
+    step = (-1, 0) if progress is None else (progress.step, progress.climbing)
+
+    def write(target: Path) -> None:
+        with target.open("wb") as handle:
+            np.savez(
+                handle,
+                key=key,
+                calls=calls,
+                step=step,
+                positions=[image.positions for image in images],
+                energies=[image.get_potential_energy() for image in images],
+                forces=[image.get_forces(apply_constraint=False) for image in images],
+                std=[np.nan if s is None else s for s in std],
+                **state,
+            )
+
+    files.write_atomic(path, write)
+
+
+def read_checkpoint(path: Path, template: Atoms, *, key: str) -> tuple[list[Atoms], int, Progress | None] | None:
+    """Primed images, force calls and progress of a checkpoint; None where there is none of this very band.
+
+    A damaged checkpoint, or one of another band, setting or version, is reported by one logged line and not used.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            data = {name: stored[name] for name in stored.files}
+        if str(data["key"]) != key:
+            log.warning("%s: belongs to other end points or settings; the band starts anew", path)
+            return None
+        images = []
+        for positions, energy, forces, std in zip(
+            data["positions"], data["energies"], data["forces"], data["std"], strict=True
+        ):
+            image = template.copy()
+            image.positions = positions
+            prime(image, energy=float(energy), forces=forces, std=None if np.isnan(std) else float(std))
+            images.append(image)
+        step, climbing = (int(v) for v in data["step"])
+        calls = int(data["calls"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        log.warning("%s: cannot be read (%s); the band starts anew", path, error)
+        return None
+    fire = {k.removeprefix("fire_"): v if v.ndim else v.item() for k, v in data.items() if k.startswith("fire_")}
+    return images, calls, None if step < 0 else Progress(step=step, climbing=bool(climbing), fire=fire)

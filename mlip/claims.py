@@ -1,0 +1,180 @@
+"""Claims of the paper under check, in words: what is claimed, where, the formula of the check, what follows.
+
+Takes nothing; gives `CLAIMS`, one entry per check of `audit`, which holds the numbers. Kept apart so that the words can
+be read and corrected without touching the arithmetic.
+Paper: 10.1007/s40820-025-01861-7.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The words of one row of the audit."""
+
+    topic: str
+    claimed: str
+    where: str
+    formula: str
+    consequence: str
+    evidence: str = "P, C"
+
+
+CLAIMS: dict[str, Claim] = {
+    "rates": Claim(
+        "Barriers and the stated gain of D",
+        "The facets raise the diffusion coefficients by 2-3 orders of magnitude.",
+        "Conclusion",
+        "exp((E_bulk - E_facet)/kT), 298.15 K, equal prefactors",
+        (
+            "The words fit the barriers of (001), not those of (100); but the barriers promise Mg a larger gain "
+            "than the measured one, and prefactors and geometry are left out."
+        ),
+    ),
+    "voltage-metal": Claim(
+        "Adsorption per electron, read against bulk metal",
+        "Mg adsorbs more strongly than Li on (001), so interfacial Mg storage is favoured.",
+        "Abstract, section 3.2",
+        "V = -E_ads/n; Li shifted by the difference of standard potentials",
+        (
+            "Per electron and against one electrode Li is the more favourable ion: the stated conclusion does not"
+            " follow."
+        ),
+        "P, C, M",
+    ),
+    "voltage-atom": Claim(
+        "Adsorption per electron, read against isolated atoms",
+        "The reference of the adsorption energies is not stated.",
+        "section 3.2",
+        "V = -(E_ads + E_coh)/n, PBE cohesive energies",
+        (
+            "Li could not be stored at all in this reading, against the measured Li-salt capacity: the metal is "
+            "the likelier reference."
+        ),
+        "P, C, S, M",
+    ),
+    "coverage": Claim(
+        "Coverage of the two slabs",
+        "Adsorption on (001) and (100) is compared at one ion per Ti16O32 slab.",
+        "sections 2.4, 3.2",
+        "area of the surface cell",
+        "The facets are compared at unequal coverage; ion-ion repulsion differs between them.",
+    ),
+    "layers": Claim(
+        "Thickness of the two slabs",
+        "2x2 supercell with 16 Ti for both facets.",
+        "section 2.4",
+        "16 Ti over Ti per layer of the surface cell",
+        "Read literally, (100) p(2x2) has two layers and no six-fold Ti: both readings are built and labelled.",
+    ),
+    "k-points": Claim(
+        "k-point meshes",
+        "2x3x1 for (001), 3x2x1 for (100).",
+        "section 2.4",
+        "2 pi/(n L)",
+        (
+            "Uneven on the square (001) cell for no stated reason, and coarse for a metallic, doped slab; 3x2x1 "
+            "fits (100) p(2x1)."
+        ),
+    ),
+    "dipole": Claim(
+        "One-sided adsorbate without a stated dipole correction",
+        "No dipole correction is mentioned.",
+        "section 2.4",
+        "p^2/(2 eps0 A L), unscreened upper bound",
+        (
+            "Up to tenths of an eV in adsorption energies; much less in barriers, where only the change of p "
+            "along the path counts."
+        ),
+    ),
+    "diffusion-ranges": Claim(
+        "GITT diffusion coefficients",
+        "Mg from 1e-13 to 1e-11 and Li from 1e-11 to 1e-7 cm2/s, 2-3 orders better than conventional TiO2.",
+        "Conclusion against section 3.3",
+        "log10 of the ratio (001)/anatase, end by end",
+        (
+            "The quoted pairs are the range within the (001) sample, and the second one is the dual salt: they "
+            "are no gain over anatase."
+        ),
+    ),
+    "diffusion-absolute": Claim(
+        "Absolute diffusion coefficients from the barriers",
+        "Barriers explain the measured coefficients.",
+        "sections 3.2, 3.3",
+        "nu exp(-E/kT), nu = 1e13/s; bulk (2/3) d^2, (001) a^2",
+        "They fall into the GITT ranges, which span many decades: overlap is no test.",
+    ),
+    "composition": Claim(
+        "Dilute bulk barrier and real composition",
+        "The bulk Mg barrier limits micro-sized anatase.",
+        "section 3.2",
+        "q/(F/(3.6 M)) per TiO2",
+        (
+            "At working compositions the Mg barrier is far higher than the dilute one: concentration, not the "
+            "dilute barrier, limits bulk."
+        ),
+        "P, C, S",
+    ),
+    "capacity": Claim(
+        "Capacity of surface storage",
+        "The gain in capacity is interfacial Mg storage.",
+        "Abstract, section 3.3",
+        "q = n e S_BET/(A_site 3.6)",
+        (
+            "The gain needs about one Mg on every surface cell of the whole BET area, a multiple of the modelled "
+            "coverage; the dual-salt capacity cannot be surface storage."
+        ),
+        "P, C, M",
+    ),
+    "capacitive-share": Claim(
+        "Diffusion-controlled share in dual salt",
+        "The dual-salt gain stems mainly from interfacial storage of Mg.",
+        "section 3.3, Fig. S22",
+        "(1 - diffusion-controlled share) q; the share is from CV at 0.1 mV/s, q at 50 mA/g",
+        "By the paper's own split almost nothing of the dual-salt capacity is capacitive.",
+    ),
+    "areas": Claim(
+        "BET areas and particle sizes",
+        "126 and 67 m2/g for 12 x 40 nm sheets and 120 nm rods.",
+        "section 3.1",
+        "2/(rho t) + 4/(rho w); rods 4/(rho w)",
+        "Sizes and areas do not belong together (AFM of stacks, or fine particles beside the imaged ones).",
+        "P, C, M",
+    ),
+    "fringes": Claim(
+        "HRTEM fringes",
+        "0.372 nm is the (001) spacing.",
+        "section 3.1, Fig. 1b",
+        "1/d^2 = (h^2 + k^2)/a^2 + l^2/c^2",
+        (
+            "No (001) spacing is near 0.372 nm. It is nearest to d(100), which body centring forbids, and clearly"
+            " above d(101)."
+        ),
+        "P, C, M",
+    ),
+    "bader": Claim(
+        "Bader charges",
+        "Mg2+ and Li+ adsorb.",
+        "section 3.2",
+        "charge transfer over formal charge",
+        "Mg gives up less than it does in oxides: Mg2+ is a label here, not a result.",
+        "P, C, M",
+    ),
+    "gaps": Claim(
+        "Band gaps",
+        "The PBE trend and UV-vis agree, which validates the facet model.",
+        "section 3.2, Fig. 2g",
+        "gap(bulk) - gap(facet)",
+        (
+            "The narrowings are alike, but a slab of four layers and a blue (reduced, perhaps fluorinated) powder"
+            " of 12 nm sheets do not measure the same thing."
+        ),
+    ),
+    "percentages": Claim(
+        "Capacity gains",
+        "+90.24 % in Mg salt, +70.77 % in Li salt; the facet doubles the capacity.",
+        "Highlights, Introduction, Conclusion",
+        "q(001)/q(anatase) - 1",
+        "Small arithmetic differences; 'doubles' is a little less than a factor of two.",
+    ),
+}

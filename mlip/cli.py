@@ -1,0 +1,94 @@
+"""The command `mlip`: argparse over the STAGES table.
+
+Exit 0 done; 1 a problem in the input, told in one line (`--debug` shows the traceback); 2 wrong usage.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlip import __version__
+
+STAGES = {
+    "structures": "bulk cell and facet slabs from the crystal",
+    "dataset": "check the labels and split them by group",
+    "train": "train the committee of MACE potentials",
+    "evaluate": "errors on the held-out groups",
+    "sites": "relax host and ion sites, find the hop network",
+    "neb": "climbing-image NEB of every hop by every member",
+    "report": "the cross-check report: html, md, json",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
+    top = argparse.ArgumentParser(prog="mlip", description="Cross-check of ion migration barriers on oxide facets.")
+    top.add_argument("--version", action="version", version=f"mlip {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="check a config and make (or update) a run folder")
+    run = commands.add_parser("run", help="init, then every stage that is not up to date")
+    for command in (init, run):
+        command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
+        command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
+    for name, text in STAGES.items():
+        commands.add_parser(name, help=text).add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    predict = commands.add_parser("predict", help="energies and forces of your structures, with the committee's spread")
+    predict.add_argument("model", type=Path, metavar="MODEL", help="model folder, such as datasets/models/tio2-mg-li")
+    predict.add_argument("frames", type=Path, metavar="FRAMES", help="structures, extended XYZ")
+    predict.add_argument("-o", "--out", type=Path, required=True, help="where to write them, extended XYZ")
+    predict.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    predict.add_argument("--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it")
+    export = commands.add_parser("export", help="write a model in the format of another tool")
+    export.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    export.add_argument("--to", choices=("mace",), required=True, help="mace: the .model file of mace-torch")
+    export.add_argument("-o", "--out", type=Path, required=True, help="file to write")
+    export.add_argument("--member", type=int, default=1, help="number of the committee member, from 1")
+    return top
+
+
+def _do(options: argparse.Namespace) -> None:
+    if options.command == "predict":
+        from mlip.potential import predict
+
+        count = predict(
+            options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
+        )
+        print(f"{count} frames with mlip_energy and mlip_forces: {options.out}")
+    elif options.command == "export":
+        from mlip import models
+
+        models.export_mace(models.load(options.model), options.out, member=options.member)
+        print(f"member {options.member} of {options.model}: {options.out}")
+    else:
+        from mlip import stages
+
+        if options.command in {"init", "run"}:
+            stages.init(options.config, options.run)
+        if options.command == "init":
+            print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
+        elif options.command == "run":
+            stages.run_all(options.run)
+        else:
+            stages.run_one(options.command, options.run)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        _do(options)
+    except (ValueError, OSError) as error:
+        if options.debug:
+            raise
+        print(f"mlip {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mlip: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

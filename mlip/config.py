@@ -1,0 +1,215 @@
+"""The one schema of a run: a frozen section per stage, with defaults and limits.
+
+Takes a YAML file; gives a validated `Config`. Unknown keys fail at every level and all problems are reported at once,
+each with its path. Defaults live here only; a YAML file states what differs.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Target = Literal["pbe", "pbe-d3"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Common(Section):
+    """Settings that every stage sees."""
+
+    seed: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites and neb
+    workers: Count = 2  # processes side by side (training members, bands); one thread each on a CPU
+    target: Target = "pbe"  # level that labels, potential and report share; pbe-d3 has D3(BJ) inside the potential
+
+
+class Facet(Section):
+    """One slab to build."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    miller: tuple[int, int, int]
+    layers: Count = 4  # formula layers along the normal: TiO2 layers in anatase
+    repeat: tuple[Count, Count] = (2, 2)
+    vacuum_angstrom: Annotated[float, Field(ge=8.0)] = 15.0
+
+    @model_validator(mode="after")
+    def _miller_is_a_direction(self) -> "Facet":
+        if self.miller == (0, 0, 0):
+            raise ValueError("miller: (0, 0, 0) is no plane; give three indices that are not all zero")
+        return self
+
+
+class Structures(Section):
+    """Crystal, slabs and ions."""
+
+    crystal: str = "anatase"  # a built-in name or the path of a CIF file
+    bulk_repeat: tuple[Count, Count, Count] = (2, 2, 1)
+    facets: tuple[Facet, ...] = (
+        Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2)),
+        Facet(name="100", miller=(1, 0, 0), layers=4, repeat=(2, 1)),
+    )
+    bond_angstrom: Positive = 2.35  # metal-oxygen distance that counts as a bond
+    ions: tuple[str, ...] = ("Li", "Mg")
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "Structures":
+        names = [f.name for f in self.facets]
+        if len(set(names)) < len(names) or "bulk" in names:
+            raise ValueError(f"facets: names must differ from each other and from 'bulk', got {names}")
+        return self
+
+
+class Dataset(Section):
+    """Labelled frames, their checks and their split."""
+
+    path: Path = Path("datasets/tio2-mg-li")
+    test_groups: tuple[str, ...] = ("001_perp_Li_neb", "100_11_Li_md800", "bulk1_Mg_site")
+    valid_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.12  # of the groups that are not held out
+    max_force_ev_per_angstrom: Positive = 30.0
+    max_net_force_per_atom_ev_per_angstrom: Positive = 0.03
+    min_distance_angstrom: Positive = 0.9
+    max_energy_outlier_ev_per_atom: Positive = 0.5  # against the element-wise linear fit
+    max_energy_force_mismatch: Positive = 0.3  # of energy difference over work of the forces, near pairs of frames
+    duplicate_angstrom: Positive = 1e-3
+
+
+class Architecture(Section):
+    """Shape of a MACE model trained from scratch; a base model brings its own."""
+
+    channels: Count = 64
+    max_l: Annotated[int, Field(ge=0, le=2)] = 0  # of the messages; 0: scalar features only
+    layers: Annotated[int, Field(ge=1, le=3)] = 2
+    correlation: Annotated[int, Field(ge=1, le=3)] = 3
+    max_ell: Annotated[int, Field(ge=1, le=4)] = 3  # of the edge spherical harmonics
+    cutoff_angstrom: Annotated[float, Field(gt=2, lt=8)] = 5.0
+    elements: tuple[str, ...] = ("Li", "O", "Mg", "Ti")
+
+
+class Train(Section):
+    """Training of every committee member."""
+
+    base: str | None = "datasets/models/base"  # folder of a released model, a trusted .model file, or null: from scratch
+    trust_pickle: bool = False  # a .model file is a pickle and runs the code inside it: true only for files you trust
+    architecture: Architecture = Architecture()
+    members: Count = 2
+    epochs: Count = 60
+    batch_frames: Count = 4
+    learning_rate: Positive = 1e-3
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    energy_weight: Positive = 10.0  # of the squared error of the energy per atom, eV^2
+    force_weight: Positive = 100.0  # of the squared error of the force components, (eV/Angstrom)^2
+    huber_ev_per_angstrom: Positive = 0.5  # force errors beyond it count linearly
+    patience: Count = 30  # epochs without a better validation loss before the end
+    dtype: Literal["float64", "float32"] = "float32"
+
+
+class Evaluate(Section):
+    """Errors on held-out groups."""
+
+    first_shell_angstrom: Positive = 2.8  # ion to neighbour, for the errors of the ion and its first shell
+
+
+class Sites(Section):
+    """Search of voids, their relaxation and the hop network."""
+
+    grid_angstrom: Positive = 0.35  # spacing of the search grid
+    clearance_angstrom: Positive = 1.55  # smallest distance of a candidate to an atom
+    depth_angstrom: Positive = 4.5  # on slabs: candidates down to this depth below the outermost metal plane
+    rattle_angstrom: Positive = 0.04  # of the host before it is relaxed, against the symmetric trap
+    fmax_ev_per_angstrom: Positive = 0.03
+    max_steps: Count = 300
+    merge_angstrom: Positive = 0.6  # relaxed sites closer than this are one
+    desorbed_angstrom: Positive = 3.2  # an ion farther than this from every atom has left
+    max_hop_angstrom: Positive = 4.2
+    host_rattles: Count = 3  # of a slab; the lowest relaxed one is kept (bulk: one)
+    max_candidates: Count = 6  # starting positions relaxed per host and ion
+    displace_angstrom: Annotated[float, Field(ge=0, lt=1)] = 0.15  # of the ion before it is relaxed: sites may be off centre
+    symmetry_angstrom: Positive = 0.1  # tolerance of the operations of a relaxed host
+    through_angstrom: Positive = 0.7  # a hop that passes another site closer than this is two hops
+    blocked_angstrom: Positive = 1.0  # a straight hop inside the material that passes an atom closer than this is left out
+
+
+class Neb(Section):
+    """Climbing-image NEB of every hop by every committee member."""
+
+    hops: tuple[str, ...] = ("*",)  # name patterns of the hops to calculate
+    images: Annotated[int, Field(ge=3)] = 5  # between the ends
+    spring_ev_per_angstrom2: Positive = 0.5
+    fmax_ev_per_angstrom: Positive = 0.05
+    climb_from_ev_per_angstrom: Positive = 0.3  # the climbing image starts below this
+    end_fmax_ev_per_angstrom: Positive = 0.02
+    max_steps: Count = 300
+    end_max_steps: Count = 300
+    end_moved_angstrom: Positive = 1.2  # an end whose ion moves farther than this while relaxing has collapsed
+    desorbed_angstrom: Positive = 3.2
+    max_force_std_ev_per_angstrom: Positive = 0.5  # committee spread on the ion beyond which a band is out of domain
+    checkpoint_steps: Count = 10
+
+
+class Report(Section):
+    """The cross-check report; tolerances are fixed before results are seen."""
+
+    references: Path = Path("datasets/references")
+    title: str = "Mg and Li migration on anatase TiO2: cross-check"
+    agree_ev: Positive = 0.05  # |difference| up to this or 2 sigma of the combined uncertainty: agrees
+    max_uncertainty_ev: Positive = 0.10  # a barrier less certain than this (2 sigma) is not resolved
+    symmetric_ev: Positive = 0.005  # forward and reverse barrier of a symmetric hop
+    convergence_ev: Positive = 0.005  # uncertainty (1 sigma) of a converged band: images, force threshold
+    dispersion_ev: Positive = 0.02  # uncertainty (1 sigma) of comparing PBE with PBE-D3 where D3 at the images is unknown
+
+
+class Tracking(Section):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "facet-mlip"
+
+
+class Config(Section):
+    """A whole run."""
+
+    common: Common = Common()
+    structures: Structures = Structures()
+    dataset: Dataset = Dataset()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    sites: Sites = Sites()
+    neb: Neb = Neb()
+    report: Report = Report()
+    tracking: Tracking = Tracking()
+
+
+def load(path: Path) -> Config:
+    """The validated configuration in a YAML file.
+
+    Raises:
+        ValueError: with one line per problem, each with the path of the key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: holds no sections; expected a mapping such as 'common:' with indented keys")
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(str(p) for p in e['loc'])}: {_reason(e)}" for e in error.errors()]
+        raise ValueError("\n".join(lines)) from error
+
+
+def _reason(error: object) -> str:
+    details = dict(error)  # type: ignore[call-overload]
+    if details["type"] == "extra_forbidden":
+        return "unknown key; see mlip/config.py for the keys of this section"
+    return f"{details['msg']} (got {details['input']!r})"

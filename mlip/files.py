@@ -1,0 +1,210 @@
+"""Files of a run: atomic writes, hashes, provenance; `result.json` in and out.
+
+A reader sees a whole file or none: everything is written beside its target, flushed to disk and renamed.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ase import Atoms
+from ase.io import read, write
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
+
+PACKAGES = ("facet-mlip", "torch", "mace-torch", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from."""
+
+    stage: str
+    fingerprint: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]  # name -> sha256
+    seed: int
+    device: str
+    versions: dict[str, str]
+    commit: str
+    wall_time_s: float
+    finished: str  # ISO time, UTC
+
+
+def write_atomic(path: Path, writer: Callable[[Path], None]) -> None:
+    """Let `writer` fill a temporary file beside `path`, then rename it over `path`.
+
+    Raises:
+        ValueError: the folder cannot be written or the disk is full; `path` is as it was.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        writer(temporary)
+        with temporary.open("rb") as done:
+            os.fsync(done.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose a folder you may write to"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    write_atomic(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
+    """Write frames as extended XYZ, whole or not at all; positions keep full double precision."""
+    write_atomic(path, lambda temporary: write(temporary, list(frames), format="extxyz"))
+
+
+def read_frames(path: Path) -> list[Atoms]:
+    """All frames of an extended XYZ file.
+
+    Raises:
+        ValueError: the file is missing, truncated or not extended XYZ.
+    """
+    try:
+        frames = read(path, index=":", format="extxyz")
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; check the path") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: not a whole extended XYZ file ({reason}); copy or write it again") from error
+    if not frames:
+        raise ValueError(f"{path}: holds no frames; expected extended XYZ")
+    return list(frames)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, or of the names and contents of all files in a folder."""
+    digest = hashlib.sha256()
+    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(part.relative_to(path).as_posix().encode())
+        with part.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a JSON-able value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages a number can depend on, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """Short hash of the checked-out commit, with '+' when files differ from it, or 'unknown' outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def provenance(stage: str, *, settings: Mapping[str, Any], inputs: Mapping[str, str], started: float) -> Provenance:
+    """Provenance of a stage that began at `started` (time.time()) with these settings and input hashes."""
+    return Provenance(
+        stage=stage,
+        fingerprint=digest_of([stage, settings, inputs]),
+        settings=dict(settings),
+        inputs=dict(inputs),
+        seed=int(settings.get("common", {}).get("seed", 0)),
+        device=str(settings.get("common", {}).get("device", "cpu")),
+        versions=versions(),
+        commit=commit(),
+        wall_time_s=round(time.time() - started, 2),
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def write_result(path: Path, result: Any, made: Provenance) -> None:
+    """Write a frozen dataclass and its provenance as JSON, last of all files of a stage."""
+    body = {
+        "provenance": TypeAdapter(Provenance).dump_python(made, mode="json"),
+        "result": TypeAdapter(type(result)).dump_python(result, mode="json"),
+    }
+    write_text_atomic(path, json.dumps(body, indent=1, allow_nan=False) + "\n")
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write one frozen dataclass as JSON."""
+    body = TypeAdapter(type(record)).dump_python(record, mode="json")
+    write_text_atomic(path, json.dumps(body, indent=1, allow_nan=False) + "\n")
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """The frozen dataclass stored in a JSON file."""
+    return _validated(path, _json(path), kind)
+
+
+def read_result(path: Path, kind: type[T]) -> T:
+    """The result stored in a stage's `result.json`."""
+    return _validated(path, _json(path).get("result"), kind)
+
+
+def read_provenance(path: Path) -> Provenance:
+    """The provenance stored in a stage's `result.json`."""
+    return _validated(path, _json(path).get("provenance"), Provenance)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; run the stage that makes it") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from error
+
+
+def _validated(path: Path, value: Any, kind: type[T]) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise ValueError(
+            f"{path}: {where}: {first['msg']}; made by another version: delete it and run again"
+        ) from error

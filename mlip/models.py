@@ -1,0 +1,267 @@
+"""Model folders: MACE weights without pickles.
+
+Takes a folder `{model.json, member-1.safetensors, ..., card.yaml}` or a trusted pickled `.model` file; gives torch modules
+and their card. A pickle runs whatever code it holds when it is loaded; weights in safetensors and an architecture in JSON,
+rebuilt through mace's own classes, do not. MACE: doi:10.48550/arXiv.2206.07697.
+"""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import yaml
+from ase.data import atomic_numbers, chemical_symbols
+
+from mlip.config import Architecture, Target
+from mlip.files import write_atomic, write_text_atomic
+
+GATES = ("silu", "tanh", "abs", "None")
+UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs
+
+
+@dataclass(frozen=True)
+class Released:
+    """A loaded model: its committee members (torch modules, float64, CPU) and what it may be used for."""
+
+    members: tuple[Any, ...]
+    shape: dict[str, Any]  # JSON form of the arguments of mace.modules.ScaleShiftMACE
+    card: dict[str, Any]
+    source: str
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols the model knows, in its own order."""
+        return tuple(chemical_symbols[z] for z in self.shape["atomic_numbers"])
+
+    @property
+    def cutoff_angstrom(self) -> float:
+        """Cutoff radius of the graph."""
+        return float(self.shape["r_max"])
+
+    @property
+    def target(self) -> Target:
+        """Level of theory of the energies: pbe or pbe-d3."""
+        target = self.card.get("target")
+        if target not in get_args(Target):
+            raise ValueError(f"{self.source}: the card names no target ({target!r}); it must be one of {get_args(Target)}")
+        return target  # type: ignore[no-any-return]
+
+
+def scratch_shape(
+    settings: Architecture, *, e0_ev: Mapping[str, float], force_rms: float, neighbours: float
+) -> dict[str, Any]:
+    """Arguments of a new MACE of this architecture.
+
+    Args:
+        settings: sizes of the network.
+        e0_ev: reference energy of every element, eV.
+        force_rms: root mean square force of the training set, eV/Angstrom: the scale of the interaction energy.
+        neighbours: mean number of neighbours within the cutoff.
+
+    Raises:
+        ValueError: an element has no reference energy.
+    """
+    missing = [s for s in settings.elements if s not in e0_ev]
+    if missing:
+        raise ValueError(f"train.architecture.elements: no reference energy for {missing}; known: {sorted(e0_ev)}")
+    numbers = sorted(atomic_numbers[s] for s in settings.elements)
+    hidden = "+".join(f"{settings.channels}x{degree}{'eo'[degree % 2]}" for degree in range(settings.max_l + 1))
+    return {
+        "r_max": settings.cutoff_angstrom,
+        "num_bessel": 8,
+        "num_polynomial_cutoff": 5,
+        "max_ell": settings.max_ell,
+        "interaction_cls": "RealAgnosticResidualInteractionBlock",
+        "interaction_cls_first": "RealAgnosticInteractionBlock",
+        "num_interactions": settings.layers,
+        "num_elements": len(numbers),
+        "hidden_irreps": hidden,
+        "MLP_irreps": "16x0e",
+        "gate": "silu",
+        "readout_cls": "NonLinearReadoutBlock",
+        "atomic_energies": [[e0_ev[chemical_symbols[z]] for z in numbers]],
+        "avg_num_neighbors": neighbours,
+        "atomic_numbers": numbers,
+        "correlation": settings.correlation,
+        "radial_type": "bessel",
+        "radial_MLP": [64, 64, 64],
+        "atomic_inter_scale": [force_rms],
+        "atomic_inter_shift": [0.0],
+        "heads": ["Default"],
+    }
+
+
+def build(shape: Mapping[str, Any]) -> Any:
+    """A mace.modules.ScaleShiftMACE of this shape in float64 on the CPU, with weights from torch's global generator."""
+    with _quiet():
+        import mace  # noqa: F401  (mace must be imported before e3nn)
+        import torch
+        from e3nn import o3
+        from mace import modules
+        from mace.modules import blocks
+        from mace.tools.torch_tools import default_dtype
+
+        arguments = {k: v for k, v in shape.items() if v is not None and k not in UNSUPPORTED}
+        for key in ("interaction_cls", "interaction_cls_first", "readout_cls"):
+            arguments[key] = _class(blocks, str(arguments[key]))
+        for key in ("hidden_irreps", "MLP_irreps"):
+            arguments[key] = o3.Irreps(arguments[key])
+        if arguments["gate"] not in GATES:
+            raise ValueError(f"model: activation {arguments['gate']!r} is not one of {GATES}")
+        arguments["gate"] = modules.gate_dict[arguments["gate"]]
+        for key in ("atomic_energies", "atomic_inter_scale", "atomic_inter_shift"):
+            arguments[key] = np.asarray(arguments[key])
+        with default_dtype(torch.float64):
+            return modules.ScaleShiftMACE(**arguments)
+
+
+def shape_of(model: Any) -> dict[str, Any]:
+    """JSON form of the arguments that rebuild a ScaleShiftMACE.
+
+    Raises:
+        ValueError: another class of model, or one with several heads.
+    """
+    from mace.tools.scripts_utils import extract_config_mace_model
+
+    found = extract_config_mace_model(model)
+    if "error" in found:
+        raise ValueError(f"model: {type(model).__name__} is not a ScaleShiftMACE; only those can be used here")
+    if len(found["heads"]) != 1:
+        raise ValueError(
+            f"model: has the heads {found['heads']}; extract one with mace_select_head before using it here"
+        )
+    used = {k: v for k, v in found.items() if k not in UNSUPPORTED | {"cueq_config", "oeq_config", "use_embedding_readout"}}
+    return {k: _jsonable(v) for k, v in used.items() if v is not None}
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, type):
+        return value.__name__
+    if callable(value) and hasattr(value, "__name__"):
+        return value.__name__
+    if isinstance(value, str | int | float | bool | list):
+        return value
+    return str(value)
+
+
+def _class(blocks: Any, name: str) -> Any:
+    found = getattr(blocks, name, None)
+    if not (isinstance(found, type) and name.endswith("Block")):
+        raise ValueError(f"model: {name!r} is no building block of mace-torch; the model needs another version")
+    return found
+
+
+def save(folder: Path, *, shape: Mapping[str, Any], weights: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> None:
+    """Write a model folder; the card goes last, so a folder with a card is whole.
+
+    Args:
+        folder: made if it does not exist; members of an older model in it are replaced.
+        shape: arguments of the network, see `scratch_shape`.
+        weights: one state dict per committee member.
+        card: what the model is, see `Released.card`; must hold `target`.
+    """
+    from safetensors.torch import save_file
+
+    (folder / "card.yaml").unlink(missing_ok=True)
+    for old in folder.glob("member-*.safetensors"):
+        old.unlink()
+    write_text_atomic(folder / "model.json", json.dumps(dict(shape), indent=1) + "\n")
+    for number, state in enumerate(weights, start=1):
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+        write_atomic(folder / f"member-{number}.safetensors", lambda path, t=tensors: save_file(t, path))  # type: ignore[misc]
+    write_text_atomic(folder / "card.yaml", yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True, width=110))
+
+
+def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
+    """The model in a folder, or in a `.model` file that is trusted.
+
+    Raises:
+        ValueError: nothing there, not a model, damaged, or a pickle that nobody said is trusted.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return _load_folder(place)
+    if not place.exists():
+        raise ValueError(f"{place}: no such model; give a model folder (with model.json) or a .model file")
+    if not trust_pickle:
+        raise ValueError(
+            f"{place}: a .model file is a pickle and runs the code inside it when loaded; "
+            "if you trust its source say so with train.trust_pickle: true or --trust-pickle"
+        )
+    return _load_pickle(place)
+
+
+def _load_folder(folder: Path) -> Released:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights = sorted(folder.glob("member-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+    if not (folder / "model.json").exists() or not weights:
+        raise ValueError(f"{folder}: not a model folder: model.json and member-*.safetensors must be in it")
+    if not (folder / "card.yaml").exists():
+        raise ValueError(f"{folder}: has no card.yaml: the model was not written whole; make it again")
+    try:
+        shape = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        card = yaml.safe_load((folder / "card.yaml").read_text(encoding="utf-8"))
+        blank = build(shape)
+        members = []
+        for path in weights:
+            member = _copy(blank)
+            member.load_state_dict(load_file(path))
+            members.append(member.eval())
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
+        raise ValueError(f"{folder}: damaged model ({' '.join(str(error).split())[:200]}); copy or make it again") from error
+    return Released(tuple(members), shape, card, str(folder))
+
+
+def _copy(model: Any) -> Any:
+    from copy import deepcopy
+
+    return deepcopy(model)
+
+
+def _load_pickle(path: Path) -> Released:
+    with _quiet():
+        import mace  # noqa: F401
+        import torch
+
+        try:
+            model = torch.load(path, map_location="cpu", weights_only=False)
+        except Exception as error:  # unpickling foreign bytes can raise anything
+            reason = " ".join(str(error).split())[:150]
+            raise ValueError(f"{path}: not a MACE model ({type(error).__name__}: {reason})") from error
+    if not hasattr(model, "atomic_energies_fn"):
+        raise ValueError(f"{path}: holds a {type(model).__name__}, not a MACE model")
+    shape = shape_of(model)
+    rebuilt = build(shape)
+    try:
+        rebuilt.load_state_dict(model.double().state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"{path}: this kind of MACE model cannot be rebuilt ({' '.join(str(error).split())[:150]})") from error
+    return Released((rebuilt.eval(),), shape, {"name": path.stem, "origin": "user file"}, str(path))
+
+
+def export_mace(model: Released, path: Path, *, member: int = 1) -> None:
+    """Write one member as the pickled `.model` file that ASE, LAMMPS and other tools of mace-torch take."""
+    if not 1 <= member <= len(model.members):
+        raise ValueError(f"member {member}: {model.source} has members 1 to {len(model.members)}")
+    import torch
+
+    write_atomic(path, lambda temporary: torch.save(model.members[member - 1], temporary))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the import-time warnings of torch, e3nn and mace; they concern none of our settings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,321 @@
+"""Barrier of one hop: two end points and a potential in, a climbing-image band with a status out.
+
+Takes the end points of a hop (host atoms in one order, the ion last), an ASE calculator or a batched function, and the
+`neb` settings; relaxes both ends, runs the band, judges it; gives a `Band`, and a `Barrier` from a committee's bands.
+A band that is not converged, has collapsed or desorbed ends, no barrier, or leaves the domain of the potential has a
+status and no barrier.
+
+    forward = max_i E_i - E_initial,   reverse = max_i E_i - E_final
+
+Climbing-image NEB: Henkelman, Uberuaga, Jonsson, J. Chem. Phys. 113, 9901 (2000), doi:10.1063/1.1329672; the moving
+parts are in `band`.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+
+from mlip import band as moving
+from mlip import config
+from mlip.endpoints import COLLAPSED, DESORBED, OUT_OF_DOMAIN, RELAXED, SAME_ANGSTROM, desorbed, end_status, unwrapped
+from mlip.endpoints import relax_end as relax_end
+
+CONVERGED = "converged"
+MAX_STEPS = "max steps"
+NO_BARRIER = "no barrier"
+
+INTERMEDIATE_EV = 5e-3  # a minimum along the band this far below both humps is a site of its own
+SAME_POTENTIAL = 1e-3  # eV and eV/Angstrom: what a checkpoint stores must be what the potential says today
+
+
+@dataclass(frozen=True)
+class BandName:
+    """What a band is called in results."""
+
+    hop: str
+    host: str
+    member: int = 0
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of one hop, by one potential."""
+
+    hop: str
+    host: str
+    ion: str
+    member: int
+    status: str  # converged, max steps, no barrier, out of domain, ion desorbed, end point collapsed or not relaxed
+    forward_ev: float | None  # None unless converged
+    reverse_ev: float | None
+    energies_ev: tuple[float, ...]  # per image, relative to the initial one; shorter than the band if it never ran
+    coordinate_angstrom: tuple[float, ...]  # arc length of all atoms
+    ion_angstrom: tuple[tuple[float, float, float], ...]
+    fmax_ev_per_angstrom: float | None  # of the band that was optimised; None: it never ran
+    steps: int
+    force_calls: int  # ends included, judge not
+    force_std_ev_per_angstrom: float | None  # largest committee spread on the ion along the band
+    intermediate_ev: float | None = None  # lowest minimum between two humps, relative to the initial image
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """The committee's barrier of one hop."""
+
+    hop: str
+    host: str
+    ion: str
+    status: str
+    members: int
+    forward_ev: float | None
+    forward_std_ev: float | None  # sample standard deviation; None with one member
+    reverse_ev: float | None
+    reverse_std_ev: float | None
+    d3_forward_ev: float | None
+    symmetric: bool
+    asymmetry_ev: float | None  # largest |forward - reverse| of a member, on symmetric hops
+
+
+def climb(
+    initial: Atoms,
+    final: Atoms,
+    *,
+    calculator: Any,
+    settings: config.Neb,
+    name: BandName,
+    checkpoint: Path | None = None,
+    judge: Any = None,
+    evaluate: moving.Evaluate | None = None,
+) -> tuple[Band, list[Atoms]]:
+    """The band of a hop and its final images, each with its energy and forces attached.
+
+    Args:
+        initial: host and, last, the ion; never changed.
+        final: the same atoms; where atoms are wrapped into the cell the shortest way is taken.
+        calculator: any ASE calculator; one serves all images. A committee's `forces_std` is used if it gives one.
+        settings: section `neb` of the configuration.
+        name: hop, host and member for the result.
+        checkpoint: an .npz file; a run that was killed continues from it and gives bitwise the same band. One that is
+            damaged, of another hop, setting or potential is logged, not used, and replaced.
+        judge: a committee calculator (`forces_std`, shape (N, 3)) that looks at the final images only.
+        evaluate: images -> energies (n,), forces (n, N, 3), in place of the calculator: a batched evaluator.
+
+    Raises:
+        ValueError: end points that do not belong together, or are one structure.
+    """
+    target = unwrapped(initial, final)
+    evaluator = moving.Evaluator(calculator, evaluate)
+    key = _key(initial, target, settings=settings, name=name)
+    images, progress = _stored(checkpoint, initial, key=key, settings=settings, evaluator=evaluator)
+
+    def save(now: moving.Progress | None) -> None:
+        if checkpoint is not None:
+            moving.write_checkpoint(checkpoint, key=key, images=images, calls=evaluator.calls, progress=now)
+
+    note = ""
+    try:
+        failed = _relax_ends((initial, target), images, evaluator=evaluator, settings=settings, save=save)
+        if not failed:
+            if progress is None:
+                images[:] = moving.interpolated(images[0], images[1], count=settings.images)
+            progress = moving.optimised(images, evaluator, settings=settings, progress=progress, save=save)
+    except moving.NotFiniteError as error:
+        failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
+        images[1:-1] = []  # the ends keep their energies; the images between have none
+    spread = _spread(images, judge)
+    status = failed or _judged(images, progress, settings=settings, spread=spread)
+    band = _band(
+        images,
+        name,
+        ion=initial.symbols[-1],
+        status=status,
+        progress=progress,
+        calls=evaluator.calls,
+        spread=spread,
+        note=note,
+    )
+    return band, images
+
+
+def _key(initial: Atoms, final: Atoms, *, settings: config.Neb, name: BandName) -> str:
+    """What a checkpoint must share with a band to be continued; the number of steps may be raised in between."""
+    free = {"hops", "max_steps", "checkpoint_steps", "max_force_std_ev_per_angstrom"}
+    described = [settings.model_dump(mode="json", exclude=free), asdict(name), ase.__version__]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for atoms in (initial, final):
+        for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        digest.update(repr([c.todict() for c in atoms.constraints]).encode())
+    return digest.hexdigest()
+
+
+def _stored(
+    checkpoint: Path | None, initial: Atoms, *, key: str, settings: config.Neb, evaluator: moving.Evaluator
+) -> tuple[list[Atoms], moving.Progress | None]:
+    """Images and progress of a checkpoint that this very potential wrote (one uncounted force call), or none."""
+    found = moving.read_checkpoint(checkpoint, initial, key=key) if checkpoint is not None else None
+    if found is None or (found[2] is not None and found[2].step > settings.max_steps):
+        return [], None
+    images, calls, progress = found
+    probe = images[0].copy()
+    moving.Evaluator(evaluator.calculator, evaluator.batched)([probe])
+    apart = np.abs(probe.get_forces() - images[0].get_forces()).max()
+    if max(apart, abs(probe.get_potential_energy() - images[0].get_potential_energy())) > SAME_POTENTIAL:
+        moving.log.warning("%s: was written with another potential; the band starts anew", checkpoint)
+        return [], None
+    evaluator.calls = calls
+    return images, progress
+
+
+def _relax_ends(
+    starts: tuple[Atoms, Atoms],
+    images: list[Atoms],
+    *,
+    evaluator: moving.Evaluator,
+    settings: config.Neb,
+    save: Callable[[moving.Progress | None], None],
+) -> str:
+    """Append the relaxed ends that `images` lacks; the status of the first that failed, or ''."""
+    fmax, max_steps = settings.end_fmax_ev_per_angstrom, settings.end_max_steps
+    for place, start in enumerate(starts):
+        if len(images) <= place:
+            images.append(moving.relaxed(start, evaluator, fmax=fmax, max_steps=max_steps))
+            save(None)
+        status = end_status(start, images[-1 if place else 0], settings)
+        if status != RELAXED:
+            return status
+    together = np.linalg.norm(images[-1].positions - images[0].positions, axis=1).max() < SAME_ANGSTROM
+    return COLLAPSED if together else ""
+
+
+def _spread(images: list[Atoms], judge: Any) -> float | None:
+    """Largest committee spread of the force on the ion, eV/Angstrom; None where no committee looked."""
+    found = [image.info[moving.SPREAD] for image in images]
+    if judge is not None:
+        found = []
+        for image in images:
+            judge.calculate(image, ["energy", "forces"], all_changes)
+            if "forces_std" not in judge.results:
+                raise ValueError("judge gives no forces_std: pass a committee calculator, or none")
+            found.append(moving.ion_norm(judge.results["forces_std"]))
+    known = [s for s in found if s is not None]
+    return (max(known) if np.isfinite(known).all() else np.inf) if known else None
+
+
+def _judged(
+    images: list[Atoms], progress: moving.Progress | None, *, settings: config.Neb, spread: float | None
+) -> str:
+    """Status of a band that ran. First comes what makes the rest meaningless."""
+    checks = {
+        DESORBED: any(desorbed(image, settings.desorbed_angstrom) for image in images),
+        MAX_STEPS: progress is None or not progress.converged,
+        OUT_OF_DOMAIN: spread is not None and spread > settings.max_force_std_ev_per_angstrom,
+        NO_BARRIER: not moving.has_barrier([image.get_potential_energy() for image in images]),
+    }
+    return next((status for status, true in checks.items() if true), CONVERGED)
+
+
+def _band(
+    images: list[Atoms],
+    name: BandName,
+    *,
+    ion: str,
+    status: str,
+    progress: moving.Progress | None,
+    calls: int,
+    spread: float | None,
+    note: str,
+) -> Band:
+    """The result of a band; barriers only where the status is 'converged'."""
+    energies = np.array([image.get_potential_energy() for image in images])
+    arc = np.cumsum([0.0, *(np.linalg.norm(b.positions - a.positions) for a, b in pairwise(images))])
+    relative = energies - energies[:1]
+    valley = intermediate(relative) if progress else None
+    if valley is not None and not note:
+        note = f"minimum at image {valley} ({relative[valley]:.3f} eV) between two humps: more than one elementary hop"
+    if status == NO_BARRIER:
+        note = "no image lies above both ends: an end is no minimum, or the saddle hides between an end and its image"
+    converged = status == CONVERGED
+    return Band(
+        hop=name.hop,
+        host=name.host,
+        ion=ion,
+        member=name.member,
+        status=status,
+        forward_ev=float(energies.max() - energies[0]) if converged else None,
+        reverse_ev=float(energies.max() - energies[-1]) if converged else None,
+        energies_ev=tuple(relative.tolist()),
+        coordinate_angstrom=tuple(arc[: len(images)].tolist()),
+        ion_angstrom=tuple(tuple(image.positions[-1].tolist()) for image in images),
+        fmax_ev_per_angstrom=progress.fmax_ev_per_angstrom if progress else None,
+        steps=progress.step if progress else 0,
+        force_calls=calls,
+        force_std_ev_per_angstrom=spread if spread is not None and np.isfinite(spread) else None,
+        intermediate_ev=None if valley is None else float(relative[valley]),
+        note=note,
+    )
+
+
+def intermediate(energies: Sequence[float]) -> int | None:
+    """Index of the lowest image that lies at least INTERMEDIATE_EV below a higher image on either side, or None."""
+    best = None
+    for i in range(1, len(energies) - 1):
+        below = min(max(energies[:i]), max(energies[i + 1 :])) - energies[i]
+        if below > INTERMEDIATE_EV and (best is None or energies[i] < energies[best]):
+            best = i
+    return best
+
+
+def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | None = None) -> Barrier:
+    """Mean and sample standard deviation of the members' own barriers.
+
+    A barrier needs every member: one that did not converge says that the potential is not to be trusted there, and the
+    spread of the others would be too small. Then the status says who failed and how, and there is no number.
+
+    Args:
+        bands: one band of each member, all of one hop.
+        symmetric: an operation of the host maps the hop onto its reverse.
+        d3_forward_ev: D3 energy of the saddle less that of the initial image; None if the target contains D3.
+
+    Raises:
+        ValueError: no band, bands of different hops, or one member twice.
+    """
+    names = {(b.hop, b.host, b.ion) for b in bands}
+    if len(names) != 1:
+        raise ValueError(f"a barrier needs the bands of one hop, host and ion; got {sorted(names) or 'none'}")
+    members = [b.member for b in bands]
+    if len(set(members)) < len(members):
+        raise ValueError(f"bands of members {members}: give one band per member")
+    failed = Counter(b.status for b in bands if b.status != CONVERGED)
+    pairs = [] if failed else [(b.forward_ev, b.reverse_ev) for b in bands]
+    forward, reverse = np.array(pairs, float).reshape(-1, 2).T
+    reasons = ", ".join(f"{count} {status}" for status, count in failed.most_common())
+    return Barrier(
+        hop=bands[0].hop,
+        host=bands[0].host,
+        ion=bands[0].ion,
+        status=f"{len(bands) - failed.total()} of {len(bands)} members converged: {reasons}" if failed else CONVERGED,
+        members=len(bands),
+        forward_ev=None if failed else float(forward.mean()),
+        forward_std_ev=_sample_std(forward),
+        reverse_ev=None if failed else float(reverse.mean()),
+        reverse_std_ev=_sample_std(reverse),
+        d3_forward_ev=None if failed else d3_forward_ev,
+        symmetric=symmetric,
+        asymmetry_ev=float(np.abs(forward - reverse).max()) if symmetric and not failed else None,
+    )
+
+
+def _sample_std(values: moving.type_array) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None

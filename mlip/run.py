@@ -1,0 +1,162 @@
+"""The run folder: which stage is whole, and which has to be done again.
+
+Takes a config file and a folder; gives, per stage, a fingerprint of everything its result depends on: its own section, the
+common settings it uses, the files it reads and the fingerprints of the stages before it. A result with the same fingerprint
+is kept; another one is moved to `superseded/` and comes back when the settings do. Nothing depends on file times.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlip import __version__, config
+from mlip.files import digest_of, read_provenance, sha256, write_text_atomic
+
+UPSTREAM: dict[str, tuple[str, ...]] = {
+    "structures": (),
+    "dataset": (),
+    "train": ("dataset",),
+    "evaluate": ("structures", "train"),
+    "sites": ("structures", "train"),
+    "neb": ("sites",),
+    "report": ("structures", "dataset", "train", "evaluate", "sites", "neb"),
+}
+COMMON: dict[str, tuple[str, ...]] = {  # the common settings each stage uses itself
+    "structures": (),
+    "dataset": ("seed", "target"),
+    "train": ("seed", "device"),
+    "evaluate": (),
+    "sites": ("seed", "device", "dtype"),
+    "neb": ("device", "dtype"),
+    "report": (),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and its configuration."""
+
+    folder: Path
+    config: config.Config
+    _hashes: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def path(self, stage: str, *parts: str) -> Path:
+        """A path inside the folder of a stage."""
+        return self.folder.joinpath(stage, *parts)
+
+    def settings(self, stage: str) -> dict[str, Any]:
+        """The settings a stage depends on, JSON-able."""
+        common = self.config.common.model_dump(mode="json")
+        own = getattr(self.config, stage).model_dump(mode="json")
+        return {"common": {k: common[k] for k in COMMON[stage]}, stage: own}
+
+    def inputs(self, stage: str) -> dict[str, str]:
+        """Hash of every file the stage reads from outside, and the fingerprint of every stage before it."""
+        found = {name: self.fingerprint(name) for name in UPSTREAM[stage]}
+        for path in self._files(stage):
+            key = str(path)
+            if key not in self._hashes:
+                self._hashes[key] = sha256(path)
+            found[path.name if path.is_dir() else f"{path.parent.name}/{path.name}"] = self._hashes[key]
+        return found
+
+    def fingerprint(self, stage: str) -> str:
+        """Hash of everything the result of a stage depends on."""
+        if f"stage:{stage}" not in self._hashes:
+            whole = [stage, __version__, self.settings(stage), self.inputs(stage)]
+            self._hashes[f"stage:{stage}"] = digest_of(whole)
+        return self._hashes[f"stage:{stage}"]
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a whole result with the present fingerprint exists."""
+        result = self.path(stage, "result.json")
+        return result.exists() and read_provenance(result).fingerprint == self.fingerprint(stage)
+
+    def _files(self, stage: str) -> list[Path]:
+        c = self.config
+        if stage == "structures" and c.structures.crystal.endswith(".cif"):
+            return [place(c.structures.crystal)]
+        if stage == "dataset":
+            return [place(c.dataset.path) / "frames.extxyz", place(c.dataset.path) / "card.yaml"]
+        if stage == "train" and c.train.base is not None:
+            return [place(c.train.base)]
+        if stage == "report":
+            return [place(c.report.references)]
+        return []
+
+    def prepare(self, stage: str) -> Path:
+        """The folder of a stage, holding only work with the present fingerprint."""
+        folder, mark = self.path(stage), self.path(stage, "fingerprint")
+        now = self.fingerprint(stage)
+        if folder.exists():
+            before = mark.read_text(encoding="utf-8").strip() if mark.exists() else "unknown"
+            if before == now:
+                return folder
+            kept = self.folder / "superseded" / f"{stage}-{before[:12]}"
+            kept.parent.mkdir(exist_ok=True)
+            shutil.rmtree(kept, ignore_errors=True)
+            folder.rename(kept)
+        earlier = self.folder / "superseded" / f"{stage}-{now[:12]}"
+        if earlier.exists():
+            earlier.rename(folder)
+        write_text_atomic(mark, now + "\n")
+        return folder
+
+
+def place(path: str | Path) -> Path:
+    """A path of the config: relative to the working directory, or else to the repository.
+
+    Raises:
+        ValueError: it is in neither.
+    """
+    given = Path(path)
+    for candidate in (given, Path(__file__).parents[1] / given):
+        if candidate.exists():
+            return candidate
+    raise ValueError(f"{given}: no such file or folder, from here or from the repository; check the path in the config")
+
+
+def init(source: Path, folder: Path) -> Run:
+    """Check a config, copy it into the run folder and give the run.
+
+    Raises:
+        ValueError: anything wrong with the config, the files it names or the folder.
+    """
+    checked = config.load(source)
+    run = Run(folder, checked)
+    for stage in UPSTREAM:
+        run.inputs(stage)
+    text = source.read_text(encoding="utf-8")
+    target = folder / "config.yaml"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        write_text_atomic(target, text)
+    return run
+
+
+def opened(folder: Path) -> Run:
+    """The run in a folder made by `mlip init`."""
+    if not (folder / "config.yaml").exists():
+        raise ValueError(f"{folder}: not a run folder (no config.yaml); make one with: mlip init CONFIG {folder}")
+    return Run(folder, config.load(folder / "config.yaml"))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder: a second process working in it is refused."""
+    try:
+        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror}); choose a folder you may write to") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"{folder}: another process works in this run; wait for it or stop it") from error
+        yield
+    finally:
+        os.close(handle)

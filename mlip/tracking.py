@@ -1,0 +1,48 @@
+"""Weights & Biases, offline first.
+
+Takes numbers of a run; gives offline runs on disk that `wandb sync` uploads later. No key and no network are needed. The
+run id comes from what is computed, so a stage that is killed and started again continues the same W&B run.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mlip.config import Tracking
+
+
+class Tracker:
+    """One W&B run; does nothing where tracking is disabled."""
+
+    def __init__(self, settings: Tracking, folder: Path, *, run_id: str, name: str, config: Mapping[str, Any]) -> None:
+        self._run: Any = None
+        if settings.mode == "disabled":
+            return
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            project=settings.project,
+            id=run_id,
+            name=name,
+            dir=str(folder.resolve()),
+            config=dict(config),
+            mode=settings.mode,
+            resume="allow",
+            settings=wandb.Settings(console="off", x_disable_stats=True),
+        )
+
+    def log(self, values: Mapping[str, float], *, step: int) -> None:
+        """Log numbers at a step."""
+        if self._run is not None:
+            self._run.log(dict(values), step=step)
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=0 if kind is None else 1)

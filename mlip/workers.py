@@ -1,0 +1,71 @@
+"""Independent jobs in processes side by side.
+
+Takes a function of one job (importable, both picklable); gives results in order. Workers use one thread each, die with
+their parent, and keep what they finished on disk: after a kill the same call goes on.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def run_parallel(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    on_tick: Callable[[int], None] = lambda _: None,
+    tick_s: float = 0.5,
+) -> list[Result]:
+    """Results of `function` for every job, in the order of the jobs.
+
+    Args:
+        function: of one job; runs in another process.
+        jobs: what to do.
+        workers: processes at the same time.
+        on_tick: called with the number of finished jobs, at least every `tick_s` seconds.
+        tick_s: seconds between calls.
+
+    Raises:
+        ValueError: a worker was killed, for example for want of memory; or whatever a job raised first.
+    """
+    if not jobs:
+        return []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_begin) as pool:
+        futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
+        pending = set(futures)
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=tick_s, return_when=FIRST_COMPLETED)
+                on_tick(len(futures) - len(pending))
+                for future in done:
+                    future.result()
+        except BrokenProcessPool as error:
+            raise ValueError(
+                "a worker process was killed (out of memory?); lower common.workers and run again: finished work is kept"
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
+        return [future.result() for future in futures]
+
+
+def _begin() -> None:
+    """Set up a worker: one thread, and death with the parent so that two runs never write to the same folder."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    import torch
+
+    torch.set_num_threads(1)

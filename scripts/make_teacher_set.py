@@ -1,0 +1,200 @@
+"""Make the pre-training set: bulk, facets and ions labelled by SevenNet, a universal potential. These are not DFT labels.
+
+Run in an environment of its own, because sevenn needs a newer e3nn than mace-torch allows:
+
+    python -m venv teacher-env && teacher-env/bin/pip install torch==2.13.0 && teacher-env/bin/pip install sevenn==0.13.0 spglib
+    teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --frames 800 --seed 1
+    teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel datasets/tio2-mg-li/frames.extxyz
+
+Geometries: ions in voids of bulk, (001), (100) and (101) cells, ions between two voids (the hops), subsurface and several
+ions at once; each family is relaxed a little and heated by a short Langevin run with SevenNet-0 (fast), then labelled by
+SevenNet-l3i5 (better). A family is written in one append; a stopped run continues behind the last whole family.
+With --relabel the frames of an existing file get teacher labels (the baseline on identical frames and the energy shift).
+
+Units: Angstrom, eV, eV/Angstrom. info: frame_id, system, ion, group, sampling, vacuum, teacher, teacher_energy; arrays: teacher_forces.
+Source of the potentials: SevenNet, doi:10.1021/acs.jctc.4c00190.
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from ase import Atom, Atoms, units
+from ase.build import surface
+from ase.constraints import FixAtoms
+from ase.io import read, write
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.optimize import FIRE
+from ase.spacegroup import crystal
+
+LATTICE_A, LATTICE_C, OXYGEN_Z, VACUUM = 3.800, 9.680, 0.2066, 15.0
+CELLS = [  # kind, repeat, weight
+    ("bulk", (1, 1, 1), 2), ("bulk", (2, 1, 1), 2), ("bulk", (2, 2, 1), 1),
+    ("001", (1, 1), 3), ("001", (2, 1), 4), ("001", (1, 2), 2), ("001", (2, 2), 2),
+    ("100", (1, 1), 4), ("100", (2, 1), 2), ("101", (1, 1), 1),
+]  # fmt: skip
+LOADS = [(), ("Li",), ("Li",), ("Li",), ("Mg",), ("Mg",), ("Mg",), ("Li", "Mg"), ("Li", "Li"), ("Mg", "Mg")]
+TEMPERATURES = (300, 600, 900, 1200)
+FORCE_LIMIT = 25.0  # eV/Angstrom: frames beyond it are left out
+
+
+def bulk():
+    basis = [(0, 0, 0), (0, 0, OXYGEN_Z)]
+    return crystal(["Ti", "O"], basis, spacegroup=141, cellpar=[LATTICE_A, LATTICE_A, LATTICE_C, 90, 90, 90], setting=1)
+
+
+def slab(facet, repeat):
+    """Stoichiometric slab of four TiO2 layers: (001) cut between trilayers, (100) as it falls, (101) by trying origins."""
+
+    def cut(shift, miller, layers):
+        host = bulk()
+        host.positions += shift
+        host.wrap(eps=1e-6)
+        return surface(host, miller, layers, vacuum=VACUUM / 2, periodic=True)
+
+    if facet == "001":
+        best = cut((0, 0, LATTICE_C / 8), (0, 0, 1), 1)
+    elif facet == "100":
+        best = cut((0, 0, 0), (1, 0, 0), 2)
+    else:
+        cuts = [cut((0, 0, x * LATTICE_C), (1, 0, 1), 2) for x in np.linspace(0, 1, 24, endpoint=False)]
+        best = max(cuts, key=lambda s: lowest_coordination(s))
+    return best.repeat((*repeat, 1))
+
+
+def lowest_coordination(atoms):
+    near = atoms.get_all_distances(mic=True) < 2.4
+    metal = atoms.numbers == 22
+    return near[metal][:, ~metal].sum(1).min(), near[~metal][:, metal].sum(1).min()
+
+
+def distances_to(atoms, point):
+    probe = atoms.copy()
+    probe.append(Atom("H", point))
+    return probe.get_distances(-1, range(len(atoms)), mic=True)
+
+
+def voids(atoms, vacuum, rng, tries=400):
+    """Random points pushed to places at least 1.75 Angstrom from every atom; on slabs within 2 Angstrom of the material."""
+    found = []
+    top, bottom = atoms.positions[:, 2].max(), atoms.positions[:, 2].min()
+    for _ in range(tries):
+        point = rng.random(3) @ atoms.cell.array
+        if vacuum:
+            point[2] = rng.uniform(bottom + 2.0, top + 1.8)
+        if 1.75 < distances_to(atoms, point).min() < 2.6:
+            found.append(point)
+        if len(found) == 24:
+            break
+    return found
+
+
+def place(atoms, ions, hop, vacuum, rng):
+    """Atoms with the ions in voids; with hop the first ion sits between two voids, at least 1.5 Angstrom from every atom."""
+    for number, ion in enumerate(ions):
+        sites = voids(atoms, vacuum, rng)
+        if not sites:
+            break
+        point = sites[rng.integers(len(sites))]
+        if hop and number == 0:
+            others = [s for s in sites if 1.0 < np.linalg.norm(s - point) < 4.3]
+            if others:
+                mid = point + rng.uniform(0.2, 0.8) * (others[rng.integers(len(others))] - point)
+                if distances_to(atoms, mid).min() > 1.5:
+                    point = mid
+        atoms = atoms.copy()
+        atoms.append(Atom(ion, point))
+    return atoms
+
+
+def family_frames(rng, mover):
+    """One family: (system, ions, sampling, vacuum, frames)."""
+    weights = np.array([w for *_, w in CELLS], float)
+    kind, repeat, _ = CELLS[rng.choice(len(CELLS), p=weights / weights.sum())]
+    ions = LOADS[rng.integers(len(LOADS))]
+    vacuum = kind != "bulk"
+    hop = bool(ions) and rng.random() < 0.45
+    atoms = slab(kind, repeat) if vacuum else bulk().repeat(repeat)
+    if not vacuum and rng.random() < 0.5:
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.012, (3, 3))), scale_atoms=True)
+    atoms.rattle(0.04, rng=rng)
+    host = len(atoms)
+    atoms = place(atoms, ions, hop, vacuum, rng)
+    atoms.calc = mover
+    if hop:
+        atoms.set_constraint(FixAtoms([host]))
+    FIRE(atoms, logfile=None).run(fmax=0.2, steps=int(rng.choice([8, 20])))
+    frames = [atoms.copy()]
+    temperature = float(rng.choice(TEMPERATURES))
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    motion = Langevin(atoms, 2 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=rng)
+    for _ in range(4):
+        motion.run(7)
+        frames.append(atoms.copy())
+    rattled = atoms.copy()
+    rattled.set_constraint()
+    rattled.positions += rng.normal(0, rng.choice([0.05, 0.12]), rattled.positions.shape)
+    frames.append(rattled)
+    system = f"{kind}_{''.join(map(str, repeat))}"
+    return system, ions, f"{'hop' if hop else 'void'}, Langevin {temperature:.0f} K", vacuum, frames
+
+
+def labelled(frame, judge, info):
+    atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+    atoms.calc = judge
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    if not np.isfinite(energy) or np.abs(forces).max() > FORCE_LIMIT:
+        return None
+    out = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+    out.info = {**info, "teacher_energy": float(energy)}
+    out.arrays["teacher_forces"] = forces
+    return out
+
+
+def append(path, frames):
+    """Append whole families in one write."""
+    text = io.StringIO()
+    write(text, frames, format="extxyz")
+    with path.open("a") as handle:
+        handle.write(text.getvalue())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--frames", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--label", default="7net-l3i5")
+    parser.add_argument("--move", default="7net-0")
+    parser.add_argument("--relabel", type=Path)
+    options = parser.parse_args()
+    from sevenn.calculator import SevenNetCalculator
+
+    judge = SevenNetCalculator(options.label, device="cpu")
+    if options.relabel:
+        for frame in read(options.relabel, ":"):
+            info = {k: frame.info[k] for k in ("frame_id", "system", "ion", "group", "sampling", "vacuum")}
+            append(options.out, [labelled(frame, judge, {**info, "teacher": options.label})])
+        return
+    mover = SevenNetCalculator(options.move, device="cpu")
+    done = read(options.out, ":") if options.out.exists() else []
+    count, number = len(done), int(done[-1].info["group"].split("-")[1]) + 1 if done else 0
+    while count < options.frames:
+        rng = np.random.default_rng([options.seed, number])
+        system, ions, sampling, vacuum, frames = family_frames(rng, mover)
+        group = f"s{options.seed}-{number:05d}"
+        info = {"system": system, "ion": "-".join(ions) or "none", "group": group, "sampling": sampling, "vacuum": vacuum}
+        kept = []
+        for k, frame in enumerate(frames):
+            one = labelled(frame, judge, {"frame_id": f"{group}-{k}", **info, "teacher": options.label})
+            if one is not None:
+                kept.append(one)
+        if kept:
+            append(options.out, kept)
+        count, number = count + len(kept), number + 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Make datasets/models/base: MACE potentials trained on teacher labels of a universal potential. No DFT label enters but
+through the energy shift, a constant per element that puts the teacher's energies onto the DFT reference.
+
+    python scripts/train_base.py WORK --teacher teacher_1.extxyz teacher_2.extxyz --anchor teacher_on_dft.extxyz --member 1
+    python scripts/train_base.py WORK --teacher ... --anchor ... --release datasets/models/base --members 2
+
+The first form trains one member and continues after an interruption; the second collects finished members into a model
+folder. Teacher files come from scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from ase.io import read
+
+from mlip import config, dataset, files, labels, models, train
+
+DATA = Path("datasets/tio2-mg-li")
+VALID_FRACTION = 0.06
+
+
+def shifted(teacher, anchor, dft):
+    """Teacher frames with REF labels, and the shift per element (eV) fitted on the frames that both have labelled."""
+    by_id = {f.info["frame_id"]: f for f in dft}
+    symbols = ["Li", "O", "Mg", "Ti"]
+    both = [(f, by_id[f.info["frame_id"]]) for f in anchor]
+    counts = np.array([[f.get_chemical_symbols().count(s) for s in symbols] for f, _ in both], float)
+    gap = np.array([d.info["dft_energy"] - f.info["teacher_energy"] for f, d in both])
+    ridge = 1e-6 * np.eye(4)  # Ti and O come in one ratio only: the smallest shift that fits
+    shift = np.linalg.solve(counts.T @ counts + ridge, counts.T @ gap)
+    residual = gap - counts @ shift
+    for frame in teacher:
+        n = np.array([frame.get_chemical_symbols().count(s) for s in symbols])
+        frame.info["REF_energy"] = frame.info["teacher_energy"] + float(n @ shift)
+        frame.arrays["REF_forces"] = frame.arrays["teacher_forces"]
+    return dict(zip(symbols, shift.round(6).tolist(), strict=True)), residual
+
+
+def divided(frames, seed):
+    groups = sorted({f.info["group"] for f in frames})
+    rng = np.random.default_rng(seed)
+    held = set(rng.choice(groups, size=max(1, int(VALID_FRACTION * len(groups))), replace=False).tolist())
+    return [f for f in frames if f.info["group"] not in held], [f for f in frames if f.info["group"] in held]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--teacher", type=Path, nargs="+", required=True)
+    parser.add_argument("--anchor", type=Path, required=True)
+    parser.add_argument("--member", type=int, default=1)
+    parser.add_argument("--members", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=26)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--release", type=Path)
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    teacher = [f for path in options.teacher for f in read(path, ":")]
+    card = dataset.read_card(DATA)
+    dft = labels.read_labelled(DATA / "frames.extxyz", config.Dataset(), card=card)
+    shift, residual = shifted(teacher, read(options.anchor, ":"), dft)
+    fit, held = divided(teacher, seed=1)
+    settings = config.Train(
+        base=None,
+        architecture=config.Architecture(channels=64, max_l=0, layers=2, correlation=3, max_ell=2, cutoff_angstrom=5.0),
+        epochs=options.epochs,
+        batch_frames=4,
+        learning_rate=5e-3,
+        ema_decay=0.995,
+        energy_weight=20.0,
+        force_weight=100.0,
+        huber_ev_per_angstrom=0.5,
+        patience=options.epochs,
+    )
+    print(len(fit), "frames to fit", len(held), "held", shift, "shift residual rms eV", float(np.sqrt((residual**2).mean())))
+    e0 = dataset.reference_energies(dft, "pbe")
+    found = []
+    for member in range(1, options.members + 1) if options.release else [options.member]:
+        started = time.time()
+        result = train.run(
+            settings, train=fit, valid=held, e0_ev=e0, seed=1, member=member, folder=options.work / f"member-{member}",
+            device=options.device,
+            on_epoch=lambda e, s=started: print(f"{time.time() - s:7.0f} s", e, flush=True),
+        )  # fmt: skip
+        found.append(result)
+    if options.release:
+        release(options.release, found, settings, teacher, held, shift, residual, options)
+
+
+def release(folder, found, settings, teacher, held, shift, residual, options):
+    best = [r[0].history[r[0].best_epoch] for r in found]
+    card = {
+        "name": "base",
+        "target": "pbe",
+        "level": "teacher labels of SevenNet-l3i5 (trained on PBE data), energies shifted per element onto the DFT reference",
+        "use": "starting point of training only; not for results: its labels are not DFT",
+        "teacher": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190; geometries by SevenNet-0 Langevin runs",
+        "licence": "MIT",
+        "members": len(found),
+        "elements": list(settings.architecture.elements),
+        "cutoff_angstrom": settings.architecture.cutoff_angstrom,
+        "frames": len(teacher),
+        "teacher_files_sha256": [files.sha256(p) for p in options.teacher],
+        "shift_ev": shift,
+        "shift_residual_rms_ev": round(float(np.sqrt((residual**2).mean())), 4),
+        "held_out_teacher_groups": len({f.info["group"] for f in held}),
+        "error_against_teacher_on_held_out_groups": {
+            "force_rmse_ev_per_angstrom": [round(e.valid_force_rmse_ev_per_angstrom, 4) for e in best],
+            "energy_rmse_ev_per_atom": [round(e.valid_energy_rmse_ev_per_atom, 5) for e in best],
+        },
+        "settings": settings.model_dump(mode="json"),
+        "versions": files.versions(),
+        "made_by": "scripts/make_teacher_set.py, then scripts/train_base.py",
+    }
+    models.save(folder, shape=found[0][1], weights=[to_float32(r[2]) for r in found], card=card)
+
+
+def to_float32(state):
+    """The weights as they were trained, in half the space."""
+    import torch
+
+    return {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}
+
+
+if __name__ == "__main__":
+    main()
