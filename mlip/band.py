@@ -29,11 +29,11 @@ from ase.optimize import BFGS, FIRE
 
 from mlip import config, files
 
-type_array = np.ndarray[Any, np.dtype[Any]]
-Evaluate = Callable[[Sequence[Atoms]], tuple[type_array, type_array]]
+Array = np.ndarray[Any, np.dtype[Any]]
+Evaluate = Callable[[Sequence[Atoms]], tuple[Array, Array]]
 
 BARRIER_EV = 1e-3  # a hump lower than this is noise, not a barrier
-SPREAD = "ion_force_std_ev_per_angstrom"  # key in Atoms.info: committee spread of the force on the ion, or None
+SPREAD = "ion_force_std_ev_per_angstrom"  # key in Atoms.info: committee spread of the force on the ion, where known
 log = logging.getLogger(__name__)
 
 
@@ -63,13 +63,13 @@ class Evaluator:
                 raise NotFiniteError(f"energy or force of image {i} of {len(images)} is not finite")
             prime(image, energy=energy, forces=forces, std=std)
 
-    def _single(self, image: Atoms) -> tuple[float, type_array, float | None]:
+    def _single(self, image: Atoms) -> tuple[float, Array, float | None]:
         self.calculator.calculate(image, ["energy", "forces"], all_changes)
         results = self.calculator.results
         std = results.get("forces_std")
         return float(results["energy"]), np.array(results["forces"], float), None if std is None else ion_norm(std)
 
-    def _batched(self, images: Sequence[Atoms]) -> list[tuple[float, type_array, float | None]]:
+    def _batched(self, images: Sequence[Atoms]) -> list[tuple[float, Array, float | None]]:
         energies, forces = self.batched(images) if self.batched else ((), ())
         shape = (len(images), len(images[0]), 3)
         if np.shape(energies) != shape[:1] or np.shape(forces) != shape:
@@ -80,18 +80,20 @@ class Evaluator:
         return [(float(e), np.array(f, float), None) for e, f in zip(energies, forces, strict=True)]
 
 
-def ion_norm(vectors: type_array) -> float:
+def ion_norm(vectors: Array) -> float:
     """Length of the last row of an (N, 3) array: the ion is the last atom."""
     return float(np.linalg.norm(np.asarray(vectors, float)[-1]))
 
 
-def prime(image: Atoms, *, energy: float, forces: type_array, std: float | None) -> None:
+def prime(image: Atoms, *, energy: float, forces: Array, std: float | None) -> None:
     """Attach known results to an image, so that ASE asks for nothing."""
     image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
-    image.info[SPREAD] = std
+    image.info.pop(SPREAD, None)
+    if std is not None:
+        image.info[SPREAD] = std
 
 
-def largest(forces: type_array) -> float:
+def largest(forces: Array) -> float:
     """Length of the largest force vector, eV/Angstrom."""
     return float(np.linalg.norm(forces.reshape(-1, 3), axis=1).max())
 
@@ -181,30 +183,28 @@ def optimised(
         evaluator(images[1:-1])
 
 
-def has_barrier(energies: Sequence[float] | type_array) -> bool:
+def has_barrier(energies: Sequence[float] | Array) -> bool:
     """Whether an interior image is above both ends by more than noise."""
     return bool(max(energies[1:-1]) > max(energies[0], energies[-1]) + BARRIER_EV)
 
 
 def write_checkpoint(path: Path, *, key: str, images: list[Atoms], calls: int, progress: Progress | None) -> None:
-    """Write primed images and the state of the optimiser to an .npz file, whole or not at all (rename)."""
-    std = [image.info[SPREAD] for image in images]
-    state = {} if progress is None else {f"fire_{k}": v for k, v in progress.fire.items()}
-    step = (-1, 0) if progress is None else (progress.step, progress.climbing)
+    """Write primed images and the state of the optimiser to an .npz file, whole or not at all."""
+    std = [image.info.get(SPREAD) for image in images]
+    data: dict[str, Any] = {
+        "key": key,
+        "calls": calls,
+        "step": (-1, 0) if progress is None else (progress.step, progress.climbing),
+        "positions": [image.positions for image in images],
+        "energies": [image.get_potential_energy() for image in images],
+        "forces": [image.get_forces(apply_constraint=False) for image in images],
+        "std": [np.nan if s is None else s for s in std],
+    }
+    data |= {f"fire_{name}": value for name, value in (progress.fire if progress else {}).items()}
 
     def write(target: Path) -> None:
         with target.open("wb") as handle:
-            np.savez(
-                handle,
-                key=key,
-                calls=calls,
-                step=step,
-                positions=[image.positions for image in images],
-                energies=[image.get_potential_energy() for image in images],
-                forces=[image.get_forces(apply_constraint=False) for image in images],
-                std=[np.nan if s is None else s for s in std],
-                **state,
-            )
+            np.savez(handle, names=sorted(data), **data)
 
     files.write_atomic(path, write)
 
@@ -217,8 +217,7 @@ def read_checkpoint(path: Path, template: Atoms, *, key: str) -> tuple[list[Atom
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            data = {name: stored[name] for name in stored.files}
+        data = _arrays(path)
         if str(data["key"]) != key:
             log.warning("%s: belongs to other end points or settings; the band starts anew", path)
             return None
@@ -232,8 +231,16 @@ def read_checkpoint(path: Path, template: Atoms, *, key: str) -> tuple[list[Atom
             images.append(image)
         step, climbing = (int(v) for v in data["step"])
         calls = int(data["calls"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         log.warning("%s: cannot be read (%s); the band starts anew", path, error)
         return None
     fire = {k.removeprefix("fire_"): v if v.ndim else v.item() for k, v in data.items() if k.startswith("fire_")}
     return images, calls, None if step < 0 else Progress(step=step, climbing=bool(climbing), fire=fire)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+        data = {name: stored[name] for name in stored.files}
+    if set(data.pop("names").tolist()) != set(data):
+        raise ValueError("parts are missing")
+    return data

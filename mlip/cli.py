@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("frames", type=Path, metavar="FRAMES", help="structures, extended XYZ")
     predict.add_argument("-o", "--out", type=Path, required=True, help="where to write them, extended XYZ")
     predict.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    predict.add_argument("--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it")
+    predict.add_argument(
+        "--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it"
+    )
     export = commands.add_parser("export", help="write a model in the format of another tool")
     export.add_argument("model", type=Path, metavar="MODEL", help="model folder")
     export.add_argument("--to", choices=("mace",), required=True, help="mace: the .model file of mace-torch")

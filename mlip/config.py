@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
+from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
@@ -18,13 +19,13 @@ Target = Literal["pbe", "pbe-d3"]
 class Section(BaseModel):
     """A part of the configuration: immutable, and unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Common(Section):
     """Settings that every stage sees."""
 
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites and neb
     workers: Count = 2  # processes side by side (training members, bands); one thread each on a CPU
@@ -60,6 +61,13 @@ class Structures(Section):
     ions: tuple[str, ...] = ("Li", "Mg")
 
     @model_validator(mode="after")
+    def _ions_are_elements(self) -> "Structures":
+        unknown = [s for s in self.ions if s not in chemical_symbols[1:]]
+        if unknown or not self.ions or len(set(self.ions)) < len(self.ions):
+            raise ValueError(f"ions: give distinct chemical symbols such as Li, got {list(self.ions)}")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_distinct(self) -> "Structures":
         names = [f.name for f in self.facets]
         if len(set(names)) < len(names) or "bulk" in names:
@@ -71,7 +79,7 @@ class Dataset(Section):
     """Labelled frames, their checks and their split."""
 
     path: Path = Path("datasets/tio2-mg-li")
-    test_groups: tuple[str, ...] = ("001_perp_Li_neb", "100_11_Li_md800", "bulk1_Mg_site")
+    test_groups: tuple[str, ...] = ("001_perp_Li_neb", "100_11_Li_md800", "bulk1_Mg_hop")
     valid_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.12  # of the groups that are not held out
     max_force_ev_per_angstrom: Positive = 30.0
     max_net_force_per_atom_ev_per_angstrom: Positive = 0.03
@@ -92,11 +100,20 @@ class Architecture(Section):
     cutoff_angstrom: Annotated[float, Field(gt=2, lt=8)] = 5.0
     elements: tuple[str, ...] = ("Li", "O", "Mg", "Ti")
 
+    @model_validator(mode="after")
+    def _elements_are_elements(self) -> "Architecture":
+        unknown = [s for s in self.elements if s not in chemical_symbols[1:]]
+        if unknown or not self.elements or len(set(self.elements)) < len(self.elements):
+            raise ValueError(f"elements: give distinct chemical symbols such as Ti, got {list(self.elements)}")
+        return self
+
 
 class Train(Section):
     """Training of every committee member."""
 
-    base: str | None = "datasets/models/base"  # folder of a released model, a trusted .model file, or null: from scratch
+    base: str | None = (
+        "datasets/models/base"  # folder of a released model, a trusted .model file, or null: from scratch
+    )
     trust_pickle: bool = False  # a .model file is a pickle and runs the code inside it: true only for files you trust
     architecture: Architecture = Architecture()
     members: Count = 2
@@ -108,6 +125,7 @@ class Train(Section):
     force_weight: Positive = 100.0  # of the squared error of the force components, (eV/Angstrom)^2
     huber_ev_per_angstrom: Positive = 0.5  # force errors beyond it count linearly
     patience: Count = 30  # epochs without a better validation loss before the end
+    keep: Literal["best", "last"] = "best"  # weights of the epoch with the best validation loss, or of the last epoch
     dtype: Literal["float64", "float32"] = "float32"
 
 
@@ -129,12 +147,14 @@ class Sites(Section):
     merge_angstrom: Positive = 0.6  # relaxed sites closer than this are one
     desorbed_angstrom: Positive = 3.2  # an ion farther than this from every atom has left
     max_hop_angstrom: Positive = 4.2
+    max_in_angstrom: Positive = 4.8  # of hops from a surface to a subsurface site: Mg sits high in a (001) hollow
     host_rattles: Count = 3  # of a slab; the lowest relaxed one is kept (bulk: one)
     max_candidates: Count = 6  # starting positions relaxed per host and ion
-    displace_angstrom: Annotated[float, Field(ge=0, lt=1)] = 0.15  # of the ion before it is relaxed: sites may be off centre
+    displace_angstrom: Annotated[float, Field(ge=0, lt=1)] = 0.15  # of the ion before it is relaxed, off the centre
     symmetry_angstrom: Positive = 0.1  # tolerance of the operations of a relaxed host
+    max_site_ev: Positive = 1.5  # sites this much above the lowest one are listed but take part in no hop
     through_angstrom: Positive = 0.7  # a hop that passes another site closer than this is two hops
-    blocked_angstrom: Positive = 1.0  # a straight hop inside the material that passes an atom closer than this is left out
+    blocked_angstrom: Positive = 1.0  # a straight hop below the surface that passes an atom closer is left out
 
 
 class Neb(Section):
@@ -163,7 +183,9 @@ class Report(Section):
     max_uncertainty_ev: Positive = 0.10  # a barrier less certain than this (2 sigma) is not resolved
     symmetric_ev: Positive = 0.005  # forward and reverse barrier of a symmetric hop
     convergence_ev: Positive = 0.005  # uncertainty (1 sigma) of a converged band: images, force threshold
-    dispersion_ev: Positive = 0.02  # uncertainty (1 sigma) of comparing PBE with PBE-D3 where D3 at the images is unknown
+    dispersion_ev: Positive = (
+        0.02  # uncertainty (1 sigma) of comparing PBE with PBE-D3 where D3 at the images is unknown
+    )
 
 
 class Tracking(Section):
@@ -200,7 +222,9 @@ def load(path: Path) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(raw, dict):
-        raise ValueError(f"{path}: holds no sections; expected a mapping such as 'common:' with indented keys")
+        raise ValueError(  # noqa: TRY004  (the input is wrong, not the program)
+            f"{path}: holds no sections; expected a mapping such as 'common:' with indented keys"
+        )
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -212,4 +236,6 @@ def _reason(error: object) -> str:
     details = dict(error)  # type: ignore[call-overload]
     if details["type"] == "extra_forbidden":
         return "unknown key; see mlip/config.py for the keys of this section"
+    if details["type"] == "value_error":  # from a validator of ours, which names what it got
+        return str(details["ctx"]["error"])
     return f"{details['msg']} (got {details['input']!r})"

@@ -20,11 +20,24 @@ import numpy as np
 from ase import Atoms
 
 from mlip import config, extxyz, files, labels
-from mlip.card import Card as Card
-from mlip.card import LabelledPath as LabelledPath
-from mlip.card import read_card as read_card
+from mlip.card import Card, LabelledPath, read_card
 from mlip.config import Target
 from mlip.dispersion import target_labels
+
+__all__ = [
+    "Card",
+    "LabelledPath",
+    "Manifest",
+    "Part",
+    "Split",
+    "deduplicate",
+    "folds",
+    "read_card",
+    "read_dataset",
+    "reference_energies",
+    "split",
+    "write_split",
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Manifest:
     target: Target
     settings_hash: str
     parts: dict[str, Part]
-    e0_ev: dict[str, float]
+    e0_ev: dict[str, dict[str, float]]  # level -> symbol -> eV per atom, of the training part
 
 
 def read_dataset(folder: Path, settings: config.Dataset, *, target: Target) -> tuple[Card, list[Atoms]]:
@@ -191,7 +204,7 @@ def write_split(folder: Path, parts: Split, target: Target) -> Manifest:
     for name, frames in parts.parts().items():
         path = folder / f"{name}.extxyz"
         if frames:
-            files.write_frames(path, [_at_target(frame, target) for frame in frames])
+            files.write_frames(path, [at_target(frame, target) for frame in frames])
         else:
             path.unlink(missing_ok=True)
         made[name] = Part(
@@ -207,7 +220,9 @@ def write_split(folder: Path, parts: Split, target: Target) -> Manifest:
     hashes = sorted({str(f.info["settings_hash"]) for frames in parts.parts().values() for f in frames})
     if len(hashes) != 1:
         raise ValueError(f"frames have the settings hashes {', '.join(hashes)}; a split holds one level of theory")
-    e0_ev = reference_energies(parts.train, target)
+    has_d3 = all("d3_energy" in f.info and "d3_forces" in f.arrays for f in parts.train)
+    levels: tuple[Target, ...] = ("pbe", "pbe-d3") if has_d3 else ("pbe",)
+    e0_ev = {level: reference_energies(parts.train, level) for level in levels}
     return Manifest(target=target, settings_hash=hashes[0], parts=made, e0_ev=e0_ev)
 
 
@@ -215,7 +230,8 @@ def _counted(frames: Sequence[Atoms], key: str) -> dict[str, int]:
     return dict(sorted(Counter(str(f.info[key]) for f in frames).items()))
 
 
-def _at_target(frame: Atoms, target: Target) -> Atoms:
+def at_target(frame: Atoms, target: Target) -> Atoms:
+    """The frame with REF_energy and REF_forces at the target level, and no other labels."""
     energy_ev, forces = target_labels(frame, target)
     made = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
     kept = ("frame_id", "system", "host", "ion", "group", "sampling", "vacuum", "settings_hash")

@@ -1,7 +1,7 @@
 """Errors of a potential on labelled frames it never saw.
 
-Takes frames with REF labels, the predictions of one or more potentials on them, and the labelled paths; gives errors per
-species, per group, on the ion with its first shell and along paths, the force slope (softening: Deng et al.,
+Takes frames with REF labels, the predictions of one or more potentials on them, and the labelled paths; gives errors
+per species, per group, on the ion with its first shell and along paths, the force slope (softening: Deng et al.,
 doi:10.1038/s41524-024-01500-6) and the calibration of the committee's spread.
 
     slope = sum F_ref F / sum F_ref^2        calibration = sqrt(mean (F - F_ref)^2 / mean sigma^2)

@@ -50,8 +50,8 @@ def settings_hash(settings: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_frames(path: Path) -> list[Atoms]:
-    """Every frame of an extended XYZ file, in order, with the text keys kept as text.
+def read_frames(path: Path, text_keys: Sequence[str] = TEXT_KEYS) -> list[Atoms]:
+    """Every frame of an extended XYZ file, in order, with the values of text_keys kept as text.
 
     Raises:
         ValueError: where the file cannot be read, is empty or truncated, or a frame has an unknown species, a wrong
@@ -70,7 +70,7 @@ def read_frames(path: Path) -> list[Atoms]:
         raise ValueError(
             f"{path}: frame {len(blocks) - 1}: truncated, the last line has no end; make or copy the file again"
         )
-    return [_frame(block, f"{path}: frame {number}") for number, block in enumerate(blocks)]
+    return [_frame(block, f"{path}: frame {number}", text_keys) for number, block in enumerate(blocks)]
 
 
 def _blocks(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
@@ -93,8 +93,8 @@ def _blocks(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
         start, number = end, number + 1
 
 
-def _frame(block: list[str], where: str) -> Atoms:
-    text = {key: found for key in TEXT_KEYS if (found := _text_value(block[1], key)) is not None}
+def _frame(block: list[str], where: str, text_keys: Sequence[str]) -> Atoms:
+    text = _texts(block[1], text_keys)
     where = f"{where} ({text.get('frame_id', 'no frame_id')})"
     declared = re.search(r"Properties=\"?species:S:1:", block[1])
     for row, line in enumerate(block[2:] if declared else []):
@@ -114,9 +114,12 @@ def _frame(block: list[str], where: str) -> Atoms:
     return atoms
 
 
-def _text_value(comment: str, key: str) -> str | None:
-    match = re.search(rf'(?:^|\s){key}=(?:"([^"]*)"|(\S+))', comment)
-    return None if match is None else next(g for g in match.groups() if g is not None)
+def _texts(comment: str, keys: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for key, quoted, bare in re.findall(r'([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', comment):
+        if key in keys and not bare.startswith(("'", "{", "[")):
+            found[key] = re.sub(r"\\(.)", r"\1", quoted) or bare
+    return found
 
 
 def with_labels(atoms: Atoms, *, energy_ev: float, forces: NDArray[np.float64], info: Mapping[str, object]) -> Atoms:
@@ -167,7 +170,7 @@ def import_frames(
         if unit not in known:
             raise ValueError(f"{path}: unit {unit!r} is unknown; use one of {', '.join(known)}")
     made = []
-    for number, frame in enumerate(read_frames(path)):
+    for number, frame in enumerate(read_frames(path, (*TEXT_KEYS, keys.group, keys.host, keys.ion))):
         values = {**(frame.calc.results if frame.calc else {}), **frame.info, **frame.arrays}
         name = str(frame.info.get("frame_id", f"{path.stem}-{number}"))
         lacking = [k for k in (keys.energy, keys.forces, keys.group, keys.host, keys.ion) if k not in values]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ase import Atoms
-from ase.io import read, write
+from ase.io import write
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
@@ -76,27 +76,35 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
-    """Write frames as extended XYZ, whole or not at all; positions keep full double precision."""
-    write_atomic(path, lambda temporary: write(temporary, list(frames), format="extxyz"))
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all.
+
+    Libraries that write files themselves (torch, safetensors) report a full disk with errors of their own; give them a
+    buffer and write it with this.
+    """
+    write_atomic(path, lambda temporary: _write_bytes(temporary, data))
 
 
-def read_frames(path: Path) -> list[Atoms]:
-    """All frames of an extended XYZ file.
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def require_writable(path: Path) -> None:
+    """Nothing where a file can be written at `path`: asked before the work whose result goes there.
 
     Raises:
-        ValueError: the file is missing, truncated or not extended XYZ.
+        ValueError: the folder cannot be made or written, or `path` is a folder.
     """
-    try:
-        frames = read(path, index=":", format="extxyz")
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; check the path") from error
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: not a whole extended XYZ file ({reason}); copy or write it again") from error
-    if not frames:
-        raise ValueError(f"{path}: holds no frames; expected extended XYZ")
-    return list(frames)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the name of a file")
+    probe = path.with_name(f".{path.name}.probe")
+    write_bytes_atomic(probe, b"")
+    probe.unlink()
+
+
+def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
+    """Write frames as extended XYZ, whole or not at all; positions keep eight decimals."""
+    write_atomic(path, lambda temporary: write(temporary, list(frames), format="extxyz"))
 
 
 def sha256(path: Path) -> str:

@@ -26,6 +26,7 @@ from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 RIDGE = 1e-10  # of the squared mole fractions: far below any composition that data hold, far above rounding
 NEAR_ANGSTROM = 0.8  # largest displacement of an atom between two frames whose energies and forces are compared
 FEWEST_PAIRS = 5
+SMALLEST_WORK = 1e-3  # eV, or Hartree where units are wrong: below it the noise of an SCF counts
 ENERGY_RATIOS = {
     "Hartree: multiply by 27.2114": HARTREE_EV,
     "Rydberg: multiply by 13.6057": HARTREE_EV / 2,
@@ -80,6 +81,8 @@ def check(
     Raises:
         ValueError: one line for the first problem: file, frame, value, limit and what to do.
     """
+    if not frames:
+        raise ValueError(f"{source}: holds no frames; give at least one labelled frame")
     wanted_hash = card.settings_hash if card else str(frames[0].info.get("settings_hash"))
     seen: set[str] = set()
     for number, frame in enumerate(frames):
@@ -264,9 +267,10 @@ def _check_duplicates(frames: Sequence[Atoms], settings: Dataset, source: str) -
 def energy_force_ratio(frames: Sequence[Atoms]) -> tuple[float | None, int]:
     """Median of energy difference over work of the mean force, and the number of pairs of near frames behind it.
 
-    1 where energies and forces belong together; None with fewer than five pairs that do at least 0.1 eV of work.
+    Pairs share cell and atoms, no atom moves farther than 0.8 Angstrom, and the half with the larger work counts. The
+    ratio is 1 where energies and forces belong together, None with fewer than five pairs.
     """
-    ratios = []
+    pairs = []
     for bucket in _same_atoms(frames):
         for place, a in enumerate(bucket):
             for b in bucket[place + 1 : place + 11]:
@@ -275,10 +279,14 @@ def energy_force_ratio(frames: Sequence[Atoms]) -> tuple[float | None, int]:
                 moved, length = find_mic(frames[b].positions - frames[a].positions, frames[a].cell)
                 mean = (frames[a].arrays["dft_forces"] + frames[b].arrays["dft_forces"]) / 2
                 work = -float((mean * moved).sum())
-                gained = float(frames[b].info["dft_energy"]) - float(frames[a].info["dft_energy"])
-                if length.max() < NEAR_ANGSTROM and max(abs(work), abs(gained)) > 0.1 and work:
-                    ratios.append(gained / work)
-    return (float(np.median(ratios)) if len(ratios) >= FEWEST_PAIRS else None), len(ratios)
+                if length.max() < NEAR_ANGSTROM and abs(work) > SMALLEST_WORK:
+                    pairs.append((work, float(frames[b].info["dft_energy"]) - float(frames[a].info["dft_energy"])))
+    if not pairs:
+        return None, 0
+    works, gains = np.array(pairs).T
+    large = np.abs(works) >= np.median(np.abs(works))
+    number = int(large.sum())
+    return (float(np.median(gains[large] / works[large])) if number >= FEWEST_PAIRS else None), number
 
 
 def _check_pairs(frames: Sequence[Atoms], settings: Dataset, source: str) -> None:

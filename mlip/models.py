@@ -1,11 +1,12 @@
 """Model folders: MACE weights without pickles.
 
-Takes a folder `{model.json, member-1.safetensors, ..., card.yaml}` or a trusted pickled `.model` file; gives torch modules
-and their card. A pickle runs whatever code it holds when it is loaded; weights in safetensors and an architecture in JSON,
-rebuilt through mace's own classes, do not. MACE: doi:10.48550/arXiv.2206.07697.
+Takes a folder `{model.json, member-1.safetensors, ..., card.yaml}` or a trusted pickled `.model` file; gives torch
+modules and their card. A pickle runs whatever code it holds when it is loaded; weights in safetensors and an
+architecture in JSON, rebuilt through mace's own classes, do not. MACE: doi:10.48550/arXiv.2206.07697.
 """
 
 import contextlib
+import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import yaml
 from ase.data import atomic_numbers, chemical_symbols
 
 from mlip.config import Architecture, Target
-from mlip.files import write_atomic, write_text_atomic
+from mlip.files import write_bytes_atomic, write_text_atomic
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs
@@ -46,10 +47,12 @@ class Released:
     @property
     def target(self) -> Target:
         """Level of theory of the energies: pbe or pbe-d3."""
-        target = self.card.get("target")
-        if target not in get_args(Target):
-            raise ValueError(f"{self.source}: the card names no target ({target!r}); it must be one of {get_args(Target)}")
-        return target  # type: ignore[no-any-return]
+        named = self.card.get("target")
+        levels: tuple[Target, ...] = get_args(Target)
+        for level in levels:
+            if named == level:
+                return level
+        raise ValueError(f"{self.source}: the card names no target ({named!r}); it must be one of {levels}")
 
 
 def scratch_shape(
@@ -135,7 +138,9 @@ def shape_of(model: Any) -> dict[str, Any]:
         raise ValueError(
             f"model: has the heads {found['heads']}; extract one with mace_select_head before using it here"
         )
-    used = {k: v for k, v in found.items() if k not in UNSUPPORTED | {"cueq_config", "oeq_config", "use_embedding_readout"}}
+    used = {
+        k: v for k, v in found.items() if k not in UNSUPPORTED | {"cueq_config", "oeq_config", "use_embedding_readout"}
+    }
     return {k: _jsonable(v) for k, v in used.items() if v is not None}
 
 
@@ -160,7 +165,9 @@ def _class(blocks: Any, name: str) -> Any:
     return found
 
 
-def save(folder: Path, *, shape: Mapping[str, Any], weights: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, *, shape: Mapping[str, Any], weights: Sequence[Mapping[str, Any]], card: Mapping[str, Any]
+) -> None:
     """Write a model folder; the card goes last, so a folder with a card is whole.
 
     Args:
@@ -169,7 +176,7 @@ def save(folder: Path, *, shape: Mapping[str, Any], weights: Sequence[Mapping[st
         weights: one state dict per committee member.
         card: what the model is, see `Released.card`; must hold `target`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as packed
 
     (folder / "card.yaml").unlink(missing_ok=True)
     for old in folder.glob("member-*.safetensors"):
@@ -177,7 +184,7 @@ def save(folder: Path, *, shape: Mapping[str, Any], weights: Sequence[Mapping[st
     write_text_atomic(folder / "model.json", json.dumps(dict(shape), indent=1) + "\n")
     for number, state in enumerate(weights, start=1):
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
-        write_atomic(folder / f"member-{number}.safetensors", lambda path, t=tensors: save_file(t, path))  # type: ignore[misc]
+        write_bytes_atomic(folder / f"member-{number}.safetensors", packed(tensors))
     write_text_atomic(folder / "card.yaml", yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True, width=110))
 
 
@@ -204,7 +211,7 @@ def _load_folder(folder: Path) -> Released:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    weights = sorted(folder.glob("member-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+    weights = sorted(folder.glob("member-*.safetensors"), key=lambda p: (len(p.stem), p.stem))
     if not (folder / "model.json").exists() or not weights:
         raise ValueError(f"{folder}: not a model folder: model.json and member-*.safetensors must be in it")
     if not (folder / "card.yaml").exists():
@@ -212,14 +219,17 @@ def _load_folder(folder: Path) -> Released:
     try:
         shape = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         card = yaml.safe_load((folder / "card.yaml").read_text(encoding="utf-8"))
+        if not isinstance(shape, dict) or not isinstance(card, dict):
+            raise ValueError("model.json and card.yaml must hold mappings")  # noqa: TRY004, TRY301  (reported below)
         blank = build(shape)
         members = []
         for path in weights:
             member = _copy(blank)
             member.load_state_dict(load_file(path))
             members.append(member.eval())
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
-        raise ValueError(f"{folder}: damaged model ({' '.join(str(error).split())[:200]}); copy or make it again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(f"{folder}: damaged model ({reason}); copy or make it again") from error
     return Released(tuple(members), shape, card, str(folder))
 
 
@@ -246,7 +256,9 @@ def _load_pickle(path: Path) -> Released:
     try:
         rebuilt.load_state_dict(model.double().state_dict())
     except RuntimeError as error:
-        raise ValueError(f"{path}: this kind of MACE model cannot be rebuilt ({' '.join(str(error).split())[:150]})") from error
+        raise ValueError(
+            f"{path}: this kind of MACE model cannot be rebuilt ({' '.join(str(error).split())[:150]})"
+        ) from error
     return Released((rebuilt.eval(),), shape, {"name": path.stem, "origin": "user file"}, str(path))
 
 
@@ -256,7 +268,9 @@ def export_mace(model: Released, path: Path, *, member: int = 1) -> None:
         raise ValueError(f"member {member}: {model.source} has members 1 to {len(model.members)}")
     import torch
 
-    write_atomic(path, lambda temporary: torch.save(model.members[member - 1], temporary))
+    buffer = io.BytesIO()
+    torch.save(model.members[member - 1], buffer)
+    write_bytes_atomic(path, buffer.getvalue())
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ from ase.calculators.calculator import all_changes
 from mlip import band as moving
 from mlip import config
 from mlip.endpoints import COLLAPSED, DESORBED, OUT_OF_DOMAIN, RELAXED, SAME_ANGSTROM, desorbed, end_status, unwrapped
-from mlip.endpoints import relax_end as relax_end
 
 CONVERGED = "converged"
 MAX_STEPS = "max steps"
@@ -201,7 +200,7 @@ def _relax_ends(
 
 def _spread(images: list[Atoms], judge: Any) -> float | None:
     """Largest committee spread of the force on the ion, eV/Angstrom; None where no committee looked."""
-    found = [image.info[moving.SPREAD] for image in images]
+    found = [image.info.get(moving.SPREAD) for image in images]
     if judge is not None:
         found = []
         for image in images:
@@ -317,5 +316,5 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
     )
 
 
-def _sample_std(values: moving.type_array) -> float | None:
+def _sample_std(values: moving.Array) -> float | None:
     return float(values.std(ddof=1)) if len(values) > 1 else None

@@ -16,7 +16,8 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from mlip import models
-from mlip.files import read_frames, write_frames
+from mlip.extxyz import read_frames
+from mlip.files import require_writable, write_frames
 
 Array = NDArray[np.float64]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
@@ -75,7 +76,9 @@ def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Grap
     index = {atomic_numbers[s]: k for k, s in enumerate(elements)}
     unknown = sorted({s for s in atoms.symbols if atomic_numbers[s] not in index})
     if unknown:
-        raise ValueError(f"elements {unknown} are not in the model, which knows {list(elements)}; train one that has them")
+        raise ValueError(
+            f"elements {unknown} are not in the model, which knows {list(elements)}; train one that has them"
+        )
     if not np.isfinite(atoms.positions).all():
         raise ValueError("positions are not finite; check the structure")
     edges, shifts, units, cell = get_neighborhood(
@@ -115,14 +118,27 @@ def collate(graphs: Sequence[Graph], n_elements: int, *, dtype: Any, device: str
     }
 
 
+def require_device(device: str) -> None:
+    """Nothing where the device is there.
+
+    Raises:
+        ValueError: cuda without a GPU that torch can use.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "device: cuda was asked for and no GPU is visible; use cpu, or check the driver and torch's build"
+        )
+
+
 class Evaluator:
     """A committee on a device, ready for many calls."""
 
     def __init__(self, model: models.Released, *, device: str = "cpu", dtype: str = "float64") -> None:
         import torch
 
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("common.device: cuda was asked for and no GPU is visible; use cpu or check the driver")
+        require_device(device)
         self.model = model
         self.elements, self.cutoff_angstrom = model.elements, model.cutoff_angstrom
         self.device, self.dtype = device, getattr(torch, dtype)
@@ -215,7 +231,12 @@ class Potential(Calculator):  # type: ignore[misc]
 
 
 def load(
-    path: str | Path, *, device: str = "cpu", dtype: str = "float64", members: Sequence[int] | None = None, trust_pickle: bool = False
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float64",
+    members: Sequence[int] | None = None,
+    trust_pickle: bool = False,
 ) -> Potential:
     """The ASE calculator of a model folder or a trusted `.model` file.
 
@@ -228,6 +249,8 @@ def load(
     """
     model = models.load(path, trust_pickle=trust_pickle)
     if members is not None:
+        if not members or min(members) < 1 or max(members) > len(model.members):
+            raise ValueError(f"members {list(members)}: {path} has the members 1 to {len(model.members)}")
         chosen = tuple(model.members[k - 1] for k in members)
         model = models.Released(chosen, model.shape, model.card, model.source)
     return Potential(Evaluator(model, device=device, dtype=dtype))
@@ -236,19 +259,23 @@ def load(
 def predict(model: str | Path, frames: Path, out: Path, *, device: str = "cpu", trust_pickle: bool = False) -> int:
     """Write every frame with the model's energy and forces; gives the number of frames.
 
-    Each frame comes back in order with info `mlip_energy`, `mlip_energy_std` (eV), `mlip_level` and arrays `mlip_forces`,
-    `mlip_forces_std` (eV/Angstrom); the spreads are nan where the model has a single member.
+    Each frame comes back in order with info `mlip_energy`, `mlip_energy_std` (eV), `mlip_level` and arrays
+    `mlip_forces`, `mlip_forces_std` (eV/Angstrom); the spreads are nan where the model has a single member.
 
     Raises:
-        ValueError: unreadable frames or an element the model does not know, with the number of the frame.
+        ValueError: unreadable frames, an element the model does not know (with the number of the frame), or an output
+            that cannot be written (found before anything is computed).
     """
+    require_writable(out)
     structures = read_frames(frames)
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)
     for number, atoms in enumerate(structures):
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(evaluator.elements))
         if unknown:
-            raise ValueError(f"{frames}: frame {number}: elements {unknown} are not in the model ({list(evaluator.elements)})")
+            raise ValueError(
+                f"{frames}: frame {number}: elements {unknown} are not in the model ({list(evaluator.elements)})"
+            )
     for atoms, found in zip(structures, evaluator(structures), strict=True):
         spread = found.forces_std
         atoms.info["mlip_energy"] = found.energy_ev

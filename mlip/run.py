@@ -1,8 +1,9 @@
 """The run folder: which stage is whole, and which has to be done again.
 
-Takes a config file and a folder; gives, per stage, a fingerprint of everything its result depends on: its own section, the
-common settings it uses, the files it reads and the fingerprints of the stages before it. A result with the same fingerprint
-is kept; another one is moved to `superseded/` and comes back when the settings do. Nothing depends on file times.
+Takes a config file and a folder; gives, per stage, a fingerprint of everything its result depends on: its own section,
+the common settings it uses, the files it reads and the fingerprints of the stages before it. A result with the same
+fingerprint is kept; another one is moved to `superseded/` and comes back when the settings do. Nothing depends on file
+times.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlip import __version__, config
-from mlip.files import digest_of, read_provenance, sha256, write_text_atomic
+from mlip.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
 
 UPSTREAM: dict[str, tuple[str, ...]] = {
     "structures": (),
@@ -134,7 +135,9 @@ def init(source: Path, folder: Path) -> Run:
     text = source.read_text(encoding="utf-8")
     target = folder / "config.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
-        write_text_atomic(target, text)
+        require_writable(target)
+        with locked(folder):  # never under a process that works with the settings of before
+            write_text_atomic(target, text)
     return run
 
 

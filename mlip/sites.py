@@ -1,14 +1,14 @@
 """Symmetry-distinct sites of an ion on and below a facet, or in bulk.
 
-Takes a relaxed host, an ion and an ASE calculator; gives the sites, relaxed and merged by the symmetry of the host, each
-with its configuration (host atoms in the order of the host, ion last).
+Takes a relaxed host, an ion and an ASE calculator; gives the sites, relaxed and merged by the symmetry of the host,
+each with its configuration (host atoms in the order of the host, ion last).
 
-Starting positions come from geometry: voids are the local maxima of the clearance, the smallest of (distance to an anion)
-and (distance to a metal - 0.7 Angstrom), because metals repel the ion; surface hollows are the local minima of the height at
-which a sphere of the ion-anion distance touches the top face (metals count 0.7 Angstrom larger).
+Starting positions come from geometry: voids are the local maxima of the clearance, the smallest of (distance to an
+anion) and (distance to a metal - 0.7 Angstrom), because metals repel the ion; surface hollows are the local minima of
+the height at which a sphere of the ion-anion distance touches the top face (metals count 0.7 Angstrom larger).
 
 A symmetric (001) slab keeps its mirror plane while it relaxes and stays above the true minimum, where one Ti-O bond of
-each pair is short and one long (Lazzeri, Vittadini, Selloni, doi:10.1103/PhysRevB.63.155409); so hosts are rattled first.
+each pair is short and one long (Lazzeri, Vittadini, Selloni, doi:10.1103/PhysRevB.63.155409); so hosts are rattled.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 from ase import Atom, Atoms
-from ase.geometry import find_mic
 from ase.optimize import LBFGS
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import cKDTree
 
 from mlip import config
-from mlip.structures import Operation, is_slab, metals, operations
+from mlip.structures import is_slab, metals
+from mlip.symmetry import Operation, cell_image, copies, distances, images, operations, periods
 
 Array = NDArray[np.float64]
 Vector = tuple[float, float, float]
@@ -34,12 +34,24 @@ Vector = tuple[float, float, float]
 RADII = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ca": 1.00, "Zn": 0.74, "Al": 0.54, "Mn": 0.83}
 OXYGEN_RADIUS_ANGSTROM = 1.38
 SURFACE_DEPTH_ANGSTROM = 1.0  # a site deeper than this below the outermost metal plane is subsurface
+HEIGHT_ANGSTROM = 2.2  # hollows higher than this above the outermost metal plane are on top of ridges
 PLANE_ANGSTROM = 0.6  # metal atoms that belong to the outermost plane of a relaxed slab
 SHELL_ANGSTROM = 2.5  # anions within it coordinate the ion
+START_ANGSTROM = 1.0  # starting positions closer than this would relax to the same site
 HOST_TIE_EV = 0.01  # per cell: of relaxed hosts closer in energy than this the more symmetric one is kept
 NEAR_KNOWN_ANGSTROM, NEAR_KNOWN_EV = 0.3, 0.1  # a relaxation this near a relaxed site falls into it and stops
 METAL_EXTRA_ANGSTROM = 0.7  # cations keep this much farther from metals than from anions
 LETTERS = {"surface": "S", "subsurface": "U", "bulk": "V"}
+
+
+@dataclass(frozen=True)
+class Period:
+    """The way from a site to its neighbouring copy along one lattice direction of the host."""
+
+    direction: str
+    translation_angstrom: Vector
+    copy: int
+    image: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -57,13 +69,14 @@ class Site:
     multiplicity: int  # copies in the cell, on slabs on the top side only
     status: str  # relaxed, not converged or desorbed
     copies_angstrom: tuple[Vector, ...] = ()  # all of them, the site itself first
+    periods: tuple[Period, ...] = ()  # in the plane of a slab, along all distinct axes of a bulk cell
 
 
 def host_relaxed(host: Atoms, calculator: Any, settings: config.Sites, *, seed: int) -> Atoms:
     """The host after a rattle and a relaxation in a fixed cell; on slabs the lowest of several.
 
-    The first rattle keeps the translations of the host, so that the relaxed slab can keep them too; a less symmetric one
-    replaces it only when it is lower by more than 10 meV per cell.
+    The first rattle keeps the translations of the host, so that the relaxed slab can keep them too; a less symmetric
+    one replaces it only when it is lower by more than 10 meV per cell.
 
     Raises:
         ValueError: when no relaxation converges.
@@ -80,8 +93,8 @@ def host_relaxed(host: Atoms, calculator: Any, settings: config.Sites, *, seed: 
             best = energy, relaxed
     if best is None:
         raise ValueError(
-            f"the host {host.get_chemical_formula(mode='metal')} did not relax to {settings.fmax_ev_per_angstrom} eV/Angstrom in "
-            f"{settings.max_steps} steps ({tries} tries); raise sites.max_steps or check the potential",
+            f"the host {host.get_chemical_formula(mode='metal')} did not relax to {settings.fmax_ev_per_angstrom} "
+            f"eV/Angstrom in {settings.max_steps} steps ({tries} tries); raise sites.max_steps or check the potential",
         )
     drift = best[1].positions.mean(0) - host.positions.mean(0)
     best[1].positions -= drift
@@ -91,7 +104,7 @@ def host_relaxed(host: Atoms, calculator: Any, settings: config.Sites, *, seed: 
 def candidates(host: Atoms, ion: str, settings: config.Sites, *, metal_symbols: Sequence[str]) -> Array:
     """Starting positions of an ion, symmetry-reduced, at most max_candidates: shape (n, 3) in Angstrom.
 
-    On slabs surface hollows and subsurface voids of the upper half take turns, the lowest hollow and the widest void first.
+    On slabs surface hollows and voids of the upper half take turns, the lowest hollow and the widest void first.
     """
     found = operations(host, tolerance_angstrom=settings.symmetry_angstrom, keep_top=is_slab(host))
     metal = np.isin(host.get_chemical_symbols(), list(metal_symbols))
@@ -102,15 +115,15 @@ def candidates(host: Atoms, ion: str, settings: config.Sites, *, metal_symbols: 
         order += [group[pair] for group in (hollows, voids) if pair < len(group)]
     kept: list[Array] = []
     for point in order:
-        images = _images(host, found, point)
-        if all(distances(host, images, other).min() > settings.merge_angstrom for other in kept):
+        everywhere = images(host, found, point)
+        if all(distances(host, everywhere, other).min() > START_ANGSTROM for other in kept):
             kept.append(point)
         if len(kept) == settings.max_candidates:
             break
     return np.array(kept).reshape(-1, 3)
 
 
-def relaxed_sites(  # noqa: PLR0913  (all but two are keyword-only)
+def relaxed_sites(
     host: Atoms,
     ion: str,
     calculator: Any,
@@ -122,8 +135,8 @@ def relaxed_sites(  # noqa: PLR0913  (all but two are keyword-only)
 ) -> tuple[list[Site], dict[str, Atoms]]:
     """The distinct sites of an ion on a relaxed host, and the configuration of each by its name.
 
-    Every candidate is displaced a little, relaxed with all atoms free in a fixed cell, and merged with the sites that an
-    operation of the host maps within merge_angstrom of it; of merged ones the lowest is kept. Sites are numbered by energy.
+    Every candidate is displaced a little, relaxed with all atoms free in a fixed cell, and merged with the sites that
+    an operation of the host maps within merge_angstrom of it; of merged ones the lowest is kept.
 
     Raises:
         ValueError: when the geometric search finds no candidate.
@@ -145,35 +158,17 @@ def relaxed_sites(  # noqa: PLR0913  (all but two are keyword-only)
             continue
         status = _status(atoms, converged=converged, desorbed_angstrom=settings.desorbed_angstrom)
         kept = _merged(host, found, kept, (energy, atoms, status), limit=settings.merge_angstrom)
-    return _named(host, found, kept, name=name, ion=ion)
+    return _named(host, found, kept, name=name, ion=ion, limit=settings.merge_angstrom)
 
 
-def copies(
-    host: Atoms,
-    found: Sequence[Operation],
-    point: Array,
-    *,
-    tolerance_angstrom: float = 0.3,
-) -> Array:
-    """The positions onto which the operations of the host bring a point, inside the cell, the point itself first: (n, 3)."""
-    images = _images(host, found, point)
-    images[1:] -= np.floor(images[1:] @ np.linalg.inv(host.cell.array)) @ host.cell.array
-    kept = [0]
-    for number in range(1, len(images)):
-        if distances(host, images[kept], images[number]).min() > tolerance_angstrom:
-            kept.append(number)
-    return images[kept]
-
-
-def _images(host: Atoms, found: Sequence[Operation], point: Array) -> Array:
-    """The point under every operation of the host: shape (operations, 3)."""
-    scaled = np.linalg.solve(host.cell.array.T, point)
-    return np.array([op.rotation @ scaled + op.translation for op in found]) @ host.cell.array
-
-
-def distances(host: Atoms, points: Array, point: Array) -> Array:
-    """Minimum-image distances in Angstrom of points (n, 3) to one point: shape (n,)."""
-    return np.asarray(find_mic(np.atleast_2d(points) - point, host.cell, pbc=True)[1])
+def neighbouring_copies(host: Atoms, found: Sequence[Operation], places: Array) -> tuple[Period, ...]:
+    """For each lattice direction the copy of a site, of those at places (n, 3), that lies one period from the first."""
+    out = []
+    for direction, vector in periods(host, found, axes=(0, 1) if is_slab(host) else (0, 1, 2)):
+        goal = places[0] + vector
+        copy = int(distances(host, places, goal).argmin())
+        out.append(Period(direction, _vector(vector), copy, cell_image(host, goal - places[copy])))
+    return tuple(out)
 
 
 def top_metal_height(host: Atoms) -> float:
@@ -242,12 +237,13 @@ def _voids(host: Atoms, settings: config.Sites, metal: NDArray[np.bool_]) -> Arr
     trees = cKDTree(_cloud(host, ~metal, 5.0)), cKDTree(_cloud(host, metal, 5.0))
 
     def clearance(points: Array) -> Array:
-        return np.minimum(trees[0].query(points)[0], trees[1].query(points)[0] - METAL_EXTRA_ANGSTROM)
+        return np.asarray(np.minimum(trees[0].query(points)[0], trees[1].query(points)[0] - METAL_EXTRA_ANGSTROM))
 
     points, shape = _grid(host, settings.grid_angstrom)
     room = clearance(points)
     peaks = room >= maximum_filter(room.reshape(shape), size=3, mode="wrap").ravel() - 1e-9
-    found = _climb(clearance, points[peaks & (room > settings.clearance_angstrom - settings.grid_angstrom) & (room < 4.0)])
+    wide = (room > settings.clearance_angstrom - settings.grid_angstrom) & (room < 4.0)
+    found = _climb(clearance, points[peaks & wide])
     keep = clearance(found) >= settings.clearance_angstrom
     if is_slab(host):
         middle = (host.positions[metal, 2].max() + host.positions[metal, 2].min()) / 2
@@ -282,7 +278,8 @@ def _hollows(host: Atoms, ion: str, settings: config.Sites, metal: NDArray[np.bo
         heights = np.maximum(heights, touch.max(1))
     low = heights <= minimum_filter(heights.reshape(shape[:2]), size=3, mode="wrap").ravel() + 1e-9
     found = np.column_stack([columns, heights])[low]
-    found = found[found[:, 2] > top_metal_height(host) - SURFACE_DEPTH_ANGSTROM]
+    above = found[:, 2] - top_metal_height(host)
+    found = found[(above > -SURFACE_DEPTH_ANGSTROM) & (above < HEIGHT_ANGSTROM)]
     return np.asarray(found[np.argsort(np.round(found[:, 2], 2), kind="stable")])
 
 
@@ -313,7 +310,7 @@ def _merged(
     limit: float,
 ) -> list[tuple[float, Atoms, str]]:
     """The kept configurations with the new one added, or in place of the higher ones that are the same site."""
-    places = _images(host, found, new[1].positions[-1])
+    places = images(host, found, new[1].positions[-1])
     same = [old for old in kept if distances(host, places, old[1].positions[-1]).min() < limit]
     best = min([new, *same], key=lambda entry: (entry[2] != "relaxed", entry[0]))
     return [old for old in kept if not any(old is s for s in same)] + [best]
@@ -326,6 +323,7 @@ def _named(
     *,
     name: str,
     ion: str,
+    limit: float,
 ) -> tuple[list[Site], dict[str, Atoms]]:
     surface = top_metal_height(host) if is_slab(host) else None
     lowest = min(energy for energy, *_ in kept)
@@ -337,7 +335,7 @@ def _named(
         depth = 0.0 if surface is None else surface - float(place[2])
         layer = "bulk" if surface is None else "surface" if depth < SURFACE_DEPTH_ANGSTROM else "subsurface"
         counts[layer] += 1
-        images = copies(host, found, place)
+        equivalent = copies(host, found, place, tolerance_angstrom=limit)
         anions = ~metals(host)
         site = Site(
             name=f"{LETTERS[layer]}{counts[layer]}",
@@ -348,9 +346,10 @@ def _named(
             depth_angstrom=depth,
             energy_ev=energy - lowest,
             coordination=int((distances(host, inside.positions[:-1][anions], place) < SHELL_ANGSTROM).sum()),
-            multiplicity=len(images),
+            multiplicity=len(equivalent),
             status=status,
-            copies_angstrom=tuple(_vector(x) for x in images),
+            copies_angstrom=tuple(_vector(x) for x in equivalent),
+            periods=neighbouring_copies(host, found, equivalent),
         )
         sites.append(site)
         relaxed[site.name] = inside
@@ -361,11 +360,9 @@ def _named(
 def _ion_inside(atoms: Atoms) -> Atoms:
     out = atoms.copy()
     scaled = np.linalg.solve(atoms.cell.array.T, atoms.positions[-1])
-    out.positions[-1] = (scaled - np.floor(scaled)) @ atoms.cell.array
+    out.positions[-1] = (scaled - np.floor(scaled + 1e-3)) @ atoms.cell.array
     return out
 
 
 def _vector(point: Array) -> Vector:
     return float(point[0]), float(point[1]), float(point[2])
-
-

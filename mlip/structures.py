@@ -1,11 +1,11 @@
-"""Crystals, facet slabs and the operations that map them onto themselves.
+"""Crystals and facet slabs.
 
 Takes a built-in crystal or a CIF file and a facet (Miller indices, layers, repeat, vacuum); gives stoichiometric,
 symmetric, non-polar slabs with the surface normal along z, the bulk supercell, and a `Host` that describes either.
 
-A slab is cut between whole atomic planes. Every plane of one period is tried as the lowest one; a cut counts when it has
-the bulk composition, no dipole along the normal (sum q_i z_i = 0 with nominal charges, Tasker type 1 or 2,
-doi:10.1088/0022-3719/12/22/036) and an operation that exchanges its faces. The one with the highest coordination wins.
+A slab is cut between whole atomic planes. Every plane of one period is tried as the lowest one; a cut counts when it
+has the bulk composition, no dipole along the normal (sum q_i z_i = 0 with nominal charges, Tasker type 1 or 2,
+doi:10.1088/0022-3719/12/22/036) and an operation that exchanges its faces. The highest coordination wins.
 """
 
 from collections import Counter
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from math import gcd
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -23,6 +22,7 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from mlip.config import Facet
+from mlip.symmetry import is_translation, operations, tilts
 
 Array = NDArray[np.float64]
 
@@ -57,20 +57,11 @@ class Host:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Operation:
-    """A symmetry operation x -> W x + w in fractional coordinates; it moves atom i onto atom permutation[i]."""
-
-    rotation: Array  # (3, 3)
-    translation: Array  # (3,)
-    permutation: NDArray[np.int64]  # (n,)
-
-
 def crystal(name_or_path: str) -> Atoms:
     """The conventional cell of a built-in crystal or of a CIF file.
 
-    'anatase' is I4_1/amd with a = 3.800, c = 9.680 Angstrom and u = 0.2066, the cell of the labels. A CIF that holds fewer
-    atoms than the conventional cell is brought to the conventional cell, because Miller indices refer to it.
+    'anatase' is I4_1/amd with a = 3.800, c = 9.680 Angstrom and u = 0.2066, the cell of the labels. A CIF that holds
+    fewer atoms than the conventional cell is brought to it, because Miller indices refer to the conventional cell.
 
     Raises:
         ValueError: for an unknown name, an unreadable file, partly occupied sites or a crystal without anions.
@@ -84,7 +75,7 @@ def crystal(name_or_path: str) -> Atoms:
         atoms = read(path, format="cif")
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; give the path of a .cif file") from error
-    except Exception as error:  # noqa: BLE001  (the parser raises many kinds; all mean an unreadable file)
+    except Exception as error:
         raise ValueError(f"{path}: is not a readable CIF file ({' '.join(str(error).split())})") from error
     shares = [x for site in atoms.info.get("occupancy", {}).values() for x in site.values()]
     if any(x < 0.999 for x in shares):
@@ -102,8 +93,8 @@ def bulk(conventional: Atoms, repeat: Sequence[int]) -> Atoms:
 def slab(conventional: Atoms, facet: Facet, *, bond_angstrom: float) -> Atoms:
     """The slab of a facet: normal along z, centred in the vacuum, periodic in all directions, metals first.
 
-    The lateral cell is right-angled where the lattice allows it, its shorter edge along x, then repeated. A formula layer
-    is one plane of cations, or several closer than 1.2 Angstrom: c/4 on anatase (001), a/2 on (100), d(101) on (101).
+    The lateral cell is right-angled where the lattice allows it, its shorter edge along x, then repeated. A formula
+    layer is one plane of cations, or several within 1.2 Angstrom: c/4 on anatase (001), a/2 on (100), d(101) on (101).
 
     Raises:
         ValueError: when no cut is stoichiometric, non-polar and symmetric; the message counts the reasons.
@@ -123,8 +114,9 @@ def slab(conventional: Atoms, facet: Facet, *, bond_angstrom: float) -> Atoms:
     if not cuts:
         why = ", ".join(f"{n} {reason}" for reason, n in refused.items())
         raise ValueError(
-            f"facet {facet.name} {facet.miller} of {conventional.get_chemical_formula(mode='metal')}, {facet.layers} layers: "
-            f"no termination can be used ({sum(refused.values())} cuts: {why}); choose another plane or number of layers",
+            f"facet {facet.name} {facet.miller} of {conventional.get_chemical_formula(mode='metal')}, {facet.layers} "
+            f"layers: no termination can be used ({sum(refused.values())} cuts: {why}); choose another plane or number "
+            "of layers",
         )
     best = max(cuts, key=lambda cut: _quality(cut, bond_angstrom))
     best = best.repeat((*facet.repeat, 1))
@@ -209,7 +201,9 @@ def nominal_charges(atoms: Atoms) -> dict[str, float]:
         raise ValueError(f"{atoms.get_chemical_formula()} has no anions or no cations; nominal charges need both")
     unknown = [s for s in cations if s not in CATION_CHARGES or len(cations) == 1]
     if len(unknown) > 1:
-        raise ValueError(f"nominal charges of {unknown} cannot both follow from the stoichiometry; add one to CATION_CHARGES")
+        raise ValueError(
+            f"nominal charges of {unknown} do not follow from the stoichiometry; add one to CATION_CHARGES"
+        )
     charges.update({s: CATION_CHARGES[s] for s in cations if s not in unknown})
     rest = -sum(charges[s] * n for s, n in counts.items() if s in charges)
     if unknown:
@@ -219,29 +213,8 @@ def nominal_charges(atoms: Atoms) -> dict[str, float]:
     return charges
 
 
-def operations(atoms: Atoms, *, tolerance_angstrom: float, keep_top: bool = False) -> tuple[Operation, ...]:
-    """All symmetry operations of a cell, the identity first; with keep_top only those that leave the top side on top.
-
-    An atom counts as mapped when it lands within three times the tolerance of one of its own kind.
-    """
-    import spglib
-
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    found: Any = spglib.get_symmetry(cell, symprec=tolerance_angstrom)
-    pairs = [] if found is None else list(zip(found["rotations"], found["translations"], strict=True))
-    kept = [Operation(np.eye(3), np.zeros(3), np.arange(len(atoms)))]
-    for rotation, translation in pairs:
-        permutation = _permutation(atoms, rotation, translation, 3 * tolerance_angstrom)
-        if permutation is None or (keep_top and not _keeps_top(rotation, translation)):
-            continue
-        same = np.abs(rotation - np.eye(3)).max() == 0 and np.abs(translation - np.round(translation)).max() < 1e-6
-        if not same:
-            kept.append(Operation(rotation.astype(float), translation.copy(), permutation))
-    return tuple(kept)
-
-
 def surface_basis(conventional: Atoms, miller: tuple[int, int, int]) -> tuple[Array, float]:
-    """Lattice vectors as rows (3, 3), two in the plane and one to the next plane, and the spacing of planes in Angstrom."""
+    """Lattice vectors as rows (3, 3), two in the plane and one to the next, and the spacing of planes in Angstrom."""
     h = np.array(miller) // gcd(*miller)
     lattice = _lattice_vectors(conventional, int(np.abs(h).max()) + 2)
     steps = lattice @ h
@@ -258,7 +231,7 @@ def surface_basis(conventional: Atoms, miller: tuple[int, int, int]) -> tuple[Ar
 
 def _lateral(flat: Array, normal: Array) -> tuple[Array, Array]:
     best: tuple[tuple[float, ...], Array, Array] | None = None
-    areas = {}
+    areas: dict[tuple[int, int], float] = {}
     for i, j in product(range(len(flat)), repeat=2):
         area = float(np.cross(flat[i], flat[j]) @ normal)
         if area > 1e-3 and np.linalg.norm(flat[i]) < np.linalg.norm(flat[j]) + 1e-4:
@@ -270,7 +243,7 @@ def _lateral(flat: Array, normal: Array) -> tuple[Array, Array]:
         oblique = cosine > 1e-3
         if area > (1.01 if oblique else 2.01) * smallest:
             continue
-        key = (float(oblique), round(area, 3), round(lengths[0] + lengths[1], 3), i, j)
+        key = (float(oblique), round(area, 3), round(float(sum(lengths)), 3), i, j)
         if best is None or key < best[0]:
             best = (key, flat[i], flat[j])
     if best is None:
@@ -279,17 +252,15 @@ def _lateral(flat: Array, normal: Array) -> tuple[Array, Array]:
 
 
 def _lattice_vectors(conventional: Atoms, reach: int) -> Array:
-    moves = [op.translation for op in operations(conventional, tolerance_angstrom=SYMPREC_ANGSTROM) if _is_shift(op)]
+    moves = [
+        op.translation for op in operations(conventional, tolerance_angstrom=SYMPREC_ANGSTROM) if is_translation(op)
+    ]
     whole = np.array(list(product(range(-reach, reach + 1), repeat=3)), float)
     return np.concatenate([whole + np.round(move * 12) / 12 for move in moves])
 
 
-def _is_shift(operation: Operation) -> bool:
-    return bool(np.abs(operation.rotation - np.eye(3)).max() < 1e-6)
-
-
 def _period(conventional: Atoms, basis: Array) -> Atoms:
-    """All atoms of one period, in a cell with x along the first vector, z along the normal and the third vector oblique."""
+    """All atoms of one period, in a cell with x along the first vector, z along the normal and the third oblique."""
     lattice = _lattice_vectors(conventional, 4) @ conventional.cell.array @ np.linalg.inv(basis)
     wrapped = np.round(lattice - np.floor(lattice + 1e-6), 6)
     cosets = np.unique(wrapped, axis=0) + 0.0
@@ -351,7 +322,7 @@ def _refusal(cut: Atoms, conventional: Atoms, charges: dict[str, float]) -> str:
     if abs(nominal @ cut.positions[:, 2]) > 0.01 * np.abs(nominal).sum():
         return "have a dipole along the normal (polar)"
     found = operations(cut, tolerance_angstrom=SYMPREC_ANGSTROM)
-    if not any(op.rotation[2, 2] == -1 and not _tilts(op.rotation) for op in found):
+    if not any(op.rotation[2, 2] == -1 and not tilts(op.rotation) for op in found):
         return "have inequivalent faces"
     return ""
 
@@ -359,27 +330,6 @@ def _refusal(cut: Atoms, conventional: Atoms, charges: dict[str, float]) -> str:
 def _quality(cut: Atoms, bond_angstrom: float) -> tuple[int, int, int]:
     numbers, metal = coordination(cut, bond_angstrom), metals(cut)
     return int(numbers[metal].min()), int(numbers[~metal].min()), int(numbers.sum())
-
-
-def _tilts(rotation: Array) -> bool:
-    return bool(np.abs(rotation[2, :2]).max() + np.abs(rotation[:2, 2]).max() > 0)
-
-
-def _keeps_top(rotation: Array, translation: Array) -> bool:
-    shift = float(translation[2] - np.round(translation[2]))
-    return bool(rotation[2, 2] == 1 and not _tilts(rotation) and abs(shift) < 0.05)
-
-
-def _permutation(atoms: Atoms, rotation: Array, translation: Array, limit: float) -> NDArray[np.int64] | None:
-    scaled = atoms.get_scaled_positions()
-    moved = scaled @ rotation.T + translation
-    apart = moved[:, None, :] - scaled[None, :, :]
-    apart -= np.round(apart)
-    lengths = np.linalg.norm(apart @ atoms.cell.array, axis=2)
-    lengths[atoms.numbers[:, None] != atoms.numbers[None, :]] = np.inf
-    nearest = lengths.argmin(1)
-    fits = lengths.min(1).max() < limit and len(set(nearest.tolist())) == len(atoms)
-    return nearest if fits else None
 
 
 def _conventional(atoms: Atoms) -> Atoms:
@@ -408,5 +358,6 @@ def _metals_first(atoms: Atoms) -> Atoms:
 def _anatase() -> Atoms:
     a, c, u = 3.800, 9.680, 0.2066
     titanium = np.array([(0, 0, 0), (0.5, 0.5, 0.5), (0, 0.5, 0.25), (0.5, 0, 0.75)])
-    oxygen = np.concatenate([titanium + (0, 0, u), titanium - (0, 0, u)]) % 1.0
+    apex = np.array([0, 0, u])
+    oxygen = np.concatenate([titanium + apex, titanium - apex]) % 1.0
     return Atoms("Ti4O8", scaled_positions=np.concatenate([titanium, oxygen]), cell=(a, a, c), pbc=True)

@@ -49,6 +49,7 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
             continue
         d3 = "d3_energy" in initial.info and "d3_energy" in saddle.info
         forces = saddle.arrays.get("dft_forces")
+        largest = float((forces**2).sum(axis=1).max() ** 0.5) if forces is not None else None
         found.append(
             DftBarrier(
                 host=path.host,
@@ -57,7 +58,7 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
                 group=path.group,
                 barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
                 d3_ev=float(saddle.info["d3_energy"] - initial.info["d3_energy"]) if d3 else None,
-                saddle_force_ev_per_angstrom=float((forces**2).sum(axis=1).max() ** 0.5) if forces is not None else None,
+                saddle_force_ev_per_angstrom=largest,
                 geometry=path.geometry,
                 note=path.note,
             )
@@ -88,9 +89,16 @@ def _hop_row(hop: Hop, results: Results, settings: config.Report) -> HopRow:
         symmetric=hop.symmetric,
         asymmetry_ev=asymmetry,
         asymmetry_ok=asymmetry <= settings.symmetric_ev if asymmetry is not None else None,
-        dft_ev=dft.barrier_ev if dft else None,
+        dft_ev=_at_level(dft, results.target) if dft else None,
         dft_note=_dft_note(dft) if dft else "",
     )
+
+
+def _at_level(dft: DftBarrier, target: str) -> float | None:
+    """DFT barrier at the level of the potential; None where D3 is wanted and not there."""
+    if target == "pbe":
+        return dft.barrier_ev
+    return dft.barrier_ev + dft.d3_ev if dft.d3_ev is not None else None
 
 
 def _dft_note(dft: DftBarrier) -> str:
@@ -100,9 +108,10 @@ def _dft_note(dft: DftBarrier) -> str:
 
 
 def _path_row(path: Bottleneck, results: Results, settings: config.Report) -> PathRow:
-    resolved = path.status == "resolved" and path.barrier_ev is not None
+    resolved = verdicts.has_barrier(path)
     d3 = verdicts.path_d3(path, results) if resolved else None
-    total = verdicts.budget(verdicts.spread(path, results), results, settings, d3_known=True).total_ev if resolved else None
+    spread = verdicts.spread(path, results) if resolved else None
+    total = verdicts.budget(spread, results, settings, d3_known=True).total_ev if resolved else None
     return PathRow(
         host=path.host,
         ion=path.ion,

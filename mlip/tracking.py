@@ -1,14 +1,14 @@
 """Weights & Biases, offline first.
 
-Takes numbers of a run; gives offline runs on disk that `wandb sync` uploads later. No key and no network are needed. The
-run id comes from what is computed, so a stage that is killed and started again continues the same W&B run.
+Takes numbers of a run; gives offline runs on disk that `wandb sync` uploads later. No key and no network are needed.
+The run id comes from what is computed, so a stage that is killed and started again continues the same W&B run.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from mlip.config import Tracking
 
@@ -40,9 +40,13 @@ class Tracker:
         if self._run is not None:
             self._run.log(dict(values), step=step)
 
-    def __enter__(self) -> "Tracker":
+    def __enter__(self) -> Self:
+        """The tracker itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the run, marked as failed after an error."""
         if self._run is not None:
             self._run.finish(exit_code=0 if kind is None else 1)

@@ -8,7 +8,7 @@ averaged weights, optimiser, best loss, history. The order of frames and the wei
     loss = w_E mean[((E - E_ref)/N)^2] + w_F mean[huber(F - F_ref)]
 
 Members of a committee differ by the order of frames, by their initial weights when new, and by the weight of each group
-in the loss, drawn from Exp(1): the Bayesian bootstrap (Rubin 1981, doi:10.1214/aos/1176345338), which leaves no label out.
+in the loss, drawn from Exp(1): the Bayesian bootstrap (Rubin 1981, doi:10.1214/aos/1176345338); no label is left out.
 """
 
 import io
@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mlip import config, models, potential
-from mlip.files import digest_of, write_atomic
+from mlip.files import digest_of, write_bytes_atomic
 
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
 FINAL_RATE = 0.01  # of the learning rate, reached along a cosine
@@ -71,7 +72,7 @@ def force_rms(frames: Sequence[Atoms]) -> float:
 def mean_neighbours(frames: Sequence[Atoms], cutoff_angstrom: float) -> float:
     """Mean number of neighbours within the cutoff over all atoms."""
     graphs = [potential.graph(f, sorted(set(f.get_chemical_symbols())), cutoff_angstrom) for f in frames]
-    return sum(g.edge_index.shape[1] for g in graphs) / sum(len(g.positions) for g in graphs)
+    return float(sum(g.edge_index.shape[1] for g in graphs) / sum(len(g.positions) for g in graphs))
 
 
 def start(
@@ -139,7 +140,13 @@ class Training:
     """State of one training between epochs."""
 
     def __init__(
-        self, settings: config.Train, shape: dict[str, Any], weights: dict[str, Any], *, device: str, steps_per_epoch: int
+        self,
+        settings: config.Train,
+        shape: dict[str, Any],
+        weights: dict[str, Any],
+        *,
+        device: str,
+        steps_per_epoch: int,
     ) -> None:
         import torch
         from torch_ema import ExponentialMovingAverage
@@ -259,7 +266,7 @@ class Training:
         return {k: v.to(torch.float64) if v.is_floating_point() else v for k, v in state.items()}
 
 
-def run(
+def run(  # noqa: PLR0913  (data, seeds and places are independent)
     settings: config.Train,
     *,
     train: Sequence[Atoms],
@@ -285,18 +292,20 @@ def run(
         on_epoch: called after every epoch, and once for every epoch already done.
 
     Raises:
-        ValueError: missing labels, elements the model does not know, or a loss that is not finite.
+        ValueError: missing labels, elements the model does not know, no GPU where one is asked for, or a loss that is
+            not finite.
     """
+    potential.require_device(device)
     if not train or not valid:
         raise ValueError(f"training needs frames on both sides: {len(train)} to train on, {len(valid)} to validate on")
     shape, weights = start(settings, frames=[*train, *valid], e0_ev=e0_ev, seed=seed, member=member)
-    elements = [models.chemical_symbols[z] for z in shape["atomic_numbers"]]
+    elements = [chemical_symbols[z] for z in shape["atomic_numbers"]]
     parts = group_weights([f.info["group"] for f in train], seed=seed, member=member)
     training_set = samples(train, elements, shape["r_max"], parts)
     validation_set = samples(valid, elements, shape["r_max"])
     steps = -(-len(training_set) // settings.batch_frames)
     state = Training(settings, shape, weights, device=device, steps_per_epoch=steps)
-    tag = _tag(settings, shape, training_set, validation_set, seed=seed, member=member)
+    tag = _tag(settings, weights, training_set, validation_set, seed=seed, member=member)
     _resume(state, folder / "checkpoint.pt", tag)
     for done in state.history:
         on_epoch(done)
@@ -316,7 +325,7 @@ def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample]
     loss, force, energy = state.validate(valid)
     if not math.isfinite(train_loss + loss):
         raise ValueError(f"member {member}, epoch {epoch}: the loss is not finite; lower train.learning_rate")
-    best = loss < state.best_loss
+    best = loss < state.best_loss or state.settings.keep == "last"
     if best:
         state.best_loss, state.best_weights = loss, state.averaged_weights()
     line = Epoch(epoch, train_loss, loss, force, energy, best)
@@ -329,10 +338,14 @@ def _exhausted(state: Training, settings: config.Train) -> bool:
     return len(state.history) - best > settings.patience
 
 
-def _tag(settings: config.Train, shape: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
-    labels = [[s.energy_ev, float(np.abs(s.forces).sum()), float(s.graph.positions.sum())] for part in sets for s in part]
-    plain = settings.model_dump(mode="json", exclude={"members"})
-    return digest_of([plain, shape, labels, seed, member])
+def _tag(settings: config.Train, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
+    """What a checkpoint must share with a training; the starting weights count, not the path they were read from."""
+    labels = [
+        [s.energy_ev, float(np.abs(s.forces).sum()), float(s.graph.positions.sum())] for part in sets for s in part
+    ]
+    begin = [[name, float(w.double().sum()), float(w.double().abs().sum())] for name, w in sorted(weights.items())]
+    plain = settings.model_dump(mode="json", exclude={"members", "base", "trust_pickle"})
+    return digest_of([plain, begin, labels, seed, member])
 
 
 def _store(state: Training, path: Path, tag: str) -> None:
@@ -340,11 +353,7 @@ def _store(state: Training, path: Path, tag: str) -> None:
 
     buffer = io.BytesIO()
     torch.save({"tag": tag, **state.state()}, buffer)
-    write_atomic(path, lambda temporary: _write_bytes(temporary, buffer.getvalue()))
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    write_bytes_atomic(path, buffer.getvalue())
 
 
 def _resume(state: Training, path: Path, tag: str) -> None:
@@ -366,7 +375,9 @@ def _check_e0(state: Training, e0_ev: dict[str, float], elements: Sequence[str])
     stored = state.best_weights["atomic_energies_fn.atomic_energies"].flatten().tolist()
     for symbol, value in zip(elements, stored, strict=True):
         if symbol in e0_ev and not math.isclose(value, e0_ev[symbol], rel_tol=1e-5, abs_tol=1e-5):
-            raise ValueError(f"trained model: reference energy of {symbol} is {value} eV, not {e0_ev[symbol]} eV as given")
+            raise ValueError(
+                f"trained model: reference energy of {symbol} is {value} eV, not {e0_ev[symbol]} eV as given"
+            )
 
 
 def history_lines(history: Sequence[Epoch]) -> str:

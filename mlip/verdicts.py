@@ -20,6 +20,8 @@ from mlip.references import Value
 from mlip.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Budget, DftBarrier, Headline, Results
 from mlip.structures import Host
 
+UPPER_BOUND = "upper bound"  # status of a path that hops without a barrier might undercut
+
 
 def budget(spread_ev: float | None, results: Results, settings: config.Report, *, d3_known: bool) -> Budget:
     """Uncertainty of a barrier whose committee spread is `spread_ev`."""
@@ -35,6 +37,11 @@ def budget(spread_ev: float | None, results: Results, settings: config.Report, *
         dispersion_ev=dispersion,
         total_ev=total,
     )
+
+
+def has_barrier(path: Bottleneck) -> bool:
+    """Whether a path has a barrier: resolved, or an upper bound."""
+    return path.barrier_ev is not None and not path.status.startswith(NOT_RESOLVED)
 
 
 def _traversal(path: Bottleneck, results: Results) -> list[tuple[Hop, Barrier, bool]]:
@@ -138,6 +145,23 @@ def _not_on_surface(case: _Case) -> str | None:
     return f"the path starts from the {case.layer} site {start}; the published barrier is for the surface"
 
 
+def _only_bound(case: _Case) -> str | None:
+    """A path that others may undercut says nothing where it lies above the published value."""
+    why = _bound(case)
+    return f"only an upper bound, above the published value: {why}" if why and _above(case) else None
+
+
+def _above(case: _Case) -> bool:
+    return (case.difference_ev or 0.0) > case.allowed_ev
+
+
+def _bound(case: _Case) -> str:
+    missing = sum(p.barrier_ev is None for p in case.tried)
+    if case.path is not None and case.path.status.startswith(UPPER_BOUND):
+        return case.path.status.removeprefix(UPPER_BOUND).strip(" :") or "some hops have no barrier"
+    return f"{missing} of {len(case.tried)} directions not resolved" if missing else ""
+
+
 def _within(case: _Case) -> str | None:
     close = abs(case.difference_ev or 0.0) <= case.allowed_ev
     return f"within {case.allowed_ev:.2f} eV{_caveat(case)}" if close else None
@@ -149,10 +173,8 @@ def _beyond(case: _Case) -> str | None:
 
 
 def _caveat(case: _Case) -> str:
-    notes = []
-    missing = sum(p.barrier_ev is None for p in case.tried)
-    if missing:
-        notes.append(f"{missing} of {len(case.tried)} directions not resolved: an upper bound")
+    bound = _bound(case)
+    notes = [f"an upper bound ({bound})"] if bound else []
     if case.budget is not None and case.budget.dispersion_ev:
         notes.append("D3 at the saddle not known")
     if case.value.facet != "bulk":
@@ -167,6 +189,7 @@ RULES: tuple[tuple[str, Callable[[_Case], str | None]], ...] = (
     (NOT_COMPARABLE, _not_on_surface),
     (NOT_RESOLVED, _no_uncertainty),
     (NOT_RESOLVED, _too_uncertain),
+    (NOT_RESOLVED, _only_bound),
     (AGREES, _within),
     (DIFFERS, _beyond),
 )
@@ -182,7 +205,7 @@ def _verdict(case: _Case) -> tuple[str, str]:
 
 def _case(value: Value, results: Results, settings: config.Report) -> _Case:
     tried = tuple(p for p in results.bottlenecks if (p.host, p.ion) == (value.host, value.ion))
-    resolved = [p for p in tried if p.status == "resolved" and p.barrier_ev is not None]
+    resolved = [p for p in tried if has_barrier(p)]
     path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
     d3 = path_d3(path, results) if path else None
     layers = {s.name: s.layer for s in results.sites if (s.host, s.ion) == (value.host, value.ion)}
@@ -199,6 +222,7 @@ def _case(value: Value, results: Results, settings: config.Report) -> _Case:
 
 
 def headline(value: Value, results: Results, settings: config.Report) -> Headline:
+    """The row of one published barrier: lowest resolved path of its facet and ion, difference and verdict."""
     case = _case(value, results, settings)
     verdict, reason = _verdict(case)
     path = case.path if verdict != NOT_RESOLVED else None
@@ -229,6 +253,7 @@ def headline(value: Value, results: Results, settings: config.Report) -> Headlin
 
 
 def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None:
+    """The DFT barrier of a hop, if there is one."""
     return next((d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)), None)
 
 

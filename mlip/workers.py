@@ -53,7 +53,8 @@ def run_parallel(
                     future.result()
         except BrokenProcessPool as error:
             raise ValueError(
-                "a worker process was killed (out of memory?); lower common.workers and run again: finished work is kept"
+                "a worker process was killed (out of memory?); lower common.workers and run again: "
+                "finished work is kept"
             ) from error
         finally:
             for future in pending:
@@ -66,6 +67,9 @@ def _begin() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # it died before the line above
+            os._exit(1)
     import torch
 
     torch.set_num_threads(1)

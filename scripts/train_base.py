@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from mlip import config, dataset, files, labels, models, train
+from mlip import config, dataset, files, models, train
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
@@ -60,8 +60,7 @@ def main():
 
     torch.set_num_threads(1)
     teacher = [f for path in options.teacher for f in read(path, ":")]
-    card = dataset.read_card(DATA)
-    dft = labels.read_labelled(DATA / "frames.extxyz", config.Dataset(), card=card)
+    _, dft = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
     shift, residual = shifted(teacher, read(options.anchor, ":"), dft)
     fit, held = divided(teacher, seed=1)
     settings = config.Train(

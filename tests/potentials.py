@@ -27,6 +27,15 @@ def hop(*, edge=0.0, symbol="Li", box=(12.0, 10.0, 14.0)):
     return ends[0], ends[1]
 
 
+def displaced(ends, *, last=(0.0, 0.0, 0.0)):
+    """Copies of the ends away from their minima; `last` is added to the ion of the final one."""
+    copies = [end.copy() for end in ends]
+    for seed, end in enumerate(copies):
+        end.rattle(0.03, seed=seed)
+    copies[1].positions[-1] += last
+    return copies
+
+
 class CosineSurface(Calculator):
     """Winding cosine valley of exact barrier for the last atom, on a harmonic host."""
 

@@ -1,10 +1,4 @@
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +6,11 @@ from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from numpy.testing import assert_allclose
-from potentials import LENGTH, CosineSurface, Slope, hop
+from potentials import LENGTH, CosineSurface, Slope, displaced, hop
+from pydantic import TypeAdapter
 from scipy.spatial.transform import Rotation
 
-from mlip import band as moving
-from mlip import config, endpoints, neb
+from mlip import config, neb
 
 NAME = neb.BandName(hop="bulk_oct", host="bulk", member=1)
 TIGHT = config.Neb(fmax_ev_per_angstrom=0.01, checkpoint_steps=3)
@@ -24,15 +18,6 @@ TIGHT = config.Neb(fmax_ev_per_angstrom=0.01, checkpoint_steps=3)
 
 def climb(ends, calculator, settings=TIGHT, **more):
     return neb.climb(*ends, calculator=calculator, settings=settings, name=NAME, **more)
-
-
-def displaced(ends, *, last=(0.0, 0.0, 0.0)):
-    """Copies of the ends away from their minima; `last` is added to the ion of the final one."""
-    copies = [end.copy() for end in ends]
-    for seed, end in enumerate(copies):
-        end.rattle(0.03, seed=seed)
-    copies[1].positions[-1] += last
-    return copies
 
 
 # known answers
@@ -65,7 +50,7 @@ def test_reversed_hop_swaps_forward_and_reverse():
 def test_symmetric_hop_has_one_barrier():
     ends = hop()
     band, _ = climb(displaced(ends), CosineSurface(ends[0]))
-    assert_allclose(band.forward_ev, band.reverse_ev, rtol=0, atol=1e-4)
+    assert_allclose(band.forward_ev, band.reverse_ev, rtol=0, atol=5e-4)
 
 
 def test_climbing_finds_a_saddle_between_images():
@@ -170,7 +155,6 @@ def test_desorbed_ends_and_desorbed_band():
     lifting = CosineSurface(ends[0])
     lifting.lift = 16.0
     assert climb(ends, lifting)[0].status == "ion desorbed"
-    assert neb.relax_end(ends[0], lifting, settings=TIGHT)[1] == "ion desorbed"
     band, _ = climb(ends, CosineSurface(ends[0], bend=4.2), TIGHT.model_copy(update={"max_steps": 150}))
     assert band.status == "ion desorbed"
     assert len(band.energies_ev) == 7
@@ -181,7 +165,7 @@ def test_monotonic_profile_is_no_barrier():
     ends = hop()
     band, _ = climb(ends, Slope(ends[0]))
     assert band.status == "no barrier"
-    assert "neither" in band.note or "no image lies above both ends" in band.note
+    assert "no image lies above both ends" in band.note
     check_no_number(band)
 
 
@@ -247,93 +231,6 @@ def test_not_finite_is_out_of_domain(call, images):
     assert len(left) == len(band.energies_ev) == len(band.coordinate_angstrom) == images
     assert band.ion == "Li"
     check_no_number(band)
-    surface.calls = call
-    assert neb.relax_end(ends[0], surface, settings=TIGHT)[1] == "out of domain"
-
-
-def test_relax_end():
-    ends = hop()
-    surface = CosineSurface(ends[0])
-    start = displaced(ends)[0]
-    before = start.positions.copy()
-    end, status = neb.relax_end(start, surface, settings=TIGHT)
-    assert status == "relaxed"
-    assert_allclose(start.positions, before, rtol=0, atol=0)
-    assert_allclose(end.positions, ends[0].positions, rtol=0, atol=0.02)
-    assert np.linalg.norm(end.get_forces(), axis=1).max() < TIGHT.end_fmax_ev_per_angstrom
-
-
-# guards
-
-
-def cut(atoms):
-    del atoms[0]
-
-
-def swap(atoms):
-    atoms.numbers[[0, 1]] = atoms.numbers[[1, 0]]
-
-
-def crossed(atoms):
-    atoms.positions[[1, 2]] = atoms.positions[[2, 1]]
-
-
-def back(atoms):
-    atoms.positions = hop()[0].positions
-
-
-def other_ion(atoms):
-    atoms.positions = hop()[0].positions
-    atoms.positions[1] += [0.5, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "match"),
-    [
-        (cut, r"differ by 1 atoms \(5 and 4\): build both from the same slab"),
-        (swap, r"differ in species at 2 atoms, first at index 0 \(Ti and O\)"),
-        (crossed, r"host atom 1 \(O\) moves 3.72 Angstrom .* same atom order"),
-        (back, r"same structure \(largest displacement 0.000"),
-        (lambda a: a.translate(a.cell[0] - [LENGTH, 0, 0]), "host atom"),
-        (other_ion, r"last atom \(Li\) moves only 0.000"),
-        (
-            lambda a: a.positions.__setitem__((2, 1), np.nan),
-            "final end point has a position or cell that is not finite",
-        ),
-        (lambda a: a.set_pbc([True, True, False]), r"differ in pbc \(\[True, True, True\]"),
-        (lambda a: a.set_cell(a.cell * 1.01), "differ in cell by up to 0.14 Angstrom"),
-        (lambda a: a.set_constraint(FixAtoms([0])), "differ in constraints"),
-    ],
-)
-def test_bad_ends_are_refused_before_any_force_call(spoil, match):
-    initial, final = hop()
-    surface = CosineSurface(initial)
-    spoil(final)
-    with pytest.raises(ValueError, match=match):
-        climb((initial, final), surface)
-    assert surface.calls == 0
-
-
-def test_whole_cell_hop_is_refused():
-    initial, _ = hop()
-    final = initial.copy()
-    final.positions[-1] += final.cell[0]
-    with pytest.raises(ValueError, match="larger cell if the hop spans the whole cell"):
-        endpoints.unwrapped(initial, final)
-
-
-def test_lone_ion_is_refused():
-    initial, final = hop()
-    with pytest.raises(ValueError, match="have 1 atoms: give the host"):
-        endpoints.unwrapped(initial[-1:], final[-1:])
-
-
-def test_straight_line_through_an_atom_is_bent_aside():
-    initial, final = hop()
-    for end in (initial, final):
-        end.positions[1] = (initial.positions[-1] + final.positions[-1]) / 2
-    images = moving.interpolated(initial, final, count=3)
-    assert min(image.get_distances(-1, [0, 1, 2, 3], mic=True).min() for image in images) > 0.5
 
 
 # costs
@@ -359,140 +256,6 @@ def test_inputs_are_not_changed():
         assert end.info == old.info
 
 
-def test_batched_evaluator_gives_the_same_band():
-    ends = displaced(hop())
-    surface = CosineSurface(hop()[0])
-    sizes = []
-
-    def evaluate(images):
-        sizes.append(len(images))
-        results = []
-        for image in images:
-            surface.calculate(image)
-            results.append((surface.results["energy"], surface.results["forces"]))
-        energies, forces = zip(*results, strict=True)
-        return np.array(energies), np.array(forces)
-
-    serial, _ = climb(ends, CosineSurface(hop()[0]))
-    assert climb(ends, None, evaluate=evaluate)[0] == serial
-    assert set(sizes) == {1, TIGHT.images}
-    with pytest.raises(ValueError, match=r"evaluate gave energies \(1,\) and forces \(5, 3\)"):
-        climb(ends, None, evaluate=lambda images: (np.zeros(1), np.zeros((5, 3))))
-
-
-# restart
-
-
-def run_to_the_end(path, surface=None, settings=TIGHT):
-    ends = hop()
-    return climb(displaced(ends), surface or CosineSurface(ends[0], step=0.2), settings, checkpoint=path)
-
-
-def check_same(result, expected):
-    assert result[0] == expected[0]
-    for image, other in zip(result[1], expected[1], strict=True):
-        assert (image.positions == other.positions).all()
-        assert (image.get_forces() == other.get_forces()).all()
-
-
-def test_interrupted_equals_uninterrupted(tmp_path):
-    expected = run_to_the_end(None)
-    for first in (1, 3, 9, 20, 47, 101, 201, expected[0].force_calls):
-        path = tmp_path / f"{first}.npz"
-        for call in (first, 33):  # the second run is stopped too
-            surface = CosineSurface(hop()[0], step=0.2)
-            surface.fail_at = call
-            try:
-                run_to_the_end(path, surface)
-            except KeyboardInterrupt:
-                pass
-            else:
-                break
-        check_same(run_to_the_end(path), expected)
-    assert list(tmp_path.glob(".*")) == []
-
-
-def test_finished_band_costs_one_force_call_to_read_again(tmp_path):
-    path = tmp_path / "deep" / "band.npz"
-    expected = run_to_the_end(path)
-    surface = CosineSurface(hop()[0], step=0.2)
-    check_same(run_to_the_end(path, surface), expected)
-    assert surface.calls == 1
-
-
-def test_more_steps_continue_a_band_that_ran_out_of_them(tmp_path):
-    path = tmp_path / "band.npz"
-    band, _ = run_to_the_end(path, settings=TIGHT.model_copy(update={"max_steps": 10}))
-    assert band.status == "max steps"
-    check_same(run_to_the_end(path), run_to_the_end(None))
-    band, _ = run_to_the_end(path, settings=TIGHT.model_copy(update={"max_steps": 10}))
-    assert (band.status, band.steps) == ("max steps", 10)
-
-
-@pytest.mark.parametrize("damage", [b"", b"no archive", "half", "noise"])
-def test_damaged_checkpoint_is_logged_and_not_used(tmp_path, caplog, damage):
-    path = tmp_path / "band.npz"
-    expected = run_to_the_end(path)
-    whole = path.read_bytes()
-    noise = whole[:700] + bytes(200) + whole[900:]
-    path.write_bytes({"half": whole[: len(whole) // 2], "noise": noise}.get(damage, damage))
-    surface = CosineSurface(hop()[0], step=0.2)
-    check_same(run_to_the_end(path, surface), expected)
-    assert surface.calls == expected[0].force_calls
-    assert "cannot be read" in caplog.text
-    assert len(caplog.records) == 1
-
-
-def test_foreign_checkpoint_is_not_used(tmp_path, caplog):
-    path = tmp_path / "band.npz"
-    run_to_the_end(path)
-    stiff = TIGHT.model_copy(update={"spring_ev_per_angstrom2": 1.0})
-    check_same(run_to_the_end(path, settings=stiff), run_to_the_end(None, settings=stiff))
-    assert "belongs to other end points or settings" in caplog.text
-    other = CosineSurface(hop()[0], step=0.2, barrier=0.7)
-    band, _ = run_to_the_end(path, other, stiff)
-    assert "another potential" in caplog.text
-    assert_allclose(band.forward_ev, other.exact_forward, rtol=1e-3, atol=0)
-
-
-SCRIPT = """
-import os, signal, sys, time
-from pathlib import Path
-from potentials import CosineSurface, hop
-import test_neb
-
-class Deadly(CosineSurface):
-    def calculate(self, *args, **kwargs):
-        if self.calls == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.002)
-        super().calculate(*args, **kwargs)
-
-test_neb.run_to_the_end(Path(sys.argv[1]), Deadly(hop()[0], step=0.2))
-"""
-
-
-def test_killed_process_continues_bitwise(tmp_path):
-    path = tmp_path / "band.npz"
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths}
-
-    def start(call):
-        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(path), str(call)], env=environment)
-
-    for call in (40, 77):
-        assert start(call).wait(timeout=60) == -signal.SIGKILL
-    seen = path.stat().st_mtime_ns
-    child = start(10**6)
-    while path.stat().st_mtime_ns == seen and child.poll() is None:
-        time.sleep(0.001)
-    time.sleep(0.02)
-    child.kill()
-    child.wait(timeout=60)
-    check_same(run_to_the_end(path), run_to_the_end(None))
-
-
 # committee
 
 
@@ -509,6 +272,13 @@ def test_committee_mean_and_sample_spread():
     assert_allclose(barrier.forward_std_ev, 0.2 / np.sqrt(2), rtol=1e-12, atol=0)
     assert barrier.reverse_std_ev == 0
     assert_allclose(barrier.asymmetry_ev, 0.1, rtol=1e-12, atol=0)
+
+
+def test_results_survive_json():
+    two = bands((0.4, 0.5), (0.6, 0.5))
+    for result in (two[0], neb.committee(two, symmetric=True)):
+        adapter = TypeAdapter(type(result))
+        assert adapter.validate_json(adapter.dump_json(result)) == result
 
 
 def test_committee_of_one_has_no_spread():

@@ -1,0 +1,82 @@
+"""A tiny MACE committee, trained once per session on a few of the shipped frames."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch: sums in one order, and no quarrel over cores
+os.environ["MPLBACKEND"] = "Agg"
+
+from types import SimpleNamespace
+
+import pytest
+import tiny
+
+from mlip import dataset, extxyz
+
+
+@pytest.fixture(scope="session")
+def labelled():
+    """The small shipped frames (up to 13 atoms) by frame_id, with their DFT labels."""
+    frames = extxyz.read_frames(tiny.DATA / "frames.extxyz")
+    return {f.info["frame_id"]: f for f in frames if len(f) <= 13}
+
+
+@pytest.fixture(scope="session")
+def split(tmp_path_factory, labelled):
+    """Folder with train, valid and test files of a few frames, its manifest, and the frames themselves."""
+    folder = tmp_path_factory.mktemp("split")
+    train = [f"bulk1_{ion}_{part}" for ion in ("Li", "Mg") for part in ("site", "hop25", "hop50")]
+    parts = dataset.Split(
+        train=tuple(labelled[k] for k in (*train, "001_11_clean_relaxed", "001_11_Li_hop0")),
+        valid=tuple(labelled[k] for k in ("001_11_Li_hop1", "001_11_Mg_hop1")),
+        test=tuple(labelled[k] for k in ("001_11_Mg_site", "001_11_Mg_sub")),
+    )
+    manifest = dataset.write_split(folder, parts, "pbe")
+    read = {name: extxyz.read_frames(folder / f"{name}.extxyz") for name in ("train", "valid", "test")}
+    return SimpleNamespace(folder=folder, manifest=manifest, e0_ev=manifest.e0_ev["pbe"], **read)
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    """Torch on one thread: sums of the same numbers are then the same to the bit."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, split, one_thread):
+    """Outcome, shape and weights of two tiny members."""
+    from mlip import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    return [
+        train.run(
+            tiny.TRAIN,
+            train=split.train,
+            valid=split.valid,
+            e0_ev=split.e0_ev,
+            seed=3,
+            member=k,
+            folder=folder / str(k),
+        )
+        for k in (1, 2)
+    ]
+
+
+@pytest.fixture(scope="session")
+def committee(tmp_path_factory, split, trained):
+    """A model folder with two members."""
+    from mlip import models
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    card = {"name": "tiny", "target": "pbe", "e0_ev": split.e0_ev}
+    models.save(folder, shape=trained[0][1], weights=[weights for _, _, weights in trained], card=card)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def potential(committee):
+    """The calculator of the committee."""
+    from mlip.potential import load
+
+    return load(committee)

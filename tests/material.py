@@ -1,0 +1,206 @@
+"""A synthetic run with every status and verdict, for the tests of tables, report and plots."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mlip import config, references, report
+from mlip.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+from mlip.neb import Band, Barrier
+from mlip.network import Bottleneck, Hop
+from mlip.rows import DftBarrier, Results
+from mlip.sites import Site
+from mlip.structures import Host
+from mlip.train import Epoch
+
+FOLDER = Path(__file__).parents[1] / "datasets" / "references"
+SETTINGS = config.Report()
+
+
+def host(name, *, note=""):
+    slab = name != "bulk"
+    return Host(
+        name=name,
+        kind="slab" if slab else "bulk",
+        miller=(0, 0, 1) if slab else None,
+        formula="Ti16O32",
+        atoms=48,
+        cell_angstrom=(7.6, 7.6, 22.3, 90.0, 90.0, 90.0),
+        coordination={"Ti5c": 8, "Ti6c": 8, "O2c": 8, "O3c": 24},
+        thickness_angstrom=7.26 if slab else None,
+        area_angstrom2=57.8 if slab else None,
+        dipole_e_angstrom=0.0 if slab else None,
+        spacegroup="P-4m2 (115)",
+        note=note,
+    )
+
+
+def site(host_name, ion, name, energy=0.0, *, xyz=(1.9, 1.9, 7.5), status="relaxed"):
+    layer = {"S": "surface", "U": "subsurface", "V": "bulk"}[name[0]]
+    return Site(name, host_name, ion, layer, xyz, 0.3, energy, 5, 4, status)
+
+
+def hop(host_name, ion, name, initial, final, *, symmetric=True, length=3.07):
+    return Hop(name, host_name, ion, initial, final, length, (1.9, 0.0, -2.4), 2, symmetric)
+
+
+def barrier(  # noqa: PLR0913 (a factory of test data)
+    host_name, ion, name, forward, reverse=None, *, std=0.01, d3=-0.005, status="converged", symmetric=True
+):
+    backward = forward if reverse is None else reverse
+    done = forward is not None
+    return Barrier(
+        hop=name,
+        host=host_name,
+        ion=ion,
+        status=status,
+        members=2,
+        forward_ev=forward,
+        forward_std_ev=std if done else None,
+        reverse_ev=backward if done else None,
+        reverse_std_ev=std if done else None,
+        d3_forward_ev=d3 if done else None,
+        symmetric=symmetric,
+        asymmetry_ev=0.002 if done and symmetric else None,
+    )
+
+
+def path(host_name, ion, start, value, hops, *, limiting=None, status="resolved", direction="x (a = 3.80 A)"):
+    limits = limiting if limiting is not None or value is None else hops[0]
+    return Bottleneck(host_name, ion, direction, (3.8, 0.0, 0.0), start, value, hops, limits, status)
+
+
+def band(host_name, ion, name, member, height, *, status="converged"):
+    x = np.linspace(0, 3.2, 7)
+    energies = height * np.sin(np.pi * x / 3.2) ** 2
+    done = status == "converged"
+    return Band(
+        hop=name,
+        host=host_name,
+        ion=ion,
+        member=member,
+        status=status,
+        forward_ev=height if done else None,
+        reverse_ev=height if done else None,
+        energies_ev=tuple(energies.tolist()),
+        coordinate_angstrom=tuple(x.tolist()),
+        ion_angstrom=tuple((1.9 + 0.6 * k, 1.9, 7.5 - 1.5 * math.sin(math.pi * k / 6)) for k in range(7)),
+        fmax_ev_per_angstrom=0.04,
+        steps=50,
+        force_calls=250,
+        force_std_ev_per_angstrom=0.1,
+    )
+
+
+def results():
+    """Li bulk agrees, Mg bulk did not converge, Li (001) differs, Mg (001) is too uncertain, Li (100) starts below."""
+    return Results(
+        target="pbe",
+        hosts=(host("bulk"), host("001"), host("100")),
+        sites=(
+            site("bulk", "Li", "V1"),
+            site("bulk", "Mg", "V1"),
+            site("001", "Li", "S1"),
+            site("001", "Li", "U1", 0.65, xyz=(3.8, 1.9, 5.2)),
+            site("001", "Li", "S2", 0.0, xyz=(5.7, 5.7, 9.5), status="desorbed"),
+            site("001", "Mg", "S1"),
+            site("100", "Li", "U1"),
+        ),
+        hops=(
+            hop("bulk", "Li", "bulk_oct", "V1", "V1"),
+            hop("bulk", "Mg", "bulk_oct", "V1", "V1"),
+            hop("001", "Li", "001_in", "S1", "U1", symmetric=False),
+            hop("001", "Li", "001_par", "S1", "S1", length=3.8),
+            hop("001", "Mg", "001_par", "S1", "S1", length=3.8),
+            hop("100", "Li", "100_010zz", "U1", "U1"),
+        ),
+        barriers=(
+            barrier("bulk", "Li", "bulk_oct", 0.4987),
+            barrier("bulk", "Mg", "bulk_oct", None, status="max steps (2 of 2 members)"),
+            barrier("001", "Li", "001_in", 1.0312, 0.3812, symmetric=False),
+            barrier("001", "Li", "001_par", 1.7123, d3=None),
+            barrier("001", "Mg", "001_par", 0.4711, std=0.09),
+            barrier("100", "Li", "100_010zz", 0.4422),
+        ),
+        bottlenecks=(
+            path("bulk", "Li", "V1", 0.4987, ("bulk_oct",)),
+            path("bulk", "Mg", "V1", None, (), status="not resolved: no converged barrier for bulk_oct"),
+            path("001", "Li", "S1", 1.0312, ("001_in", "001_in")),
+            path("001", "Mg", "S1", 0.4711, ("001_par",)),
+            path("100", "Li", "U1", 0.4422, ("100_010zz",)),
+        ),
+        dft=(DftBarrier("bulk", "Li", "bulk_oct", "bulk1_Li_neb", 0.516, -0.004, 0.20, "SevenNet-0 images", ""),),
+        calibration=1.5,
+        path_error_ev=0.012,
+    )
+
+
+def atoms():
+    """A small made-up slab: two layers of TiO2 in a 7.6 x 7.6 cell."""
+    xy = [(x, y) for x in (0.0, 3.8) for y in (0.0, 3.8)]
+    positions = [(x, y, z) for z in (5.0, 7.4) for x, y in xy]
+    positions += [(x + 1.9, y, z + 0.4) for z in (5.0, 7.4) for x, y in xy]
+    positions += [(x, y + 1.9, z - 0.4) for z in (5.0, 7.4) for x, y in xy]
+    return Atoms("Ti8O16", positions=positions, cell=[7.6, 7.6, 22.3], pbc=True)
+
+
+def evaluation():
+    rng = np.random.default_rng(1)
+    force = rng.normal(size=300)
+    energy = rng.normal(size=12)
+    errors = Errors(
+        arm="fine-tuned committee",
+        frames=12,
+        force_rmse_ev_per_angstrom=0.0621,
+        energy_rmse_ev_per_atom=0.0012,
+        force_slope=0.985,
+        species_force_rmse={"Li": 0.08, "O": 0.06, "Ti": 0.061},
+        ion_shell_force_rmse=0.081,
+        groups=(GroupErrors("001_perp_Li_neb", 5, 0.07, 0.001),),
+        paths=(
+            PathError("001_perp_Li_neb", "p_0", "p_1", 0.4, 0.39),
+            PathError("001_perp_Li_neb", "p_0", "p_2", 1.09, 1.102),
+        ),
+        calibration=1.5,
+    )
+    base = replace(
+        errors, arm="base model", force_rmse_ev_per_angstrom=0.16, calibration=None, ion_shell_force_rmse=None
+    )
+    drawn = Parity(tuple(energy), tuple(energy + 0.01), tuple(force), tuple(force + rng.normal(scale=0.05, size=300)))
+    return Evaluation(held_out_groups=("001_perp_Li_neb",), arms=(errors, base), parity=drawn)
+
+
+def material(**changes):
+    histories = {
+        m: [Epoch(e, 10 * 0.8**e, 12 * 0.8**e, 0.3 * 0.9**e, 0.01 * 0.9**e, best=True) for e in range(20)]
+        for m in (1, 2)
+    }
+    bands = (
+        band("bulk", "Li", "bulk_oct", 1, 0.49),
+        band("bulk", "Li", "bulk_oct", 2, 0.51),
+        band("001", "Li", "001_in", 1, 1.03),
+        band("bulk", "Mg", "bulk_oct", 1, 0.7345, status="max steps"),
+    )
+    whole = report.Material(
+        title="Mg and Li migration on anatase TiO2: cross-check",
+        settings=SETTINGS,
+        references=references.load(FOLDER),
+        results=results(),
+        bands=bands,
+        pictures={"001": atoms()},
+        evaluation=evaluation(),
+        histories=histories,
+        dataset_card={
+            "name": "tio2-mg-li",
+            "level": "PBE",
+            "counts": {"frames": {"bulk": 10}},
+            "limits": ["few frames"],
+        },
+        model_card={"target": "pbe", "elements": ["Li", "O", "Mg", "Ti"]},
+        run_settings=config.Config().model_dump(mode="json"),
+        provenance={"report": {"commit": "0123abc", "versions": {"ase": "3.26.0"}, "inputs": {"x": "a" * 64}}},
+    )
+    return replace(whole, **changes)

@@ -1,0 +1,44 @@
+"""The card of the shipped dataset, and cards that are refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlip import card
+
+SHIPPED = Path(__file__).parents[1] / "datasets" / "tio2-mg-li"
+
+
+def copied(folder):
+    (folder / "card.yaml").write_bytes((SHIPPED / "card.yaml").read_bytes())
+    return folder
+
+
+def test_card_is_read_and_written_alike():
+    found = card.read_card(SHIPPED)
+    assert found.units == {"length": "Angstrom", "energy": "eV", "force": "eV/Angstrom"}
+    assert card.card_as_mapping(found) == yaml.safe_load((SHIPPED / "card.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"colour": "blue"}, "colour: Unexpected keyword argument"),
+        ({"level": None}, "level: Input should be a valid string"),
+    ],
+)
+def test_card_keys(tmp_path, change, match):
+    folder = copied(tmp_path)
+    raw = yaml.safe_load((folder / "card.yaml").read_text())
+    (folder / "card.yaml").write_text(yaml.safe_dump(raw | change))
+    with pytest.raises(ValueError, match=match):
+        card.read_card(folder)
+
+
+def test_card_absent_or_broken(tmp_path):
+    with pytest.raises(ValueError, match=r"card\.yaml: cannot be read .*needs a card"):
+        card.read_card(tmp_path)
+    (tmp_path / "card.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        card.read_card(tmp_path)

@@ -1,0 +1,218 @@
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+import yaml
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mlip import models
+from mlip.config import Architecture
+from mlip.potential import Evaluator
+
+E0 = {"Li": -1.0, "O": -2.0, "Mg": -3.0, "Ti": -4.0}
+
+
+def spoiled(committee, folder):
+    shutil.copytree(committee, folder)
+    return folder
+
+
+def energies(model):
+    return Evaluator(model)([tiny.rattled(), tiny.rattled("Ti2O4", seed=1)])
+
+
+def test_reference_energies_alone_where_atoms_see_nobody():
+    shape = models.scratch_shape(tiny.ARCHITECTURE, e0_ev=E0, force_rms=1.0, neighbours=10.0)
+    released = models.Released((models.build(shape),), shape, {"target": "pbe"}, "here")
+    atoms = tiny.rattled()
+    atoms.set_cell(10 * atoms.cell, scale_atoms=True)
+    far = Evaluator(released)([atoms])[0]
+    assert_allclose(far.energy_ev, -4.0 - 2 * 2.0 - 1.0 - 3.0, rtol=1e-12, atol=0)
+    assert_allclose(far.mean_forces, 0.0, atol=1e-12)
+    assert released.elements == ("Li", "O", "Mg", "Ti")
+    assert released.cutoff_angstrom == 3.5
+
+
+def test_round_trip_through_safetensors_is_exact(committee, tmp_path):
+    first = models.load(committee)
+    again = tmp_path / "again"
+    models.save(again, shape=first.shape, weights=[m.state_dict() for m in first.members], card=first.card)
+    second = models.load(again)
+    assert second.card == first.card
+    assert second.shape == first.shape
+    for a, b in zip(energies(first), energies(second), strict=True):
+        assert_array_equal(a.energies_ev, b.energies_ev)
+        assert_array_equal(a.forces, b.forces)
+
+
+def test_folder_holds_no_pickle(committee):
+    assert sorted(p.name for p in committee.iterdir()) == [
+        "card.yaml",
+        "member-1.safetensors",
+        "member-2.safetensors",
+        "model.json",
+    ]
+    assert json.loads((committee / "model.json").read_text())["interaction_cls"].endswith("Block")
+
+
+def test_saving_a_smaller_committee_leaves_no_old_member(committee, tmp_path):
+    folder = spoiled(committee, tmp_path / "m")
+    whole = models.load(folder)
+    models.save(folder, shape=whole.shape, weights=[whole.members[1].state_dict()], card=whole.card)
+    assert len(models.load(folder).members) == 1
+
+
+def test_members_are_in_numeric_order(committee, tmp_path):
+    whole = models.load(committee)
+    states = [whole.members[k % 2].state_dict() for k in range(11)]
+    models.save(tmp_path / "m", shape=whole.shape, weights=states, card=whole.card)
+    many = models.load(tmp_path / "m")
+    first, last = (m.state_dict()["products.0.linear.weight"] for m in (many.members[0], many.members[10]))
+    assert_array_equal(first, last)
+    assert not np.array_equal(first, many.members[1].state_dict()["products.0.linear.weight"])
+
+
+def test_target_of_the_card(committee, tmp_path):
+    assert models.load(committee).target == "pbe"
+    folder = spoiled(committee, tmp_path / "m")
+    (folder / "card.yaml").write_text(yaml.safe_dump({"target": "b3lyp"}))
+    with pytest.raises(ValueError, match=r"names no target \('b3lyp'\)"):
+        _ = models.load(folder).target
+
+
+def test_exported_file_gives_the_same_numbers_in_mace(committee, tmp_path):
+    from mace.calculators import MACECalculator
+
+    released = models.load(committee)
+    path = tmp_path / "member.model"
+    models.export_mace(released, path, member=2)
+    calculator = MACECalculator(model_paths=str(path), device="cpu", default_dtype="float64")
+    for atoms, ours in zip([tiny.rattled(), tiny.rattled("Ti2O4", seed=1)], energies(released), strict=True):
+        atoms.calc = calculator
+        assert_allclose(ours.energies_ev[1], atoms.get_potential_energy(), rtol=0, atol=1e-10)
+        assert_allclose(ours.forces[1], atoms.get_forces(), rtol=0, atol=1e-10)
+
+
+def test_trusted_export_loads_again(committee, tmp_path):
+    released = models.load(committee)
+    models.export_mace(released, tmp_path / "m.model")
+    with pytest.raises(ValueError, match="is a pickle and runs the code inside it"):
+        models.load(tmp_path / "m.model")
+    again = models.load(tmp_path / "m.model", trust_pickle=True)
+    assert_allclose(energies(again)[0].energies_ev[0], energies(released)[0].energies_ev[0], rtol=0, atol=1e-10)
+    assert again.shape.keys() == released.shape.keys() - {k for k, v in released.shape.items() if v is None}
+
+
+def test_export_of_a_member_that_is_not_there(committee, tmp_path):
+    with pytest.raises(ValueError, match="member 3: .* has members 1 to 2"):
+        models.export_mace(models.load(committee), tmp_path / "m.model", member=3)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(ValueError, match="no such model"):
+        models.load(tmp_path / "none")
+    with pytest.raises(ValueError, match="not a model folder"):
+        models.load(tmp_path)
+
+
+def test_folder_without_card_was_not_written_whole(committee, tmp_path):
+    folder = spoiled(committee, tmp_path / "m")
+    (folder / "card.yaml").unlink()
+    with pytest.raises(ValueError, match=r"has no card\.yaml: the model was not written whole"):
+        models.load(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 2000])
+def test_truncated_weights(committee, tmp_path, kept):
+    folder = spoiled(committee, tmp_path / "m")
+    weights = folder / "member-2.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"damaged model \(SafetensorError"):
+        models.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("model.json", "{", "JSONDecodeError"),
+        ("model.json", "[1, 2]", "must hold mappings"),
+        ("model.json", "{}", "KeyError"),
+        ("card.yaml", "", "must hold mappings"),
+        ("card.yaml", "a: [", "ParserError"),
+    ],
+)
+def test_damaged_text(committee, tmp_path, name, text, reason):
+    folder = spoiled(committee, tmp_path / "m")
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=f"damaged model .*{reason}"):
+        models.load(folder)
+
+
+def test_stray_file_among_the_members(committee, tmp_path):
+    folder = spoiled(committee, tmp_path / "m")
+    (folder / "member-x.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="damaged model"):
+        models.load(folder)
+
+
+def test_architecture_may_only_name_blocks_of_mace(committee, tmp_path):
+    folder = spoiled(committee, tmp_path / "m")
+    shape = json.loads((folder / "model.json").read_text())
+    for key, value, reason in (
+        ("interaction_cls", "Callable", "no building block"),
+        ("gate", "__import__", "activation"),
+    ):
+        (folder / "model.json").write_text(json.dumps(shape | {key: value}))
+        with pytest.raises(ValueError, match=reason):
+            models.load(folder)
+
+
+def test_trusted_files_that_are_no_models(tmp_path):
+    import torch
+
+    garbage = tmp_path / "garbage.model"
+    garbage.write_bytes(b"not a model at all")
+    with pytest.raises(ValueError, match="not a MACE model"):
+        models.load(garbage, trust_pickle=True)
+    other = tmp_path / "other.model"
+    torch.save(torch.nn.Linear(2, 2), other)
+    with pytest.raises(ValueError, match="holds a Linear, not a MACE model"):
+        models.load(other, trust_pickle=True)
+
+
+def test_pickle_without_trust_is_not_opened(tmp_path):
+    import torch
+
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    buffer = io.BytesIO()
+    torch.save(Bomb(), buffer)
+    (tmp_path / "bomb.model").write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match=r"train\.trust_pickle: true or --trust-pickle"):
+        models.load(tmp_path / "bomb.model")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_element_without_reference_energy():
+    with pytest.raises(ValueError, match=r"no reference energy for \['Mg'\]"):
+        models.scratch_shape(Architecture(), e0_ev={"Li": 0.0, "O": 0.0, "Ti": 0.0}, force_rms=1.0, neighbours=1.0)
+
+
+def test_disk_full_while_saving(committee, tmp_path, monkeypatch):
+    full = OSError(28, "No space left on device")
+    released = models.load(committee)
+
+    def refuse(*_):
+        raise full
+
+    monkeypatch.setattr("mlip.files.os.fsync", refuse)
+    with pytest.raises(ValueError, match="No space left on device"):
+        models.save(tmp_path / "m", shape=released.shape, weights=[released.members[0].state_dict()], card={})
+    with pytest.raises(ValueError, match="No space left on device"):
+        models.export_mace(released, tmp_path / "m.model")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

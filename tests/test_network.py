@@ -1,0 +1,243 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atom, Atoms
+from lattice_potential import OxidePotential
+from numpy.testing import assert_allclose
+from pydantic import TypeAdapter
+
+from mlip import network, sites, structures, symmetry
+from mlip.config import Facet, Sites
+from mlip.network import Hop
+from mlip.sites import Period, Site
+
+ANATASE = structures.crystal("anatase")
+SETTINGS = Sites(fmax_ev_per_angstrom=0.02, host_rattles=1)
+CALCULATOR = OxidePotential()
+
+
+def ideal(host, points, name):
+    """Sites at given points of an unrelaxed host, with nothing relaxed."""
+    found = symmetry.operations(host, tolerance_angstrom=0.1, keep_top=structures.is_slab(host))
+    listed, relaxed = [], {}
+    for label, point in points.items():
+        copies = symmetry.copies(host, found, np.array(point), tolerance_angstrom=0.6)
+        atoms = host.copy()
+        atoms.append(Atom("Li", point))
+        layer = {"S": "surface", "U": "subsurface", "V": "bulk"}[label[0]]
+        places = tuple(tuple(map(float, c)) for c in copies)
+        ways = sites.neighbouring_copies(host, found, copies)
+        listed.append(Site(label, name, "Li", layer, places[0], 0.0, 0.0, 4, len(copies), "relaxed", places, ways))
+        relaxed[label] = atoms
+    return listed, relaxed
+
+
+def chain(name, miller, repeat):
+    cell = structures.slab(ANATASE, Facet(name=name, miller=miller, layers=4, repeat=repeat), bond_angstrom=2.35)
+    host = sites.host_relaxed(cell, CALCULATOR, SETTINGS, seed=1)
+    listed, relaxed = sites.relaxed_sites(host, "Li", CALCULATOR, SETTINGS, name=name, metal_symbols=["Ti"], seed=2)
+    return host, listed, network.hop_network(host, listed, relaxed, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def facet_001():
+    return chain("001", (0, 0, 1), (2, 2))
+
+
+def test_every_void_of_bulk_anatase_has_four_neighbours_at_307():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
+    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS)]
+    assert [h.name for h in hops] == ["bulk_oct"]  # the straight way to the void at a = 3.80 leads through oxygen
+    (hop,) = hops
+    assert (hop.multiplicity, hop.symmetric, len(hop.edges)) == (4, True, 32)  # 16 voids times 4 neighbours / 2
+    assert_allclose(hop.length_angstrom, np.hypot(3.8 / 2, 9.68 / 4), rtol=1e-4)
+    assert 3.0 < hop.length_angstrom < 3.1
+
+
+def test_bulk_bottlenecks_are_the_one_hop_along_a_and_c():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
+    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS)]
+    paths = network.bottlenecks(listed, hops, {"bulk_oct": (0.5, 0.5)})
+    assert [p.direction for p in paths] == ["x (a = 3.80 A)", "z (c = 9.68 A)"]
+    assert [len(p.hops) for p in paths] == [2, 4]
+    assert {(p.barrier_ev, p.limiting_hop, p.status) for p in paths} == {(0.5, "bulk_oct", "resolved")}
+
+
+def test_001_network_has_the_registry_names(facet_001):
+    *_, hops = facet_001
+    assert {"001_par", "001_perp_over", "001_in"} <= {h.name for h, *_ in hops}
+    assert len({h.name for h, *_ in hops}) == len(hops)
+    by_name = {h.name: h for h, *_ in hops}
+    assert_allclose(np.abs(by_name["001_par"].vector_angstrom[:2]), [0, 3.8], atol=0.15)  # O2c rows run along y
+    assert_allclose(np.abs(by_name["001_perp_over"].vector_angstrom[:2]), [3.8, 0], atol=0.15)
+    assert (by_name["001_in"].initial, by_name["001_in"].final) == ("S1", "U1")
+    assert not by_name["001_in"].symmetric
+
+
+def test_end_points_share_the_host_and_have_equal_energies_on_symmetric_hops(facet_001):
+    host, listed, hops = facet_001
+    energies = {s.name: s.energy_ev for s in listed}
+    for hop, initial, final in hops:
+        assert (initial.numbers == final.numbers).all()
+        assert (initial.numbers[:-1] == host.numbers).all()
+        step = final.positions - initial.positions
+        assert np.linalg.norm(step[:-1], axis=1).max() < 1.5
+        assert_allclose(step[-1], hop.vector_angstrom, rtol=1e-9)
+        ends = []
+        for atoms in (initial, final):
+            atoms.calc = CALCULATOR
+            ends.append(atoms.get_potential_energy())
+            assert np.abs(atoms.get_forces()).max() < 0.03
+        difference = energies[hop.final] - energies[hop.initial]
+        assert_allclose(ends[1] - ends[0], difference, rtol=0, atol=1e-6)
+
+
+def test_results_survive_json(facet_001):
+    _, listed, hops = facet_001
+    for kind, result in ((Site, listed), (Hop, [h for h, *_ in hops])):
+        adapter = TypeAdapter(list[kind])
+        assert adapter.validate_json(adapter.dump_json(result)) == result
+
+
+def test_zigzag_of_100():
+    _, listed, hops = chain("100", (1, 0, 0), (2, 1))
+    names = {h.name: h for h, *_ in hops}
+    assert {"100_010zz", "100_in"} <= set(names)
+    assert_allclose(abs(names["100_010zz"].vector_angstrom[0]), 1.9, rtol=0.02)
+    along_x = network.bottlenecks(listed, [h for h, *_ in hops], {"100_010zz": (0.3, 0.3)})[0]
+    assert along_x.hops == ("100_010zz", "100_010zz")
+    assert along_x.barrier_ev == 0.3
+
+
+def test_a_host_rebuilt_between_the_ends_is_refused():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
+    relaxed["V1"].positions[20] += (0, 1.6, 0)
+    with pytest.raises(ValueError, match=r"bulk, hop V1 to V1: a host atom would move .* check these sites"):
+        network.hop_network(host, listed, relaxed, SETTINGS)
+
+
+def test_an_end_in_another_order_of_atoms_is_put_back():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
+    relaxed["V1"].positions[0] += (7.6, 0, 9.68)  # another lattice image of the same atom
+    for _, initial, final in network.hop_network(host, listed, relaxed, SETTINGS):
+        assert_allclose(initial.positions[:-1], host.positions, rtol=0, atol=1e-6)
+        assert_allclose(final.positions[:-1], host.positions, rtol=0, atol=1e-6)
+
+
+def test_merged_off_centre_copies_keep_the_length_between_the_centres():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.74)}, "bulk")  # 0.1 below the centre, its mirror copy 0.1 above
+    places = tuple(c for c in listed[0].copies_angstrom)
+    assert len(places) == 16
+    (hop, initial, final), *_ = network.hop_network(host, listed, relaxed, SETTINGS)
+    assert_allclose(hop.length_angstrom, 3.077, rtol=2e-3)
+    assert_allclose(final.positions[-1] - initial.positions[-1], hop.vector_angstrom, rtol=1e-12)
+
+
+def test_off_centre_copies_far_apart_are_sites_of_their_own():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.34)}, "bulk")  # as five-fold Mg: 0.5 from the centre
+    hops = {h.name: h for h, *_ in network.hop_network(host, listed, relaxed, SETTINGS)}
+    assert set(hops) == {"bulk_V1-V1_1.00", "bulk_oct"}
+    assert [hops[n].multiplicity for n in ("bulk_V1-V1_1.00", "bulk_oct")] == [1, 2]
+    paths = network.bottlenecks(listed, list(hops.values()), {"bulk_oct": (0.4, 0.4)})
+    assert paths[0].status == "resolved"  # along a the ion stays in the lower wells
+    assert paths[1].status == "not resolved: no converged barrier for bulk_V1-V1_1.00"
+
+
+def test_a_hop_past_another_site_is_left_out_and_high_sites_take_no_part():
+    host = Atoms("TiO2", [[0, 0, 0], [0.4, 0.9, 2], [3, 18, 1.3]], cell=[7, 20, 5], pbc=True)
+    points = {"V1": (0.5, 10, 2.5), "V2": (2.0, 10.3, 2.5), "V3": (3.5, 10, 2.5)}
+    settings = SETTINGS.model_copy(update={"max_hop_angstrom": 3.1, "symmetry_angstrom": 1e-4})
+    listed, relaxed = ideal(host, points, "bulk")
+
+    def pairs(chosen):
+        return {(h.initial, h.final) for h, *_ in network.hop_network(host, chosen, relaxed, settings)}
+
+    assert pairs(listed) == {("V1", "V2"), ("V2", "V3")}
+    assert pairs([listed[0], replace(listed[1], energy_ev=2.0), listed[2]]) == {("V1", "V3")}
+
+
+def test_row_direction_of_a_split_row_in_a_short_cell():
+    cell = structures.slab(ANATASE, Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 1)), bond_angstrom=2.35)
+    top = cell.positions[:, 2] > cell.positions[:, 2].max() - 0.1
+    cell.positions[top] += (0, 0.25, 0)  # one bond of 1.7, one of 2.2 Angstrom
+    assert_allclose(np.abs(network._row_direction(cell)), [0, 1], rtol=0, atol=1e-9)
+
+
+# hand-made networks: one surface site per cell of a slab, one void below it
+
+
+def hand_made():
+    ways = (
+        Period("x (a = 3.80 A)", (3.8, 0.0, 0.0), 0, (1, 0, 0)),
+        Period("y (b = 3.80 A)", (0.0, 3.8, 0.0), 0, (0, 1, 0)),
+    )
+    surface = Site("S1", "001", "Li", "surface", (1.9, 1.9, 6), 0, 0.0, 4, 1, "relaxed", ((1.9, 1.9, 6),), ways)
+    below = Site("U1", "001", "Li", "subsurface", (0.0, 1.9, 3), 2, 0.6, 5, 1, "relaxed", ((0.0, 1.9, 3),))
+
+    def hop(name, initial, final, *edges):
+        return Hop(name, "001", "Li", initial, final, 3.8, (3.8, 0, 0), len(edges), initial == final, edges)
+
+    hops = [
+        hop("001_par", "S1", "S1", (0, 0, 0, 1, 0)),
+        hop("001_perp_over", "S1", "S1", (0, 0, 1, 0, 0)),
+        hop("001_in", "S1", "U1", (0, 0, 0, 0, 0), (0, 0, 1, 0, 0)),
+    ]
+    return [surface, below], hops
+
+
+def paths(barriers):
+    listed, hops = hand_made()
+    return {p.direction[0]: p for p in network.bottlenecks(listed, hops, barriers)}
+
+
+def test_the_lower_way_through_the_subsurface_is_the_bottleneck():
+    out = paths({"001_par": (1.8, 1.8), "001_perp_over": (1.7, 1.7), "001_in": (1.0, 0.4)})
+    assert out["x"].hops == ("001_in", "001_in")
+    assert (out["x"].barrier_ev, out["x"].limiting_hop, out["x"].status) == (1.0, "001_in", "resolved")
+    assert out["x"].translation_angstrom == (3.8, 0.0, 0.0)
+    assert (out["y"].hops, out["y"].barrier_ev) == (("001_par",), 1.8)
+
+
+def test_the_direct_hop_wins_when_it_is_lower():
+    out = paths({"001_par": (0.4, 0.4), "001_perp_over": (0.5, 0.5), "001_in": (1.0, 0.4)})
+    assert (out["x"].hops, out["x"].barrier_ev) == (("001_perp_over",), 0.5)
+
+
+def test_a_hop_without_a_barrier_leaves_the_path_unresolved():
+    out = paths({"001_perp_over": (1.7, 1.7), "001_in": (1.0, 0.4), "001_par": None})
+    assert out["y"].barrier_ev is None
+    assert out["y"].status == "not resolved: no converged barrier for 001_par"
+    assert out["x"].status == "resolved"  # the way through the subsurface is known, and the par hop does not lead there
+
+
+def test_a_hop_without_a_barrier_that_may_be_lower_makes_an_upper_bound():
+    out = paths({"001_par": (0.4, 0.4), "001_in": (1.0, 0.4)})
+    assert (out["x"].barrier_ev, out["x"].limiting_hop) == (1.0, "001_in")
+    assert out["x"].status == "upper bound: no converged barrier for 001_perp_over, which could be lower"
+
+
+def test_no_connection_is_said():
+    listed, hops = hand_made()
+    (first, *_) = network.bottlenecks(listed, hops[:1], {"001_par": (0.4, 0.4)})
+    assert first.status.startswith("not resolved: no chain of hops leads to the next copy")
+
+
+def test_barriers_count_from_the_start_site_even_when_a_void_is_lower():
+    (surface, below), hops = hand_made()
+    high = replace(surface, energy_ev=0.3)
+    low = replace(below, energy_ev=0.0)
+    out = network.bottlenecks([high, low], hops, {"001_in": (0.7, 1.0), "001_par": None})
+    assert_allclose(out[0].barrier_ev, 0.7, rtol=1e-12)
+
+
+def test_an_unconverged_start_is_said():
+    (surface, below), _ = hand_made()
+    (first, *_) = network.bottlenecks([replace(surface, status="not converged"), below], [], {})
+    assert first.status == "not resolved: the lowest site S1 is not converged; raise sites.max_steps"

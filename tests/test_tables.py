@@ -1,0 +1,111 @@
+"""Rows beside the headline: hops, paths, chance matches, orders, quantities without a value, DFT barriers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from material import FOLDER, SETTINGS, barrier, path, results
+from numpy.testing import assert_allclose
+
+from mlip import references, tables
+from mlip.card import LabelledPath
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return references.load(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def rows(loaded):
+    return tables.rows(results(), loaded, SETTINGS)
+
+
+def test_every_hop_has_a_row_and_only_converged_ones_a_barrier(rows):
+    found = {(r.host, r.ion, r.hop): r for r in rows.hops}
+    assert len(found) == 6
+    failed = found["bulk", "Mg", "bulk_oct"]
+    assert failed.status == "max steps (2 of 2 members)"
+    assert (failed.forward_ev, failed.reverse_ev, failed.std_ev, failed.asymmetry_ok) == (None, None, None, None)
+    good = found["bulk", "Li", "bulk_oct"]
+    assert good.asymmetry_ok is True
+    assert_allclose(good.dft_ev, 0.516, rtol=1e-12, atol=0)
+    assert "0.20 eV/" in good.dft_note
+
+
+def test_number_in_a_barrier_without_convergence_is_dropped(loaded):
+    odd = barrier("bulk", "Mg", "bulk_oct", 0.7, status="out of domain (1 of 2 members)")
+    found = tables.rows(replace(results(), barriers=(odd,)), loaded, SETTINGS)
+    assert all(r.forward_ev is None for r in found.hops)
+    assert all(r.looked_at == 0 and r.mlip_ev is None for r in found.nearest)
+
+
+def test_hop_never_calculated(loaded):
+    found = tables.rows(replace(results(), barriers=()), loaded, SETTINGS)
+    assert {r.status for r in found.hops} == {"not calculated"}
+
+
+def test_asymmetric_barrier_of_a_symmetric_hop_is_flagged(loaded):
+    off = replace(barrier("bulk", "Li", "bulk_oct", 0.5), asymmetry_ev=0.02)
+    found = tables.rows(replace(results(), barriers=(off,)), loaded, SETTINGS)
+    assert next(r for r in found.hops if r.host == "bulk" and r.ion == "Li").asymmetry_ok is False
+
+
+def test_nearest_looks_at_both_senses_and_counts(rows):
+    near = next(r for r in rows.nearest if (r.ion, r.facet) == ("Li", "(001)"))
+    assert (near.hop, near.sense, near.looked_at) == ("001_in", "reverse", 3)
+    width = 1.7123 - 0.3812
+    assert_allclose(near.chance, 1 - (1 - 0.1 / width) ** 3, rtol=1e-9, atol=0)
+
+
+def test_orders(rows):
+    found = {r.statement: r for r in rows.order}
+    assert len(found) == 9
+    assert found["Li bulk above Li (001)"].outcome == "reversed"
+    assert found["Mg bulk above Li bulk"].outcome == "not resolved"
+    assert found["Mg bulk above Li bulk"].difference_ev is None
+    assert_allclose(found["Mg (001) above Li (001)"].published_difference_ev, 0.094, rtol=1e-9, atol=0)
+
+
+def test_contrast_within_uncertainty(loaded):
+    close = results()
+    ways = tuple(replace(p, barrier_ev=0.49) if p.host == "100" else p for p in close.bottlenecks)
+    found = tables.rows(replace(close, bottlenecks=ways), loaded, SETTINGS)
+    row = next(r for r in found.order if r.statement == "Li bulk above Li (100)")
+    assert row.outcome == "within uncertainty"
+    assert abs(row.sigmas) < 2
+
+
+def test_unresolved_path_has_no_barrier(rows, loaded):
+    failed = next(r for r in rows.paths if (r.host, r.ion) == ("bulk", "Mg"))
+    assert (failed.barrier_ev, failed.two_sigma_ev, failed.d3_ev) == (None, None, None)
+    odd = path("bulk", "Mg", "V1", 0.4, ("bulk_oct",), status="not resolved: odd")
+    found = tables.rows(replace(results(), bottlenecks=(odd,)), loaded, SETTINGS)
+    assert found.paths[0].barrier_ev is None
+
+
+def test_quantities_without_a_value(rows):
+    assert len(rows.other) == 12
+    status = {r.reference: r.status for r in rows.other}
+    assert status["adsorption-Mg-001"].startswith("not available: no reference")
+    assert status["gap-dft-001"] == "not computed by an interatomic potential"
+
+
+def frame(energy, d3=None):
+    atoms = Atoms("LiO", positions=[[0, 0, 0], [0, 0, 2]], info={"dft_energy": energy})
+    atoms.arrays["dft_forces"] = np.array([[0.0, 0.3, 0.4], [0.0, 0.0, 0.1]])
+    if d3 is not None:
+        atoms.info["d3_energy"] = d3
+    return atoms
+
+
+def test_dft_barriers():
+    way = LabelledPath("g", "bulk", "Li", "bulk_oct", "a", "b", "images")
+    (found,) = tables.dft_barriers([way], {"a": frame(-10.0, -0.50), "b": frame(-9.484, -0.505)})
+    assert_allclose(found.barrier_ev, 0.516, rtol=1e-9, atol=0)
+    assert_allclose(found.d3_ev, -0.005, rtol=1e-9, atol=0)
+    assert_allclose(found.saddle_force_ev_per_angstrom, 0.5, rtol=1e-12, atol=0)
+    (bare,) = tables.dft_barriers([way], {"a": frame(-10.0), "b": frame(-9.0)})
+    assert bare.d3_ev is None
+    assert tables.dft_barriers([way], {"a": frame(-10.0)}) == ()

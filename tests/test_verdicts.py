@@ -1,0 +1,163 @@
+"""Verdicts by their rules, the uncertainty budget, and no number without a status that allows it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from material import FOLDER, SETTINGS, barrier, hop, host, path, results, site
+from numpy.testing import assert_allclose
+
+from mlip import references, verdicts
+
+
+@pytest.fixture(scope="module")
+def published():
+    loaded = references.load(FOLDER)
+    return {
+        key: loaded.value(f"barrier-{key}") for key in ("Li-bulk", "Mg-bulk", "Li-001", "Mg-001", "Li-100", "Mg-100")
+    }
+
+
+def one(published, value, *, std=0.01, d3=-0.005, status="resolved", more=(), **changes):
+    """The headline of Li (001) where its only hop has this barrier."""
+    found = replace(
+        results(),
+        hops=(hop("001", "Li", "001_par", "S1", "S1"),),
+        barriers=(barrier("001", "Li", "001_par", value, std=std, d3=d3),),
+        bottlenecks=(path("001", "Li", "S1", value, ("001_par",), status=status), *more),
+    )
+    return verdicts.headline(published["Li-001"], replace(found, **changes), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict", "reason"),
+    [
+        (0.381, "agrees", "within 0.05 eV"),
+        (0.435, "agrees", "within 0.05 eV"),
+        (0.336, "agrees", "within 0.05 eV"),
+        (0.44, "differs", "ours is higher by more than 0.05 eV"),
+        (0.30, "differs", "ours is lower by more than 0.05 eV"),
+    ],
+)
+def test_tolerance(published, value, verdict, reason):
+    row = one(published, value)
+    assert (row.verdict, row.reason.split(";")[0]) == (verdict, reason)
+    assert_allclose(row.difference_ev, value - 0.005 - 0.381, rtol=1e-9, atol=0)
+
+
+def test_two_sigma_widens_the_tolerance(published):
+    row = one(published, 0.44, std=0.03)
+    assert row.verdict == "agrees"
+    assert_allclose(row.two_sigma_ev, 2 * math.hypot(0.045, 0.005), rtol=1e-9, atol=0)
+
+
+def test_too_uncertain_gives_no_number(published):
+    row = one(published, 0.381, std=0.05)
+    assert row.verdict == "not resolved"
+    assert row.reason == "2 sigma of 0.15 eV exceeds the limit of 0.10 eV"
+    assert (row.mlip_ev, row.difference_ev, row.two_sigma_ev, row.d3_ev) == (None, None, None, None)
+
+
+def test_no_uncertainty_gives_no_number(published):
+    row = one(published, 0.381, std=None, path_error_ev=None)
+    assert row.verdict == "not resolved"
+    assert "no uncertainty" in row.reason
+    assert row.mlip_ev is None
+
+
+def test_held_out_path_serves_where_the_committee_has_one_member(published):
+    row = one(published, 0.381, std=None)
+    assert row.verdict == "agrees"
+    assert_allclose(row.budget.total_ev, math.hypot(0.012, 0.005), rtol=1e-9, atol=0)
+
+
+def test_held_out_path_is_a_floor_of_the_model_error(published):
+    row = one(published, 0.381, std=0.001, path_error_ev=0.03)
+    assert_allclose(row.budget.total_ev, math.hypot(0.03, 0.005), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("calibration", "factor"), [(None, 1.0), (0.5, 1.0), (2.0, 2.0)])
+def test_calibration_never_shrinks_the_spread(calibration, factor):
+    found = replace(results(), calibration=calibration)
+    parts = verdicts.budget(0.01, found, SETTINGS, d3_known=True)
+    assert_allclose(parts.committee_ev, 0.01 * factor, rtol=1e-12, atol=0)
+
+
+def test_unknown_dispersion_adds_to_the_uncertainty(published):
+    row = one(published, 0.381, d3=None)
+    assert row.d3_ev is None
+    assert "D3 at the saddle not known" in row.reason
+    assert_allclose(row.budget.total_ev, math.sqrt(0.015**2 + 0.005**2 + 0.02**2), rtol=1e-9, atol=0)
+
+
+def test_dispersion_inside_the_potential_is_not_added(published):
+    row = one(published, 0.381, d3=None, target="pbe-d3")
+    assert row.d3_ev is None
+    assert row.budget.dispersion_ev == 0.0
+    assert_allclose(row.difference_ev, 0.0, rtol=0, atol=1e-12)
+
+
+def test_not_calculated_and_not_converged(published):
+    nothing = verdicts.headline(published["Mg-100"], results(), SETTINGS)
+    assert (nothing.verdict, nothing.reason) == ("not resolved", "no path was calculated for this facet and ion")
+    failed = verdicts.headline(published["Mg-bulk"], results(), SETTINGS)
+    assert (failed.verdict, failed.mlip_ev) == ("not resolved", None)
+    assert failed.reason == "no converged barrier for bulk_oct"
+
+
+def test_literal_slab_is_another_model(published):
+    row = one(published, 0.381, hosts=(host("001", note="literal p(2x2): two layers"),))
+    assert row.verdict == "not comparable"
+    assert "two layers" in row.reason
+    assert row.difference_ev is None
+
+
+def test_subsurface_start_is_not_comparable(published):
+    row = verdicts.headline(published["Li-100"], results(), SETTINGS)
+    assert row.verdict == "not comparable"
+    assert "subsurface site U1" in row.reason
+
+
+def test_upper_bound_above_the_published_value(published):
+    why = "upper bound: no converged barrier for 001_in, which could be lower"
+    row = one(published, 0.8, status=why)
+    assert (row.verdict, row.mlip_ev) == ("not resolved", None)
+    assert "001_in" in row.reason
+
+
+def test_upper_bound_below_the_published_value_differs(published):
+    row = one(published, 0.2, status="upper bound: no converged barrier for 001_in, which could be lower")
+    assert row.verdict == "differs"
+    assert "upper bound" in row.reason
+
+
+def test_lowest_of_the_resolved_directions(published):
+    other = path("001", "Li", "S1", 0.9, ("001_par",), direction="y (b = 3.80 A)")
+    row = one(published, 0.39, more=(other,))
+    assert_allclose(row.mlip_ev, 0.39, rtol=1e-12, atol=0)
+    assert row.direction.startswith("x")
+
+
+def test_a_direction_without_barrier_is_told(published):
+    other = path("001", "Li", "S1", None, (), status="not resolved: no converged barrier for y")
+    assert "1 of 2 directions not resolved" in one(published, 0.39, more=(other,)).reason
+    assert one(published, 0.8, more=(other,)).verdict == "not resolved"
+
+
+def test_spread_of_a_path_joins_its_steps_up_to_the_limiting_one():
+    hops = (hop("001", "Li", "in", "S1", "U1", symmetric=False), hop("001", "Li", "under", "U1", "U1"))
+    steps = (
+        barrier("001", "Li", "in", 0.8, 0.2, std=0.03, symmetric=False),
+        barrier("001", "Li", "under", 0.4, std=0.04),
+    )
+    found = replace(results(), hops=hops, barriers=steps, sites=(site("001", "Li", "S1"), site("001", "Li", "U1", 0.6)))
+    way = path("001", "Li", "S1", 1.0, ("in", "under", "in"), limiting="under")
+    assert_allclose(verdicts.spread(way, found), 0.05, rtol=1e-9, atol=0)
+    assert verdicts.path_d3(way, found) is None  # D3 of the second saddle against the start is not known
+
+
+def test_dft_stands_beside_its_own_hop_only(published):
+    row = verdicts.headline(published["Li-bulk"], results(), SETTINGS)
+    assert_allclose(row.dft_ev, 0.516 - 0.004, rtol=1e-12, atol=0)
+    assert row.dft_hop == "bulk_oct"
+    assert verdicts.headline(published["Li-001"], results(), SETTINGS).dft_ev is None

@@ -1,0 +1,80 @@
+"""The smallest potential and the smallest run that still go through every line: shared by several test files."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+from ase import Atoms
+
+from mlip import config
+
+REPOSITORY = Path(__file__).parents[1]
+DATA = REPOSITORY / "datasets" / "tio2-mg-li"
+HELD_OUT = ("001_11_Mg_site",)
+
+ARCHITECTURE = config.Architecture(channels=4, max_ell=1, layers=2, correlation=2, cutoff_angstrom=3.5)
+TRAIN = config.Train(
+    base=None, architecture=ARCHITECTURE, epochs=3, batch_frames=3, learning_rate=5e-3, ema_decay=0.9, dtype="float64"
+)
+
+
+def run_settings(**changes):
+    """Settings of a whole run in seconds: nothing in it converges, and a report must say so.
+
+    `changes` maps sections to the keys that differ.
+    """
+    settings = {
+        "common": {"workers": 1, "seed": 3},
+        "structures": {
+            "bulk_repeat": [1, 1, 1],
+            "facets": [{"name": "001", "miller": [0, 0, 1], "layers": 2, "repeat": [1, 1], "vacuum_angstrom": 8.0}],
+            "ions": ["Li"],
+        },
+        "dataset": {"test_groups": list(HELD_OUT)},
+        "train": {
+            "base": None,
+            "members": 2,
+            "epochs": 3,
+            "batch_frames": 16,
+            "dtype": "float64",
+            "architecture": ARCHITECTURE.model_dump(mode="json"),
+        },
+        "sites": {
+            "fmax_ev_per_angstrom": 50.0,
+            "max_steps": 5,
+            "host_rattles": 1,
+            "max_candidates": 2,
+            "grid_angstrom": 0.6,
+        },
+        "neb": {"images": 3, "max_steps": 3, "end_max_steps": 2, "end_fmax_ev_per_angstrom": 1e-6},
+    }
+    for section, keys in changes.items():
+        settings[section] = {**settings.get(section, {}), **keys}
+    return settings
+
+
+def write_config(path, **changes):
+    """A config file with `run_settings`."""
+    path.write_text(yaml.safe_dump(run_settings(**changes)), encoding="utf-8")
+    return path
+
+
+def rattled(symbols="TiO2LiMg", *, seed=0, cell=(4.5, 5.0, 5.5)):
+    """A periodic structure without symmetry whose atoms are not on top of each other."""
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(symbols, cell=np.diag(cell) + rng.normal(scale=0.1, size=(3, 3)), pbc=True)
+    spots = np.array([[x, y, z] for x in (0.1, 0.6) for y in (0.1, 0.6) for z in (0.1, 0.6)])
+    atoms.set_scaled_positions(spots[rng.permutation(8)[: len(atoms)]] + rng.normal(scale=0.03, size=(len(atoms), 3)))
+    return atoms
+
+
+def command(*words):
+    """The command line that runs `mlip` in a process of its own."""
+    return [sys.executable, "-W", "ignore", "-m", "mlip.cli", *map(str, words)]
+
+
+def environment(**extra):
+    """The environment of such a process: this checkout, one thread."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **extra}
