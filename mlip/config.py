@@ -28,6 +28,8 @@ class Common(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites and neb
+    equivalence_ev: Positive = 1e-3  # float32 or a GPU is used only where it agrees with float64 on the CPU this well
+    equivalence_ev_per_angstrom: Positive = 1e-3
     workers: Count = 2  # processes side by side (training members, bands); one thread each on a CPU
     target: Target = "pbe"  # level that labels, potential and report share; pbe-d3 has D3(BJ) inside the potential
 
@@ -127,6 +129,7 @@ class Train(Section):
     patience: Count = 30  # epochs without a better validation loss before the end
     keep: Literal["best", "last"] = "best"  # weights of the epoch with the best validation loss, or of the last epoch
     dtype: Literal["float64", "float32"] = "float32"
+    cueq: bool = False  # train with cuEquivariance kernels, for GPUs; the saved model is a plain one either way
 
 
 class Evaluate(Section):

@@ -222,7 +222,7 @@ def write_split(folder: Path, parts: Split, target: Target) -> Manifest:
         raise ValueError(f"frames have the settings hashes {', '.join(hashes)}; a split holds one level of theory")
     has_d3 = all("d3_energy" in f.info and "d3_forces" in f.arrays for f in parts.train)
     levels: tuple[Target, ...] = ("pbe", "pbe-d3") if has_d3 else ("pbe",)
-    e0_ev = {level: reference_energies(parts.train, level) for level in levels}
+    e0_ev: dict[str, dict[str, float]] = {level: reference_energies(parts.train, level) for level in levels}
     return Manifest(target=target, settings_hash=hashes[0], parts=made, e0_ev=e0_ev)
 
 

@@ -59,12 +59,15 @@ def write_atomic(path: Path, writer: Callable[[Path], None]) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose a folder you may write to"
-        ) from error
+        raise _not_writable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _not_writable(path: Path, error: OSError) -> ValueError:
+    reason = error.strerror or error
+    return ValueError(f"{path}: cannot be written ({reason}); free space or choose a folder you may write to")
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -97,9 +100,12 @@ def require_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
-    probe = path.with_name(f".{path.name}.probe")
-    write_bytes_atomic(probe, b"")
-    probe.unlink()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _not_writable(path, error) from error
 
 
 def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
@@ -190,12 +196,19 @@ def read_record(path: Path, kind: type[T]) -> T:
 
 def read_result(path: Path, kind: type[T]) -> T:
     """The result stored in a stage's `result.json`."""
-    return _validated(path, _json(path).get("result"), kind)
+    return _validated(path, _entry(path, "result"), kind)
 
 
 def read_provenance(path: Path) -> Provenance:
     """The provenance stored in a stage's `result.json`."""
-    return _validated(path, _json(path).get("provenance"), Provenance)
+    return _validated(path, _entry(path, "provenance"), Provenance)
+
+
+def _entry(path: Path, key: str) -> Any:
+    body = _json(path)
+    if not isinstance(body, dict):
+        raise ValueError(f"{path}: holds no {key}; delete it and run the stage again")  # noqa: TRY004  (wrong input)
+    return body.get(key)
 
 
 def _json(path: Path) -> Any:

@@ -11,12 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from mlip import config, dataset, dispersion, extxyz, files, models, neb, network, potential, sites, structures, train
 from mlip.screen import progress
 from mlip.tracking import Tracker
 from mlip.workers import run_parallel
+
+Array = NDArray[np.float64]
 
 __all__ = ["BandJob", "HostJob", "ModelUse", "SiteJob", "TrainJob", "run_parallel"]
 
@@ -28,6 +32,13 @@ class ModelUse:
     folder: Path
     device: str
     dtype: str
+
+
+def model_use(folder: Path, common: config.Common, checked: potential.Equivalence | None) -> ModelUse:
+    """The model on the device and in the precision of the config where that is equivalent, else plain."""
+    if checked is not None and checked.accepted:
+        return ModelUse(folder, common.device, common.dtype)
+    return ModelUse(folder, "cpu", "float64")
 
 
 @lru_cache(maxsize=8)
@@ -288,10 +299,17 @@ def run_band(job: BandJob) -> BandOutcome:
     if done.exists():
         return files.read_record(done, BandOutcome)
     initial, final = extxyz.read_frames(end_points(job.ends, job.hop))
+    own = calculator(job.model, job.member)
+
+    def together(moving: Sequence[Atoms]) -> tuple[Array, Array]:
+        found = own.evaluator(moving)
+        return np.array([f.energy_ev for f in found]), np.stack([f.mean_forces for f in found])
+
     band, images = neb.climb(
         initial,
         final,
-        calculator=calculator(job.model, job.member),
+        calculator=own,
+        evaluate=together,
         settings=job.settings,
         name=neb.BandName(job.hop.name, job.hop.host, job.member),
         checkpoint=job.folder / f"{stem}.npz",

@@ -101,7 +101,7 @@ def scratch_shape(
 
 def build(shape: Mapping[str, Any]) -> Any:
     """A mace.modules.ScaleShiftMACE of this shape in float64 on the CPU, with weights from torch's global generator."""
-    with _quiet():
+    with quiet():
         import mace  # noqa: F401  (mace must be imported before e3nn)
         import torch
         from e3nn import o3
@@ -240,7 +240,7 @@ def _copy(model: Any) -> Any:
 
 
 def _load_pickle(path: Path) -> Released:
-    with _quiet():
+    with quiet():
         import mace  # noqa: F401
         import torch
 
@@ -262,6 +262,34 @@ def _load_pickle(path: Path) -> Released:
     return Released((rebuilt.eval(),), shape, {"name": path.stem, "origin": "user file"}, str(path))
 
 
+def with_cueq(model: Any, *, device: str) -> Any:
+    """The same model on cuEquivariance kernels.
+
+    Raises:
+        ValueError: cuEquivariance is not installed.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("cuequivariance_torch") is None:
+        raise ValueError("train.cueq: cuequivariance-torch is not installed; pip install 'facet-mlip[cueq]' or set false")
+    with quiet():
+        from mace.cli.convert_e3nn_cueq import run as convert
+        from mace.tools.torch_tools import default_dtype
+
+        with default_dtype(next(model.parameters()).dtype):
+            return convert(model, return_model=True, device=device)
+
+
+def without_cueq(model: Any) -> Any:
+    """The plain model with the weights of one on cuEquivariance kernels, on the CPU."""
+    with quiet():
+        from mace.cli.convert_cueq_e3nn import run as convert
+        from mace.tools.torch_tools import default_dtype
+
+        with default_dtype(next(model.parameters()).dtype):
+            return convert(_copy(model).cpu(), return_model=True, device="cpu")
+
+
 def export_mace(model: Released, path: Path, *, member: int = 1) -> None:
     """Write one member as the pickled `.model` file that ASE, LAMMPS and other tools of mace-torch take."""
     if not 1 <= member <= len(model.members):
@@ -274,8 +302,8 @@ def export_mace(model: Released, path: Path, *, member: int = 1) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the import-time warnings of torch, e3nn and mace; they concern none of our settings."""
-    with warnings.catch_warnings():
+def quiet() -> Iterator[None]:
+    """Silence what torch, e3nn and mace say while they are imported; it concerns none of our settings."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

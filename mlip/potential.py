@@ -71,7 +71,8 @@ def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Grap
     Raises:
         ValueError: an element the model does not know, or positions that are not finite.
     """
-    from mace.data.neighborhood import get_neighborhood
+    with models.quiet():
+        from mace.data.neighborhood import get_neighborhood
 
     index = {atomic_numbers[s]: k for k, s in enumerate(elements)}
     unknown = sorted({s for s in atoms.symbols if atomic_numbers[s] not in index})
@@ -185,6 +186,43 @@ class Evaluator:
         each = np.split(np.stack(forces), cuts, axis=1)
         e, s = np.stack(energies), np.stack(stresses) if stress else None
         return [Predicted(e[:, k], each[k], None if s is None else s[:, k]) for k in range(len(graphs))]
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """A fast way of evaluating a model held against plain float64 on the CPU, on the user's own structures."""
+
+    fast: str
+    structures: int
+    energy_ev: float  # largest difference, per cell
+    force_ev_per_angstrom: float  # largest difference of a component
+    accepted: bool
+
+
+def equivalence(
+    model: models.Released,
+    frames: Sequence[Atoms],
+    *,
+    device: str,
+    dtype: str,
+    energy_ev: float,
+    force_ev_per_angstrom: float,
+) -> Equivalence:
+    """How far a model on this device and in this precision is from plain float64 on the CPU.
+
+    Args:
+        model: the model that will be used.
+        frames: structures of the run.
+        device: cpu or cuda.
+        dtype: float64 or float32.
+        energy_ev: largest difference per cell that is accepted.
+        force_ev_per_angstrom: largest difference of a force component that is accepted.
+    """
+    plain, fast = Evaluator(model)(frames), Evaluator(model, device=device, dtype=dtype)(frames)
+    energy = max(float(np.abs(p.energies_ev - f.energies_ev).max()) for p, f in zip(plain, fast, strict=True))
+    force = max(float(np.abs(p.forces - f.forces).max()) for p, f in zip(plain, fast, strict=True))
+    accepted = energy <= energy_ev and force <= force_ev_per_angstrom
+    return Equivalence(f"{dtype} on {device}", len(frames), energy, force, accepted)
 
 
 class Potential(Calculator):  # type: ignore[misc]

@@ -9,7 +9,8 @@ from typing import Any
 from ase import Atoms
 from rich.table import Table
 
-from mlip import dataset, evaluate, extxyz, files, models, report, rows, tables
+from mlip import evaluate, extxyz, files, models, report, rows, tables
+from mlip.card import card_as_mapping, read_card
 from mlip.references import load as load_references
 from mlip.run import Run, place
 from mlip.screen import console
@@ -45,7 +46,7 @@ def gather(run: Run) -> report.Material:
     found = files.read_result(run.path("sites", "result.json"), SiteNetwork)
     moved = files.read_result(run.path("neb", "result.json"), Barriers)
     folder = place(c.dataset.path)
-    card = dataset.read_card(folder)
+    card = read_card(folder)
     frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
     results = rows.Results(
         target=committee.target,
@@ -67,7 +68,7 @@ def gather(run: Run) -> report.Material:
         pictures=_pictures(run, made),
         evaluation=evaluation,
         histories={m.member: m.history for m in committee.members},
-        dataset_card=dataset.card_as_mapping(card),
+        dataset_card=card_as_mapping(card),
         model_card=models.load(run.path("train", "model")).card,
         run_settings=c.model_dump(mode="json"),
         provenance=_provenance(run),
@@ -79,7 +80,10 @@ def _pictures(run: Run, made: Structures) -> dict[str, Atoms]:
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    stages = {s: files.read_provenance(run.path(s, "result.json")) for s in ("structures", "dataset", "train", "evaluate", "sites", "neb")}
+    stages = {
+        s: files.read_provenance(run.path(s, "result.json"))
+        for s in ("structures", "dataset", "train", "evaluate", "sites", "neb")
+    }
     return {
         "versions": files.versions(),
         "commit": files.commit(),
@@ -103,4 +107,3 @@ def show(run: Run) -> None:
         table.add_row(*line)
     console.print(table)
     console.print(f"report: {run.path('report', 'report.html')}", soft_wrap=True)
-

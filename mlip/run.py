@@ -32,8 +32,8 @@ COMMON: dict[str, tuple[str, ...]] = {  # the common settings each stage uses it
     "dataset": ("seed", "target"),
     "train": ("seed", "device"),
     "evaluate": (),
-    "sites": ("seed", "device", "dtype"),
-    "neb": ("device", "dtype"),
+    "sites": ("seed", "device", "dtype", "equivalence_ev", "equivalence_ev_per_angstrom"),
+    "neb": (),
     "report": (),
 }
 

@@ -5,13 +5,27 @@ Each stage takes a `Run` and gives a frozen dataclass, which is stored with its 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlip import config, dataset, evaluate, extxyz, files, jobs, neb, network, sites, structures, train
+from mlip import (
+    config,
+    dataset,
+    evaluate,
+    extxyz,
+    files,
+    jobs,
+    models,
+    neb,
+    network,
+    potential,
+    sites,
+    structures,
+    train,
+)
 from mlip.run import UPSTREAM, Run, init, locked, opened, place
 from mlip.screen import console, progress
 
@@ -41,6 +55,7 @@ class SiteNetwork:
     sites: tuple[sites.Site, ...]
     hops: tuple[network.Hop, ...]
     notes: tuple[str, ...]  # what could not be found, and why
+    equivalence: potential.Equivalence | None  # None: plain float64 on the CPU was used
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,8 @@ def find_sites(run: Run) -> SiteNetwork:
     """Relaxed hosts, the distinct sites of every ion and the hops between them."""
     c = run.config
     hosts = files.read_result(run.path("structures", "result.json"), Structures).hosts
-    model = jobs.ModelUse(run.path("train", "model"), c.common.device, c.common.dtype)
+    checked = _checked(run, [h.name for h in hosts])
+    model = jobs.model_use(run.path("train", "model"), c.common, checked)
     relaxing = [
         jobs.HostJob(
             host.name,
@@ -204,8 +220,33 @@ def find_sites(run: Run) -> SiteNetwork:
     for note in notes:
         console.print(f"  {note}")
     return SiteNetwork(
-        tuple(s for part in found for s in part.sites), tuple(h for part in found for h in part.hops), notes
+        sites=tuple(s for part in found for s in part.sites),
+        hops=tuple(h for part in found for h in part.hops),
+        notes=notes,
+        equivalence=checked,
     )
+
+
+def _checked(run: Run, hosts: Sequence[str]) -> potential.Equivalence | None:
+    common = run.config.common
+    if (common.device, common.dtype) == ("cpu", "float64"):
+        return None
+    frames = [extxyz.read_frames(run.path("structures", f"{name}.extxyz"))[0] for name in hosts]
+    frames += extxyz.read_frames(run.path("dataset", "test.extxyz"))
+    found = potential.equivalence(
+        models.load(run.path("train", "model")),
+        frames,
+        device=common.device,
+        dtype=common.dtype,
+        energy_ev=common.equivalence_ev,
+        force_ev_per_angstrom=common.equivalence_ev_per_angstrom,
+    )
+    word = "used" if found.accepted else "refused, float64 on the CPU is used instead"
+    console.print(
+        f"  {found.fast}: {1e3 * found.energy_ev:.3f} meV and {1e3 * found.force_ev_per_angstrom:.3f} meV/A from "
+        f"float64 on {found.structures} structures: {word}"
+    )
+    return found
 
 
 def run_bands(run: Run) -> Barriers:
@@ -213,7 +254,7 @@ def run_bands(run: Run) -> Barriers:
     c = run.config
     found = files.read_result(run.path("sites", "result.json"), SiteNetwork)
     members = files.read_result(run.path("train", "result.json"), Committee).members
-    model = jobs.ModelUse(run.path("train", "model"), c.common.device, c.common.dtype)
+    model = jobs.model_use(run.path("train", "model"), c.common, found.equivalence)
     chosen = jobs.chosen_hops(found.hops, c.neb.hops)
     target = c.common.target
     todo = [
@@ -229,10 +270,10 @@ def run_bands(run: Run) -> Barriers:
         d3 = [o.d3_forward_ev for o in own]
         mean = None if any(d is None for d in d3) else sum(d for d in d3 if d is not None) / len(d3)
         barriers.append(neb.committee([o.band for o in own], symmetric=hop.symmetric, d3_forward_ev=mean))
-    return Barriers(tuple(o.band for o in outcomes), tuple(barriers), _bottlenecks(run, found, barriers))
+    return Barriers(tuple(o.band for o in outcomes), tuple(barriers), _bottlenecks(found, barriers))
 
 
-def _bottlenecks(run: Run, found: SiteNetwork, barriers: list[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
+def _bottlenecks(found: SiteNetwork, barriers: list[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
     out: list[network.Bottleneck] = []
     for host, ion in dict.fromkeys((s.host, s.ion) for s in found.sites):
         known = {
@@ -242,9 +283,7 @@ def _bottlenecks(run: Run, found: SiteNetwork, barriers: list[neb.Barrier]) -> t
         }
         own_sites = [s for s in found.sites if (s.host, s.ion) == (host, ion)]
         own_hops = [h for h in found.hops if (h.host, h.ion) == (host, ion)]
-        slab = extxyz.read_frames(run.path("sites", "hosts", f"{host}.extxyz"))[0]
-        tolerance = run.config.sites.symmetry_angstrom
-        out.extend(network.bottlenecks(own_sites, own_hops, known, host=slab, symmetry_angstrom=tolerance))
+        out.extend(network.bottlenecks(own_sites, own_hops, known))
     return tuple(out)
 
 

@@ -126,14 +126,19 @@ def samples(
     Raises:
         ValueError: a frame without REF_energy or REF_forces: labels are never taken as zero.
     """
+    _require_labels(frames)
     out = []
-    for number, frame in enumerate(frames):
-        if "REF_energy" not in frame.info or "REF_forces" not in frame.arrays:
-            raise ValueError(f"training frame {number}: has no REF_energy or REF_forces; run the dataset stage again")
+    for frame in frames:
         weight = 1.0 if weights is None else weights[frame.info["group"]]
         graph = potential.graph(frame, elements, cutoff_angstrom)
         out.append(Sample(graph, float(frame.info["REF_energy"]), frame.arrays["REF_forces"], weight))
     return out
+
+
+def _require_labels(frames: Sequence[Atoms]) -> None:
+    for number, frame in enumerate(frames):
+        if "REF_energy" not in frame.info or "REF_forces" not in frame.arrays:
+            raise ValueError(f"training frame {number}: has no REF_energy or REF_forces; run the dataset stage again")
 
 
 class Training:
@@ -157,6 +162,8 @@ class Training:
         self.model = models.build(shape)
         self.model.load_state_dict(weights)
         self.model.to(device=device, dtype=self.dtype)
+        if settings.cueq:
+            self.model = models.with_cueq(self.model, device=device)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, amsgrad=True)
         self.average = ExponentialMovingAverage(parameters, decay=settings.ema_decay, use_num_updates=True)
@@ -262,7 +269,8 @@ class Training:
         import torch
 
         with self.average.average_parameters():
-            state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+            plain = models.without_cueq(self.model) if self.settings.cueq else self.model
+            state = {k: v.detach().cpu().clone() for k, v in plain.state_dict().items()}
         return {k: v.to(torch.float64) if v.is_floating_point() else v for k, v in state.items()}
 
 
@@ -298,6 +306,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     potential.require_device(device)
     if not train or not valid:
         raise ValueError(f"training needs frames on both sides: {len(train)} to train on, {len(valid)} to validate on")
+    _require_labels([*train, *valid])
     shape, weights = start(settings, frames=[*train, *valid], e0_ev=e0_ev, seed=seed, member=member)
     elements = [chemical_symbols[z] for z in shape["atomic_numbers"]]
     parts = group_weights([f.info["group"] for f in train], seed=seed, member=member)

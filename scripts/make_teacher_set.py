@@ -60,7 +60,7 @@ def slab(facet, repeat):
         best = cut((0, 0, 0), (1, 0, 0), 2)
     else:
         cuts = [cut((0, 0, x * LATTICE_C), (1, 0, 1), 2) for x in np.linspace(0, 1, 24, endpoint=False)]
-        best = max(cuts, key=lambda s: lowest_coordination(s))
+        best = max(cuts, key=lowest_coordination)
     return best.repeat((*repeat, 1))
 
 
@@ -185,7 +185,13 @@ def main():
         rng = np.random.default_rng([options.seed, number])
         system, ions, sampling, vacuum, frames = family_frames(rng, mover)
         group = f"s{options.seed}-{number:05d}"
-        info = {"system": system, "ion": "-".join(ions) or "none", "group": group, "sampling": sampling, "vacuum": vacuum}
+        info = {
+            "system": system,
+            "ion": "-".join(ions) or "none",
+            "group": group,
+            "sampling": sampling,
+            "vacuum": vacuum,
+        }
         kept = []
         for k, frame in enumerate(frames):
             one = labelled(frame, judge, {"frame_id": f"{group}-{k}", **info, "teacher": options.label})

@@ -49,7 +49,9 @@ def fold_arms(work, frames, held, e0, target, options):
         for k, groups in enumerate(held):
             train = [f for f in frames if f.info["group"] not in groups]
             members = range(1, (FOLD_MEMBERS if arm == "fine-tuned" else 1) + 1)
-            todo += member_jobs(work, f"{arm.replace(' ', '-')}-fold-{k + 1}", settings, train, e0, members, target, options.device)
+            todo += member_jobs(
+                work, f"{arm.replace(' ', '-')}-fold-{k + 1}", settings, train, e0, members, target, options.device
+            )
     jobs.run_parallel(jobs.train_member, todo, workers=options.workers)
     out = {}
     for arm in arms:
@@ -61,11 +63,12 @@ def fold_arms(work, frames, held, e0, target, options):
             jobs.collect(folder, own, {"name": f"fold {k + 1}", "target": target})
             parts.append((test, jobs.predictions(folder, test, device=options.device)))
         out[arm] = evaluate.pooled(parts)
-    order = [f for f in out["fine-tuned"][0]]
+    order = list(out["fine-tuned"][0])
     out["base, no DFT"] = (order, jobs.predictions(Path(BASE), order, device=options.device))
     out["teacher SevenNet-l3i5"] = (order, teacher(order, options.teacher_on_dft))
     return {
-        arm: evaluate.errors(arm, test, found, ions=("Li", "Mg"), shell_angstrom=2.8) for arm, (test, found) in out.items()
+        arm: evaluate.errors(arm, test, found, ions=("Li", "Mg"), shell_angstrom=2.8)
+        for arm, (test, found) in out.items()
     }
 
 
@@ -115,7 +118,12 @@ def main():
     jobs.collect(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
     whole = models.load(options.work / "committee")
     weights = [{k: v.float() if v.is_floating_point() else v for k, v in m.state_dict().items()} for m in whole.members]
-    models.save(Path("datasets/models/tio2-mg-li"), shape=whole.shape, weights=weights, card=model_card(card, found, held, e0, base))
+    models.save(
+        Path("datasets/models/tio2-mg-li"),
+        shape=whole.shape,
+        weights=weights,
+        card=model_card(card, found, held, e0, base),
+    )
 
 
 def model_card(card, found, held, e0, base):

@@ -75,7 +75,15 @@ def main():
         huber_ev_per_angstrom=0.5,
         patience=options.epochs,
     )
-    print(len(fit), "frames to fit", len(held), "held", shift, "shift residual rms eV", float(np.sqrt((residual**2).mean())))
+    print(
+        len(fit),
+        "frames to fit",
+        len(held),
+        "held",
+        shift,
+        "shift residual rms eV",
+        float(np.sqrt((residual**2).mean())),
+    )
     e0 = dataset.reference_energies(dft, "pbe")
     found = []
     for member in range(1, options.members + 1) if options.release else [options.member]:

@@ -75,8 +75,25 @@ def committee(tmp_path_factory, split, trained):
 
 
 @pytest.fixture(scope="session")
-def potential(committee):
+def calculator(committee):
     """The calculator of the committee."""
     from mlip.potential import load
 
     return load(committee)
+
+
+@pytest.fixture(scope="session")
+def gpu():
+    """Skips the test where there is no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave slow tests out of the default run: `pytest -m slow` has them."""
+    if not config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)

@@ -1,0 +1,308 @@
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tiny
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mlip import models, potential, train
+
+
+SMALL = tiny.TRAIN.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"layers": 1})})
+
+
+class Stopped(Exception):  # noqa: N818
+    pass
+
+
+def quick_run(settings, **given):
+    """A training that does not compile the parts of its new model first: that takes longer than to train it here."""
+    import mace  # noqa: F401
+    import e3nn
+
+    if settings.base is not None:
+        return train.run(settings, **given)
+    e3nn.set_optimization_defaults(jit_script_fx=False)
+    try:
+        return train.run(settings, **given)
+    finally:
+        e3nn.set_optimization_defaults(jit_script_fx=True)
+
+
+@pytest.fixture(scope="module")
+def whole(split, tmp_path_factory, one_thread):
+    """Outcome, shape and weights of an uninterrupted training."""
+    folder = tmp_path_factory.mktemp("whole")
+    return quick_run(SMALL, train=split.train, valid=split.valid, e0_ev=split.e0_ev, seed=3, member=1, folder=folder)
+
+
+@pytest.fixture
+def do(split, tmp_path, one_thread):
+    """Run a training in tmp_path; keyword arguments override, settings are those of SMALL plus `changes`."""
+
+    def run(changes=None, **given):
+        settings = SMALL.model_copy(update=changes or {})
+        arguments = {
+            "train": split.train,
+            "valid": split.valid,
+            "e0_ev": split.e0_ev,
+            "seed": 3,
+            "member": 1,
+            "folder": tmp_path,
+        }
+        return quick_run(settings, **(arguments | given))
+
+    return run
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_training_lowers_the_loss_and_says_so(whole):
+    outcome, shape, weights = whole
+    losses = [e.train_loss for e in outcome.history]
+    assert len(losses) == tiny.TRAIN.epochs
+    assert outcome.status == "finished"
+    assert losses[-1] < 0.98 * losses[0]
+    best = min(outcome.history, key=lambda e: e.valid_loss)
+    assert outcome.best_epoch == best.epoch
+    assert best.best
+    assert shape["atomic_numbers"] == [3, 8, 12, 22]
+    assert all(w.dtype.itemsize == 8 for w in weights.values() if w.is_floating_point())
+
+
+def test_the_saved_model_holds_the_reference_energies(trained, split, committee):
+    for _, _, weights in trained:
+        stored = weights["atomic_energies_fn.atomic_energies"].flatten().tolist()
+        assert_allclose(stored, [split.e0_ev[s] for s in ("Li", "O", "Mg", "Ti")], rtol=1e-12, atol=0)
+    alone = tiny.rattled()
+    alone.set_cell(10 * alone.cell, scale_atoms=True)
+    expected = sum(split.e0_ev[s] for s in alone.get_chemical_symbols())
+    assert_allclose(potential.load(committee).evaluator([alone])[0].energies_ev, expected, rtol=1e-12, atol=0)
+
+
+def test_reported_errors_are_those_of_the_saved_weights(trained, split, committee):
+    best = trained[0][0].history[trained[0][0].best_epoch]
+    found = potential.load(committee, members=[1]).evaluator(split.valid)
+    wrong = np.concatenate([p.mean_forces - f.arrays["REF_forces"] for p, f in zip(found, split.valid, strict=True)])
+    per_atom = [(p.energy_ev - f.info["REF_energy"]) / len(f) for p, f in zip(found, split.valid, strict=True)]
+    assert_allclose(best.valid_force_rmse_ev_per_angstrom, np.sqrt(np.mean(wrong**2)), rtol=1e-8, atol=0)
+    assert_allclose(best.valid_energy_rmse_ev_per_atom, np.sqrt(np.mean(np.square(per_atom))), rtol=1e-6, atol=0)
+
+
+def test_members_differ_and_seeds_repeat(whole, do, tmp_path):
+    same(do()[2], whole[2])
+    other = do({"epochs": 1}, member=2, folder=tmp_path / "2")[2]
+    assert not np.allclose(other["products.0.linear.weight"], whole[2]["products.0.linear.weight"])
+
+
+def test_group_weights_are_a_bootstrap_with_mean_one():
+    groups = ["a", "b", "b", "c"]
+    assert train.group_weights(groups, seed=1, member=1) == {"a": 1.0, "b": 1.0, "c": 1.0}
+    drawn = train.group_weights(groups, seed=1, member=2)
+    assert_allclose(np.mean(list(drawn.values())), 1.0, rtol=1e-12, atol=0)
+    assert min(drawn.values()) > 0
+    assert drawn == train.group_weights(groups[::-1], seed=1, member=2)
+    assert drawn != train.group_weights(groups, seed=1, member=3)
+
+
+def test_learning_rate_rises_then_falls_along_a_cosine(split, one_thread):
+    settings = tiny.TRAIN.model_copy(update={"epochs": 11})
+    shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
+    state = train.Training(settings, shape, weights, device="cpu", steps_per_epoch=10)
+    rates = []
+    for step in range(110):
+        state.set_rate(step)
+        rates.append(state.optimiser.param_groups[0]["lr"] / settings.learning_rate)
+    assert_allclose(rates[0], 0.1, rtol=1e-12, atol=0)
+    assert_allclose(rates[10], 1.0, rtol=1e-12, atol=0)  # end of the warm-up epoch
+    assert_allclose(rates[60], (1 + train.FINAL_RATE) / 2, rtol=1e-12, atol=0)  # half way
+    assert train.FINAL_RATE < rates[109] < 1.1 * train.FINAL_RATE
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_interrupted_between_epochs_ends_with_the_same_weights(do, whole, epochs):
+    seen = []
+
+    def stop(epoch):
+        seen.append(epoch)
+        if len(seen) == epochs + 1:  # before the checkpoint of this epoch is written
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        do(on_epoch=stop)
+    told = []
+    outcome, _, weights = do(on_epoch=told.append)
+    assert told == list(outcome.history) == list(whole[0].history)
+    same(weights, whole[2])
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_train, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from mlip import extxyz
+data = Path({data!r})
+test_train.quick_run(test_train.SMALL.model_copy(update={{"epochs": {epochs}}}), train=extxyz.read_frames(data / "train.extxyz"),
+          valid=extxyz.read_frames(data / "valid.extxyz"), e0_ev={e0!r}, seed=3, member=2, folder=Path({folder!r}))
+"""
+
+
+def test_killed_at_a_random_moment_ends_with_the_same_weights(do, split, tmp_path):
+    epochs, folder = 40, tmp_path / "killed"
+    words = {
+        "tests": str(tiny.REPOSITORY / "tests"),
+        "data": str(split.folder),
+        "epochs": epochs,
+        "e0": split.e0_ev,
+        "folder": str(folder),
+    }
+    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD.format(**words)], env=tiny.environment())
+    checkpoints, written = set(), random.randint(1, epochs // 2)
+    while len(checkpoints) < written:
+        assert child.poll() is None, "the training ended early"
+        if (folder / "checkpoint.pt").exists():
+            checkpoints.add((folder / "checkpoint.pt").stat().st_mtime_ns)
+        time.sleep(1e-3)
+    moment = random.uniform(0.0, 0.05)
+    time.sleep(moment)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "it ended before it was killed"
+    told = []
+    changes = {"epochs": epochs}
+    outcome, _, weights = do(changes, member=2, folder=folder, on_epoch=told.append)
+    complete, _, expected = do(changes, member=2, folder=tmp_path / "whole")
+    assert outcome == complete, f"killed {moment:.3f} s after checkpoint {written}"
+    same(weights, expected)
+    assert not [p for p in folder.iterdir() if p.name != "checkpoint.pt" and not p.name.endswith(".tmp")]
+
+
+def test_checkpoint_is_for_its_own_data_and_settings(do, tmp_path):
+    do({"epochs": 1})
+    seen, again = [], []
+    do({"epochs": 1, "learning_rate": 1e-3}, on_epoch=seen.append)
+    do({"epochs": 1, "learning_rate": 1e-3}, folder=tmp_path / "new", on_epoch=again.append)
+    assert seen == again
+
+
+def test_checkpoint_does_not_care_where_the_base_lies(do, committee, tmp_path, monkeypatch):
+    moved = tmp_path / "moved"
+    moved.symlink_to(committee)
+    first = do({"base": str(committee), "epochs": 1})[0]
+    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
+    assert do({"base": str(moved), "epochs": 1})[0] == first
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_damaged_checkpoint(do, tmp_path, damage):
+    do({"epochs": 1})
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:3000] if damage is None else damage)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged checkpoint .* delete it to train anew"):
+        do({"epochs": 1})
+
+
+def test_early_stop(do, monkeypatch):
+    losses = iter([3.0, 2.0, 1.0, 1.5, 1.2, 1.1, 1.0, 0.5])
+    monkeypatch.setattr(train.Training, "validate", lambda *_: (next(losses), 0.1, 0.01))
+    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: 1.0)
+    outcome, *_ = do({"epochs": 50, "patience": 4})
+    assert outcome.status == "stopped early"
+    assert outcome.best_epoch == 2
+    assert [e.best for e in outcome.history] == [True, True, True, False, False, False, False]
+
+
+def test_best_weights_are_kept_not_the_last(do, monkeypatch):
+    weights = {}
+    validate = train.Training.validate
+
+    def judged(self, valid):
+        epoch = len(self.history)
+        weights[epoch] = self.averaged_weights()
+        return [3.0, 1.0, 2.0, 2.5, 2.6][epoch], *validate(self, valid)[1:]
+
+    monkeypatch.setattr(train.Training, "validate", judged)
+    outcome, _, best = do()
+    assert outcome.best_epoch == 1
+    same(best, weights[1])
+
+
+def test_fine_tuning_starts_from_the_base(do, committee, split):
+    base = models.load(committee)
+    e0_ev = {"Li": -1.5, "O": -8.0, "Mg": -2.5, "Ti": -8.5}
+    settings = tiny.TRAIN.model_copy(update={"base": str(committee)})
+    for member in (2, 3):
+        shape, weights = train.start(settings, frames=split.train, e0_ev=e0_ev, seed=1, member=member)
+        assert shape["atomic_energies"] == [[-1.5, -8.0, -2.5, -8.5]]
+        expected = base.members[(member - 1) % 2].state_dict()
+        for name, value in expected.items():
+            if name != "atomic_energies_fn.atomic_energies":
+                assert_array_equal(weights[name], value)
+    _, shape, weights = do({"base": str(committee), "epochs": 1}, e0_ev=e0_ev)
+    assert_allclose(weights["atomic_energies_fn.atomic_energies"].flatten(), [-1.5, -8.0, -2.5, -8.5], rtol=1e-12)
+    models.build(shape).load_state_dict(weights)
+
+
+def test_base_without_an_element_of_the_labels(do, tmp_path, one_thread):
+    small = tiny.ARCHITECTURE.model_copy(update={"elements": ("O", "Ti")})
+    shape = models.scratch_shape(small, e0_ev={"O": -1.0, "Ti": -2.0}, force_rms=1.0, neighbours=10.0)
+    card = {"target": "pbe"}
+    models.save(tmp_path / "base", shape=shape, weights=[models.build(shape).state_dict()], card=card)
+    with pytest.raises(ValueError, match=r"train\.base: .* knows \['O', 'Ti'\] and not \['Li', 'Mg'\]"):
+        do({"base": str(tmp_path / "base")})
+
+
+def test_absent_labels_are_an_error(do, split):
+    for key in ("energy", "forces"):
+        bare = split.train[1].copy()
+        (bare.info if key == "energy" else bare.arrays).pop(f"REF_{key}")
+        with pytest.raises(ValueError, match="training frame 1: has no REF_energy or REF_forces"):
+            do(train=[split.train[0], bare])
+    with pytest.raises(ValueError, match="8 to train on, 0 to validate on"):
+        do(valid=[])
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(do, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: math.nan)
+    with pytest.raises(ValueError, match=r"member 1, epoch 0: the loss is not finite; lower train\.learning_rate"):
+        do()
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_wrong_reference_energies_are_noticed(do, monkeypatch):
+    monkeypatch.setattr(train, "start", lambda *a, e0_ev, **k: train_start(*a, e0_ev={**e0_ev, "O": -9.0}, **k))
+    with pytest.raises(ValueError, match=r"trained model: reference energy of O is -9\.0 eV, not"):
+        do({"epochs": 1})
+
+
+train_start = train.start
+
+
+def test_no_gpu(do, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="cuda was asked for and no GPU is visible"):
+        do(device="cuda")
+
+
+def test_float32_training_saves_reference_energies_to_its_precision(do, split):
+    _, _, weights = do({"dtype": "float32", "epochs": 1})
+    stored = weights["atomic_energies_fn.atomic_energies"].flatten().tolist()
+    assert_allclose(stored, [split.e0_ev[s] for s in ("Li", "O", "Mg", "Ti")], rtol=1e-7, atol=0)
+
+
+def test_history_is_one_json_line_per_epoch(trained):
+    import json
+
+    lines = train.history_lines(trained[0][0].history).splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(tiny.TRAIN.epochs))

@@ -1,0 +1,91 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+
+from mlip.workers import run_parallel
+
+
+def slow_square(x):
+    time.sleep(0.3 / (1 + x))  # the last one is done first
+    return x * x, os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+def wrong(x):
+    if x == 1:
+        raise ValueError(f"job {x} is wrong")
+    return x
+
+
+def killed(x):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_results_in_order_from_other_processes_of_one_thread():
+    seen = []
+    results = run_parallel(slow_square, range(4), workers=2, on_tick=seen.append, tick_s=0.05)
+    assert [r[0] for r in results] == [0, 1, 4, 9]
+    pids = {r[1] for r in results}
+    assert os.getpid() not in pids
+    assert len(pids) <= 2
+    assert {r[2] for r in results} == {"1"}
+    assert seen == sorted(seen)
+    assert seen[-1] == 4
+
+
+def test_nothing_to_do():
+    assert run_parallel(slow_square, [], workers=2) == []
+
+
+def test_the_error_of_a_job_is_raised():
+    with pytest.raises(ValueError, match="job 1 is wrong"):
+        run_parallel(wrong, [0, 1], workers=1)
+
+
+def test_a_killed_worker_is_told_in_one_line():
+    with pytest.raises(ValueError, match=r"a worker process was killed .*lower common\.workers and run again"):
+        run_parallel(killed, [0], workers=1)
+
+
+PARENT = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_workers
+from mlip.workers import run_parallel
+if __name__ == "__main__":
+    run_parallel(test_workers.forever, [{mark!r}, {mark!r}], workers=2)
+"""
+
+
+def forever(mark):
+    with open(f"{mark}.{os.getpid()}", "w"):
+        pass
+    time.sleep(600)
+
+
+def alive(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_workers_die_with_their_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(tests=str(tiny.REPOSITORY / "tests"), mark=str(tmp_path / "pid")))
+    parent = subprocess.Popen([sys.executable, "-W", "ignore", str(script)], env=tiny.environment())
+    while len(marks := list(tmp_path.glob("pid.*"))) < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    pids = [int(m.suffix[1:]) for m in marks]
+    until = time.monotonic() + 10
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if alive(pid)]
