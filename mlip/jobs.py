@@ -15,7 +15,22 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlip import config, dataset, dispersion, extxyz, files, models, neb, network, potential, sites, structures, train
+from mlip import (
+    config,
+    dataset,
+    dispersion,
+    endpoints,
+    extxyz,
+    files,
+    labels,
+    models,
+    neb,
+    network,
+    potential,
+    sites,
+    structures,
+    train,
+)
 from mlip.screen import progress
 from mlip.tracking import Tracker
 from mlip.workers import run_parallel
@@ -34,11 +49,10 @@ class ModelUse:
     dtype: str
 
 
-def model_use(folder: Path, common: config.Common, checked: potential.Equivalence | None) -> ModelUse:
-    """The model on the device and in the precision of the config where that is equivalent, else plain."""
-    if checked is not None and checked.accepted:
-        return ModelUse(folder, common.device, common.dtype)
-    return ModelUse(folder, "cpu", "float64")
+def model_use(folder: Path, checks: Sequence[potential.Equivalence]) -> ModelUse:
+    """The model in the first way that was found equivalent to plain float64 on the CPU, or else in that."""
+    accepted = next((c for c in checks if c.accepted), None)
+    return ModelUse(folder, "cpu", "float64") if accepted is None else ModelUse(folder, accepted.device, accepted.dtype)
 
 
 @lru_cache(maxsize=8)
@@ -68,10 +82,13 @@ class TrainJob:
     device: str
 
 
-def reference_energies(settings: config.Train, manifest: dataset.Manifest) -> dict[str, float]:
+def reference_energies(
+    settings: config.Train, manifest: dataset.Manifest, training: Sequence[Atoms]
+) -> dict[str, float]:
     """Reference energies for training: the base model's own at its level, else those fitted to the training frames.
 
-    A base of another level gets the difference of the two fits added, so that its constant part moves with the level.
+    A base of another level gets the difference of the two fits added, so that its constant part moves with the level. A
+    foundation model, whose level is not ours, gets the fit of what it misses on the training frames added.
 
     Raises:
         ValueError: the base is at a level that the labels lack.
@@ -80,9 +97,15 @@ def reference_energies(settings: config.Train, manifest: dataset.Manifest) -> di
     if settings.base is None:
         return fitted
     base = models.load(settings.base, trust_pickle=settings.trust_pickle)
-    if base.card.get("target") is None:
-        return fitted
     own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
+    if base.card.get("target") is None:
+        symbols = [s for s in base.elements if s in fitted]
+        missed = [
+            float(frame.info["REF_energy"]) - found.energy_ev
+            for frame, found in zip(training, potential.Evaluator(base)(training), strict=True)
+        ]
+        shift = labels.element_fit(labels.composition(training, symbols), np.array(missed), robust=False)
+        return own | {s: own[s] + float(d) for s, d in zip(symbols, shift, strict=True)}
     there = manifest.e0_ev.get(base.target)
     if there is None:
         raise ValueError(f"train.base: is at {base.target}, a level the labels lack; use a base at {manifest.target}")
@@ -125,7 +148,7 @@ def train_members(
     settings = todo[0].settings.model_dump(mode="json")
     logged = folder / "train" / "tracked_epochs"
     with (
-        Tracker(tracking, folder / "wandb", run_id=run_id, name=name, config=settings) as tracker,
+        Tracker(tracking, folder, run_id=run_id, name=name, config=settings) as tracker,
         progress("epochs", total) as tick,
     ):
 
@@ -189,13 +212,18 @@ class HostJob:
         return self.folder / f"{self.name}.extxyz"
 
 
-def relax_host(job: HostJob) -> str:
-    """Relax a host unless that is done."""
-    if not job.relaxed.exists():
-        host = extxyz.read_frames(job.source)[0]
-        relaxed = sites.host_relaxed(host, calculator(job.model, None), job.settings, seed=job.seed)
-        files.write_frames(job.relaxed, [_bare(relaxed)])
-    return job.name
+def relax_host(job: HostJob) -> str | None:
+    """Relax a host unless that is done; gives the reason where it does not relax."""
+    if job.relaxed.exists():
+        return None
+    host = extxyz.read_frames(job.source)[0]
+    use = calculator(job.model, None)
+    try:
+        relaxed = sites.host_relaxed(host, use, job.settings, seed=job.seed)
+    except ValueError as error:
+        return f"{job.name}: {error}"
+    files.write_frames(job.relaxed, [_bare(relaxed)])
+    return None
 
 
 @dataclass(frozen=True)
@@ -223,20 +251,25 @@ def search_sites(job: SiteJob) -> FoundSites:
         return files.read_record(done, FoundSites)
     host = extxyz.read_frames(job.host.relaxed)[0]
     kinds = sorted({s for s, metal in zip(host.get_chemical_symbols(), structures.metals(host), strict=True) if metal})
-    found, configurations = sites.relaxed_sites(
-        host,
-        job.ion,
-        calculator(job.host.model, None),
-        job.host.settings,
-        name=job.host.name,
-        metal_symbols=kinds,
-        seed=job.host.seed,
-    )
+    use = calculator(job.host.model, None)
+    try:
+        found, configurations = sites.relaxed_sites(
+            host, job.ion, use, job.host.settings, name=job.host.name, metal_symbols=kinds, seed=job.host.seed
+        )
+    except ValueError as error:
+        return FoundSites((), (), (f"{job.host.name} {job.ion}: {error}",))
     usable = [s for s in found if s.status == "relaxed"]
     notes = [
         f"{job.host.name} {job.ion} {s.name}: {s.status}, left out of the network" for s in found if s not in usable
     ]
-    hops = network.hop_network(host, usable, configurations, job.host.settings)
+    hops = []
+    for hop, initial, final in network.hop_network(host, usable, configurations, job.host.settings):
+        try:
+            endpoints.unwrapped(initial, final)
+        except ValueError as error:  # such as a hop to the ion's own copy in a cell that is too small for it
+            notes.append(f"{hop.ion} {hop.name}: left out of the network: {error}")
+        else:
+            hops.append((hop, initial, final))
     if not hops:
         notes.append(f"{job.host.name} {job.ion}: no hops up to sites.max_hop_angstrom between {len(usable)} sites")
     for name, atoms in configurations.items():

@@ -198,13 +198,33 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
     if place.is_dir():
         return _load_folder(place)
     if not place.exists():
-        raise ValueError(f"{place}: no such model; give a model folder (with model.json) or a .model file")
+        place = foundation(str(path))
     if not trust_pickle:
         raise ValueError(
             f"{place}: a .model file is a pickle and runs the code inside it when loaded; "
             "if you trust its source say so with train.trust_pickle: true or --trust-pickle"
         )
     return _load_pickle(place)
+
+
+def foundation(name: str) -> Path:
+    """The cached file of a foundation model that mace-torch knows by this name; downloaded where it is not there yet.
+
+    Raises:
+        ValueError: an unknown name, or no way to download it.
+    """
+    with quiet():
+        from mace.calculators import foundations_models
+
+    known = [n for n in foundations_models.mace_mp_names if n]
+    if name not in known:
+        raise ValueError(f"{name}: no such model folder or .model file, and no foundation model: {', '.join(known)}")
+    try:
+        return Path(foundations_models.download_mace_mp_checkpoint(name))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{name}: cannot be downloaded ({' '.join(str(error).split())[:120]}); give the path of the file"
+        ) from error
 
 
 def _load_folder(folder: Path) -> Released:
@@ -271,7 +291,9 @@ def with_cueq(model: Any, *, device: str) -> Any:
     import importlib.util
 
     if importlib.util.find_spec("cuequivariance_torch") is None:
-        raise ValueError("train.cueq: cuequivariance-torch is not installed; pip install 'facet-mlip[cueq]' or set false")
+        raise ValueError(
+            "train.cueq: cuequivariance-torch is not installed; pip install 'facet-mlip[cueq]' or set false"
+        )
     with quiet():
         from mace.cli.convert_e3nn_cueq import run as convert
         from mace.tools.torch_tools import default_dtype

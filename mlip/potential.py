@@ -192,7 +192,8 @@ class Evaluator:
 class Equivalence:
     """A fast way of evaluating a model held against plain float64 on the CPU, on the user's own structures."""
 
-    fast: str
+    device: str
+    dtype: str
     structures: int
     energy_ev: float  # largest difference, per cell
     force_ev_per_angstrom: float  # largest difference of a component
@@ -200,13 +201,7 @@ class Equivalence:
 
 
 def equivalence(
-    model: models.Released,
-    frames: Sequence[Atoms],
-    *,
-    device: str,
-    dtype: str,
-    energy_ev: float,
-    force_ev_per_angstrom: float,
+    model: models.Released, frames: Sequence[Atoms], *, device: str, dtype: str, limits: tuple[float, float]
 ) -> Equivalence:
     """How far a model on this device and in this precision is from plain float64 on the CPU.
 
@@ -215,14 +210,12 @@ def equivalence(
         frames: structures of the run.
         device: cpu or cuda.
         dtype: float64 or float32.
-        energy_ev: largest difference per cell that is accepted.
-        force_ev_per_angstrom: largest difference of a force component that is accepted.
+        limits: largest differences that are accepted, in eV per cell and in eV/Angstrom of a force component.
     """
     plain, fast = Evaluator(model)(frames), Evaluator(model, device=device, dtype=dtype)(frames)
     energy = max(float(np.abs(p.energies_ev - f.energies_ev).max()) for p, f in zip(plain, fast, strict=True))
     force = max(float(np.abs(p.forces - f.forces).max()) for p, f in zip(plain, fast, strict=True))
-    accepted = energy <= energy_ev and force <= force_ev_per_angstrom
-    return Equivalence(f"{dtype} on {device}", len(frames), energy, force, accepted)
+    return Equivalence(device, dtype, len(frames), energy, force, energy <= limits[0] and force <= limits[1])
 
 
 class Potential(Calculator):  # type: ignore[misc]

@@ -3,7 +3,7 @@
 Takes a `Run` whose other stages are whole; writes `report/report.{html,md,json}` and gives the headline rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ase import Atoms
@@ -71,12 +71,14 @@ def gather(run: Run) -> report.Material:
         dataset_card=card_as_mapping(card),
         model_card=models.load(run.path("train", "model")).card,
         run_settings=c.model_dump(mode="json"),
-        provenance=_provenance(run),
+        provenance=_provenance(run)
+        | {"notes": list(found.notes), "equivalence": [asdict(e) for e in found.equivalence]},
     )
 
 
 def _pictures(run: Run, made: Structures) -> dict[str, Atoms]:
-    return {h.name: extxyz.read_frames(run.path("sites", "hosts", f"{h.name}.extxyz"))[0] for h in made.hosts}
+    paths = {h.name: run.path("sites", "hosts", f"{h.name}.extxyz") for h in made.hosts}
+    return {name: extxyz.read_frames(path)[0] for name, path in paths.items() if path.exists()}
 
 
 def _provenance(run: Run) -> dict[str, Any]:

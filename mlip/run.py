@@ -85,7 +85,7 @@ class Run:
         if stage == "dataset":
             return [place(c.dataset.path) / "frames.extxyz", place(c.dataset.path) / "card.yaml"]
         if stage == "train" and c.train.base is not None:
-            return [place(c.train.base)]
+            return [base_model(c.train.base)]
         if stage == "report":
             return [place(c.report.references)]
         return []
@@ -120,6 +120,16 @@ def place(path: str | Path) -> Path:
         if candidate.exists():
             return candidate
     raise ValueError(f"{given}: no such file or folder, from here or from the repository; check the path in the config")
+
+
+def base_model(name: str) -> Path:
+    """The folder or file of the base model: a path, or a foundation model that mace-torch knows by name."""
+    try:
+        return place(name)
+    except ValueError:
+        from mlip.models import foundation
+
+        return foundation(name)
 
 
 def init(source: Path, folder: Path) -> Run:

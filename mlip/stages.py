@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ase.formula import Formula
+
 from mlip import (
     config,
     dataset,
@@ -26,7 +28,7 @@ from mlip import (
     structures,
     train,
 )
-from mlip.run import UPSTREAM, Run, init, locked, opened, place
+from mlip.run import UPSTREAM, Run, base_model, init, locked, opened, place
 from mlip.screen import console, progress
 
 __all__ = ["STAGES", "init", "run_all", "run_one"]
@@ -55,7 +57,9 @@ class SiteNetwork:
     sites: tuple[sites.Site, ...]
     hops: tuple[network.Hop, ...]
     notes: tuple[str, ...]  # what could not be found, and why
-    equivalence: potential.Equivalence | None  # None: plain float64 on the CPU was used
+    equivalence: tuple[
+        potential.Equivalence, ...
+    ]  # of the ways tried before; empty: plain float64 on the CPU was asked for
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,9 @@ def train_committee(run: Run) -> Committee:
     """One MACE potential per member, in processes of their own."""
     c = run.config
     manifest = files.read_result(run.path("dataset", "result.json"), dataset.Manifest)
-    base = None if c.train.base is None else str(place(c.train.base))
+    base = None if c.train.base is None else str(base_model(c.train.base))
     settings = c.train.model_copy(update={"base": base})
-    e0_ev = jobs.reference_energies(settings, manifest)
+    e0_ev = jobs.reference_energies(settings, manifest, extxyz.read_frames(run.path("dataset", "train.extxyz")))
     todo = [
         jobs.TrainJob(
             run.path("train", f"member-{k}"), run.path("dataset"), settings, e0_ev, c.common.seed, k, c.common.device
@@ -187,9 +191,11 @@ def evaluate_committee(run: Run) -> evaluate.Evaluation:
     predicted = jobs.predictions(run.path("train", "model"), frames, device=c.common.device)
     arms = [measure("committee", frames, predicted)]
     if c.train.base is not None:
-        base = jobs.predictions(place(c.train.base), frames, device=c.common.device, trust_pickle=c.train.trust_pickle)
-        arms.append(measure("base model, not fine-tuned", frames, base))
-    console.print(evaluate.table({arm.arm: arm for arm in arms}))
+        base = models.load(base_model(c.train.base), trust_pickle=c.train.trust_pickle)
+        if base.card.get("target") == c.common.target:  # another level or reference would compare nothing
+            found = potential.Evaluator(base, device=c.common.device)(frames)
+            arms.append(measure("base model, not fine-tuned", frames, found))
+    console.print(evaluate.table({arm.arm: arm for arm in arms}), soft_wrap=True)
     groups = tuple(sorted({str(f.info["group"]) for f in frames}))
     return evaluate.Evaluation(groups, tuple(arms), evaluate.parity(frames, predicted))
 
@@ -198,8 +204,9 @@ def find_sites(run: Run) -> SiteNetwork:
     """Relaxed hosts, the distinct sites of every ion and the hops between them."""
     c = run.config
     hosts = files.read_result(run.path("structures", "result.json"), Structures).hosts
+    _refuse_unknown_elements(run, hosts)
     checked = _checked(run, [h.name for h in hosts])
-    model = jobs.model_use(run.path("train", "model"), c.common, checked)
+    model = jobs.model_use(run.path("train", "model"), checked)
     relaxing = [
         jobs.HostJob(
             host.name,
@@ -212,11 +219,12 @@ def find_sites(run: Run) -> SiteNetwork:
         for host in hosts
     ]
     with progress("hosts", len(relaxing)) as tick:
-        jobs.run_parallel(jobs.relax_host, relaxing, workers=c.common.workers, on_tick=tick)
-    searching = [jobs.SiteJob(job, ion, run.path("sites")) for job in relaxing for ion in c.structures.ions]
+        failed = jobs.run_parallel(jobs.relax_host, relaxing, workers=c.common.workers, on_tick=tick)
+    whole = [job for job, reason in zip(relaxing, failed, strict=True) if reason is None]
+    searching = [jobs.SiteJob(job, ion, run.path("sites")) for job in whole for ion in c.structures.ions]
     with progress("sites", len(searching)) as tick:
         found = jobs.run_parallel(jobs.search_sites, searching, workers=c.common.workers, on_tick=tick)
-    notes = tuple(note for part in found for note in part.notes)
+    notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
     for note in notes:
         console.print(f"  {note}")
     return SiteNetwork(
@@ -227,26 +235,36 @@ def find_sites(run: Run) -> SiteNetwork:
     )
 
 
-def _checked(run: Run, hosts: Sequence[str]) -> potential.Equivalence | None:
-    common = run.config.common
-    if (common.device, common.dtype) == ("cpu", "float64"):
-        return None
+def _refuse_unknown_elements(run: Run, hosts: Sequence[structures.Host]) -> None:
+    known = models.load(run.path("train", "model")).elements
+    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(run.config.structures.ions)
+    if missing := sorted(needed - set(known)):
+        raise ValueError(
+            f"structures: the crystal and ions need {missing}, the potential knows {sorted(known)}; "
+            "train one on labels that hold them, or change structures.ions"
+        )
+
+
+def _checked(run: Run, hosts: Sequence[str]) -> tuple[potential.Equivalence, ...]:
+    """Ways of evaluating that were tried, fastest first, up to the first that is equivalent to the plain one."""
+    common, model = run.config.common, models.load(run.path("train", "model"))
     frames = [extxyz.read_frames(run.path("structures", f"{name}.extxyz"))[0] for name in hosts]
-    frames += extxyz.read_frames(run.path("dataset", "test.extxyz"))
-    found = potential.equivalence(
-        models.load(run.path("train", "model")),
-        frames,
-        device=common.device,
-        dtype=common.dtype,
-        energy_ev=common.equivalence_ev,
-        force_ev_per_angstrom=common.equivalence_ev_per_angstrom,
-    )
-    word = "used" if found.accepted else "refused, float64 on the CPU is used instead"
-    console.print(
-        f"  {found.fast}: {1e3 * found.energy_ev:.3f} meV and {1e3 * found.force_ev_per_angstrom:.3f} meV/A from "
-        f"float64 on {found.structures} structures: {word}"
-    )
-    return found
+    labelled = run.path("dataset", "test.extxyz")
+    frames += extxyz.read_frames(labelled) if labelled.exists() else []
+    wanted = dict.fromkeys([(common.device, common.dtype), (common.device, "float64")])
+    found: list[potential.Equivalence] = []
+    for device, dtype in wanted:
+        if (device, dtype) == ("cpu", "float64") or any(f.accepted for f in found):
+            break
+        limits = common.equivalence_ev, common.equivalence_ev_per_angstrom
+        found.append(potential.equivalence(model, frames, device=device, dtype=dtype, limits=limits))
+        word = "used" if found[-1].accepted else "refused"
+        console.print(
+            f"  {dtype} on {device}: {1e3 * found[-1].energy_ev:.3f} meV and "
+            f"{1e3 * found[-1].force_ev_per_angstrom:.3f} meV/A from float64 on the CPU "
+            f"on {len(frames)} structures: {word}"
+        )
+    return tuple(found)
 
 
 def run_bands(run: Run) -> Barriers:
@@ -254,7 +272,7 @@ def run_bands(run: Run) -> Barriers:
     c = run.config
     found = files.read_result(run.path("sites", "result.json"), SiteNetwork)
     members = files.read_result(run.path("train", "result.json"), Committee).members
-    model = jobs.model_use(run.path("train", "model"), c.common, found.equivalence)
+    model = jobs.model_use(run.path("train", "model"), found.equivalence)
     chosen = jobs.chosen_hops(found.hops, c.neb.hops)
     target = c.common.target
     todo = [

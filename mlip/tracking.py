@@ -24,16 +24,22 @@ class Tracker:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(
-            project=settings.project,
-            id=run_id,
-            name=name,
-            dir=str(folder.resolve()),
-            config=dict(config),
-            mode=settings.mode,
-            resume="allow",
-            settings=wandb.Settings(console="off", x_disable_stats=True),
-        )
+        try:
+            self._run = wandb.init(
+                project=settings.project,
+                id=run_id,
+                name=name,
+                dir=str(folder.resolve()),
+                config=dict(config),
+                mode=settings.mode,
+                resume="allow",
+                settings=wandb.Settings(console="off", x_disable_stats=True),
+            )
+        except wandb.errors.Error as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"tracking.mode: {settings.mode} failed ({reason}); log in to it, or use offline"
+            ) from error
 
     def log(self, values: Mapping[str, float], *, step: int) -> None:
         """Log numbers at a step."""

@@ -134,8 +134,7 @@ def _too_uncertain(case: _Case) -> str | None:
 
 
 def _other_model(case: _Case) -> str | None:
-    literal = case.host is not None and "literal" in case.host.note
-    return f"the slab is another model than the primary one: {case.host.note}" if literal and case.host else None
+    return f"the slab is no model of a surface: {case.host.note}" if case.host is not None and case.host.note else None
 
 
 def _not_on_surface(case: _Case) -> str | None:
@@ -258,6 +257,9 @@ def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None
 
 
 def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:
-    """DFT of a path's barrier: of its limiting hop, where that leaves the start."""
+    """DFT of a path's barrier: labelled for the whole path ('001_in+001_in'), or of the limiting hop from the start."""
+    whole = dft_of(path.host, path.ion, "+".join(path.hops), results)
+    if whole is not None:
+        return whole
     barrier = _first_limits(path, results)
     return dft_of(path.host, path.ion, barrier.hop, results) if barrier else None

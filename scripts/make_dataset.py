@@ -58,7 +58,7 @@ PATHS = (
         "one step of the zigzag along [010]",
     ),
     card.LabelledPath(
-        "001_perp_Li_neb", "001", "Li", "001_perp_sub", "001_perp_Li_neb0", "001_perp_Li_neb4", GEOMETRY,
+        "001_perp_Li_neb", "001", "Li", "001_in+001_in", "001_perp_Li_neb0", "001_perp_Li_neb4", GEOMETRY,
         "surface hollow to the next one in two steps through the subsurface void; image 3 is near the void; "
         "image 4 is the highest of the labelled ones",
     ),

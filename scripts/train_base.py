@@ -5,7 +5,8 @@ through the energy shift, a constant per element that puts the teacher's energie
     python scripts/train_base.py WORK --teacher ... --anchor ... --release datasets/models/base --members 2
 
 The first form trains one member and continues after an interruption; the second collects finished members into a model
-folder. Teacher files come from scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames.
+folder. Run both twice: the second time with --base FOLDER, the result of the first, which goes on from there with energies
+weighted up (forces shape the potential first; energies along a path decide a barrier). Teacher files come from scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--members", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--base", help="second pass: model folder of the first")
     parser.add_argument("--release", type=Path)
     options = parser.parse_args()
     import torch

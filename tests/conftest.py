@@ -5,6 +5,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch: sums in one order, and no quarrel over cores
 os.environ["MPLBACKEND"] = "Agg"
 
+import fcntl
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +82,52 @@ def calculator(committee):
     from mlip.potential import load
 
     return load(committee)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run in `.folder` with its `.config`, made once for all workers of the session: copy it to change it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    config, folder = shared / "finished.yaml", shared / "finished"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not config.exists():
+            data = tiny.write_dataset(shared / "finished_data")
+            tiny.write_config(shared / "c.yaml", dataset={"path": str(data)})
+            done = subprocess.run(
+                tiny.command("run", shared / "c.yaml", folder),
+                env=tiny.environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            (shared / "finished.txt").write_text(done.stderr, encoding="utf-8")
+            (shared / "c.yaml").rename(config)
+    screen = (shared / "finished.txt").read_text(encoding="utf-8")
+    return SimpleNamespace(config=config, folder=folder, screen=screen)
+
+
+def mounted(folder, size):
+    """A file system of this size at `folder`, while the generator is held."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(["mount", *options], check=False, capture_output=True).returncode == 0
+    except OSError:
+        done = False
+    if not done:
+        pytest.skip("mounting a small file system is not permitted")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 16 KiB."""
+    yield from mounted(tmp_path / "disk", "16k")
 
 
 @pytest.fixture(scope="session")

@@ -192,7 +192,7 @@ def test_shipped_barriers(shipped):
         ("bulk_oct", "Li"): 0.516,
         ("bulk_oct", "Mg"): 0.405,
         ("100_010zz", "Mg"): 0.503,
-        ("001_perp_sub", "Li"): 1.092,
+        ("001_in+001_in", "Li"): 1.092,
     }
     assert found.keys() == wanted.keys()
     for key, barrier in wanted.items():

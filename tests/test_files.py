@@ -2,7 +2,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
 import time
 from dataclasses import dataclass
 
@@ -86,22 +85,6 @@ def test_place_that_cannot_be_written(tmp_path):
         files.require_writable(tmp_path)
     files.require_writable(tmp_path / "new" / "x")
     assert contents(tmp_path / "new") == []
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(["mount", *options], check=False, capture_output=True).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting a small file system is not permitted")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk_leaves_what_was_there(small_disk):

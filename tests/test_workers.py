@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tiny
@@ -62,14 +63,13 @@ if __name__ == "__main__":
 
 
 def forever(mark):
-    with open(f"{mark}.{os.getpid()}", "w"):
-        pass
+    Path(f"{mark}.{os.getpid()}").touch()
     time.sleep(600)
 
 
 def alive(pid):
     try:
-        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

@@ -1,0 +1,216 @@
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import tiny
+import yaml
+
+from mlip import config, files, run
+from mlip.run import UPSTREAM
+
+
+def make(tmp_path, **changes):
+    return run.init(tiny.write_config(tmp_path / "c.yaml", **changes), tmp_path / "run")
+
+
+def finish(r, stage):
+    """What the stages do around their work, with a small result."""
+    r.prepare(stage)
+    made = files.provenance(stage, settings=r.settings(stage), inputs=r.inputs(stage), started=time.time())
+    made = replace(made, fingerprint=r.fingerprint(stage))
+    files.write_result(r.path(stage, "result.json"), made, made)
+
+
+def stale(before, after):
+    return {stage for stage in UPSTREAM if before.fingerprint(stage) != after.fingerprint(stage)}
+
+
+def test_stages_come_after_what_they_need():
+    order = list(UPSTREAM)
+    for stage, before in UPSTREAM.items():
+        assert all(order.index(b) < order.index(stage) for b in before)
+    assert set(UPSTREAM) == set(config.Config.model_fields) - {"common", "tracking"}
+
+
+def test_fingerprints_repeat_in_another_process(tmp_path):
+    r = make(tmp_path)
+    code = "import sys; from pathlib import Path; from mlip import run; r = run.opened(Path(sys.argv[1]))\n"
+    code += "print({s: r.fingerprint(s) for s in run.UPSTREAM})"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    env = tiny.environment(PYTHONHASHSEED="7")
+    out = subprocess.run(command, env=env, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert out.stdout.strip() == str({s: r.fingerprint(s) for s in UPSTREAM})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"neb": {"images": 5}}, {"neb", "report"}),
+        ({"report": {"agree_ev": 0.04}}, {"report"}),
+        ({"sites": {"max_candidates": 3}}, {"sites", "neb", "report"}),
+        ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "report"}),
+        ({"train": {"epochs": 4}}, {"train", "evaluate", "sites", "neb", "report"}),
+        ({"structures": {"ions": ["Mg"]}}, {"structures", "evaluate", "sites", "neb", "report"}),
+        ({"dataset": {"test_groups": ["bulk1_Mg_hop"]}}, set(UPSTREAM) - {"structures"}),
+        ({"common": {"workers": 3}}, set()),
+        ({"tracking": {"mode": "disabled"}}, set()),
+        ({"common": {"target": "pbe-d3"}}, set(UPSTREAM) - {"structures"}),
+        ({"common": {"dtype": "float32"}}, {"sites", "neb", "report"}),
+        ({"common": {"seed": 9}}, set(UPSTREAM) - {"structures"}),
+    ],
+    ids=lambda x: "-".join(f"{s}.{k}" for s, keys in x.items() for k in keys) if isinstance(x, dict) else "",
+)
+def test_an_edit_makes_stale_what_depends_on_it(tmp_path, changes, expected):
+    before = run.Run(tmp_path, config.load(tiny.write_config(tmp_path / "a.yaml")))
+    after = run.Run(tmp_path, config.load(tiny.write_config(tmp_path / "b.yaml", **changes)))
+    assert stale(before, after) == expected
+
+
+def test_comments_and_order_in_the_file_do_not_matter(tmp_path):
+    before = make(tmp_path)
+    settings = tiny.run_settings()
+    backwards = {k: settings[k] for k in reversed(settings)}
+    text = "# another comment\n" + yaml.safe_dump(backwards, sort_keys=False)
+    (tmp_path / "other.yaml").write_text(text)
+    assert stale(before, run.init(tmp_path / "other.yaml", tmp_path / "run")) == set()
+
+
+def test_contents_of_inputs_count_and_not_their_time(tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tiny.DATA, data)
+    before = make(tmp_path, dataset={"path": str(data)})
+    (data / "frames.extxyz").touch()
+    assert stale(before, make(tmp_path, dataset={"path": str(data)})) == set()
+    text = (data / "card.yaml").read_text()
+    (data / "card.yaml").write_text(text + "\n")
+    assert stale(before, make(tmp_path, dataset={"path": str(data)})) == set(UPSTREAM) - {"structures"}
+
+
+def test_another_base_model_under_the_same_name(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "weights").write_text("1")
+    before = make(tmp_path, train={"base": str(tmp_path / "base")})
+    (tmp_path / "base" / "weights").write_text("2")
+    expected = {"train", "evaluate", "sites", "neb", "report"}
+    assert stale(before, make(tmp_path, train={"base": str(tmp_path / "base")})) == expected
+
+
+def test_done_only_with_a_whole_result_of_these_settings(tmp_path):
+    r = make(tmp_path)
+    assert not r.is_done("structures")
+    finish(r, "structures")
+    assert r.is_done("structures")
+    assert not make(tmp_path, structures={"ions": ["Mg"]}).is_done("structures")
+    r.path("structures", "result.json").write_text("{")
+    with pytest.raises(ValueError, match=r"result\.json: not readable as JSON .*delete it and run the stage again"):
+        make(tmp_path).is_done("structures")
+
+
+def test_editing_and_editing_back_restores_the_results(tmp_path):
+    first = make(tmp_path)
+    finish(first, "neb")
+    first.path("neb", "band").write_text("first")
+    second = make(tmp_path, neb={"images": 4})
+    assert not second.is_done("neb")
+    second.prepare("neb")
+    assert not second.path("neb", "band").exists()
+    assert [p.name for p in (tmp_path / "run" / "superseded").iterdir()] == [f"neb-{first.fingerprint('neb')[:12]}"]
+    second.path("neb", "band").write_text("half of the second")
+    third = make(tmp_path)
+    third.prepare("neb")
+    assert third.is_done("neb")
+    assert third.path("neb", "band").read_text() == "first"
+    again = make(tmp_path, neb={"images": 4})
+    again.prepare("neb")
+    assert again.path("neb", "band").read_text() == "half of the second"
+    assert not again.is_done("neb")
+
+
+def test_prepare_keeps_work_with_the_same_settings(tmp_path):
+    r = make(tmp_path)
+    r.prepare("neb")
+    r.path("neb", "band").write_text("begun")
+    make(tmp_path, report={"agree_ev": 0.01}).prepare("neb")
+    assert r.path("neb", "band").read_text() == "begun"
+
+
+def test_folder_of_unknown_origin_is_put_aside(tmp_path):
+    r = make(tmp_path)
+    r.path("neb").mkdir()
+    r.path("neb", "mine").write_text("precious")
+    r.prepare("neb")
+    assert not r.path("neb", "mine").exists()
+    assert (tmp_path / "run" / "superseded" / "neb-unknown" / "mine").read_text() == "precious"
+
+
+def test_second_process_in_one_run_is_refused(tmp_path):
+    make(tmp_path)
+    code = (
+        "import sys, time; from pathlib import Path; from mlip.run import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, env=tiny.environment(), stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            with (
+                pytest.raises(ValueError, match="another process works in this run; wait for it or stop it"),
+                run.locked(tmp_path / "run"),
+            ):
+                pass
+            before = (tmp_path / "run" / "config.yaml").read_text()
+            with pytest.raises(ValueError, match="another process works in this run"):
+                make(tmp_path, neb={"images": 4})
+            assert (tmp_path / "run" / "config.yaml").read_text() == before
+        finally:
+            other.kill()
+    with run.locked(tmp_path / "run"):
+        pass
+
+
+def test_lock_is_free_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), run.locked(tmp_path):
+        raise RuntimeError
+    with run.locked(tmp_path):
+        pass
+
+
+def test_init_checks_everything_before_it_writes(tmp_path):
+    for changes, message in (
+        ({"dataset": {"path": "no/such/data"}}, "no/such/data: no such file or folder"),
+        ({"train": {"base": "no/such/base"}}, "no/such/base: no such"),
+        ({"report": {"references": "no/such/references"}}, "no/such/references: no such file or folder"),
+        ({"structures": {"crystal": "no_such.cif"}}, r"no_such\.cif: no such file or folder"),
+        ({"neb": {"imges": 3}}, r"neb\.imges: unknown key"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(tmp_path, **changes)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_edit_leaves_the_run_as_it_was(tmp_path):
+    make(tmp_path)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="unknown key"):
+        make(tmp_path, neb={"imges": 3})
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_folders_that_are_no_runs(tmp_path):
+    with pytest.raises(ValueError, match=r"not a run folder \(no config\.yaml\); make one with: mlip init"):
+        run.opened(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="cannot be written"):
+        run.init(tiny.write_config(tmp_path / "c.yaml"), tmp_path / "file" / "run")
+    with pytest.raises(ValueError, match="cannot be written"), run.locked(tmp_path / "none"):
+        pass
+
+
+def test_paths_are_from_here_or_from_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run.place("datasets/tio2-mg-li") == tiny.DATA
+    (tmp_path / "datasets" / "tio2-mg-li").mkdir(parents=True)
+    assert run.place("datasets/tio2-mg-li").resolve() == tmp_path / "datasets" / "tio2-mg-li"

@@ -1,0 +1,244 @@
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import tiny
+import yaml
+
+from mlip import cli, evaluate, extxyz, files, models, neb, stages
+from mlip.run import UPSTREAM, opened
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished run."""
+    shutil.copytree(finished.folder, tmp_path / "run", symlinks=True)
+    return tmp_path / "run"
+
+
+def changed(finished, path, **changes):
+    """The config of the finished run with some keys changed."""
+    settings = yaml.safe_load(finished.config.read_text())
+    for section, keys in changes.items():
+        settings[section] = {**settings.get(section, {}), **keys}
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture
+def watched(monkeypatch, finished):
+    """Stages do nothing but note their name and give the result of the finished run."""
+    called = []
+
+    def replaced(stage):
+        def fake(_):
+            called.append(stage)
+            return results(finished.folder)[stage]
+
+        return fake
+
+    monkeypatch.setattr(stages, "STAGES", {s: replaced(s) for s in UPSTREAM})
+    return called
+
+
+def results(folder):
+    """The result of every stage, read back."""
+    from mlip import dataset, reporting
+
+    kinds = {
+        "structures": stages.Structures,
+        "dataset": dataset.Manifest,
+        "train": stages.Committee,
+        "evaluate": evaluate.Evaluation,
+        "sites": stages.SiteNetwork,
+        "neb": stages.Barriers,
+        "report": reporting.Reported,
+    }
+    return {s: files.read_result(folder / s / "result.json", kind) for s, kind in kinds.items()}
+
+
+def numbers(folder):
+    """What must not depend on when, where and how often a run was interrupted."""
+    out = {s: json.loads((folder / s / "result.json").read_text())["result"] for s in UPSTREAM}
+    report = json.loads((folder / "report" / "report.json").read_text())
+    return out | {"report.json": without(report, {"provenance", "card", "model_card", "name"})}
+
+
+def without(value, keys):
+    if isinstance(value, dict):
+        return {k: without(v, keys) for k, v in value.items() if k not in keys}
+    return [without(v, keys) for v in value] if isinstance(value, list) else value
+
+
+def test_every_stage_has_a_function_a_command_and_a_section():
+    assert list(stages.STAGES) == list(UPSTREAM) == list(cli.STAGES)
+
+
+def test_whole_run_ends_with_the_report_and_the_headline(finished):
+    assert all((finished.folder / stage / "result.json").exists() for stage in UPSTREAM)
+    last = finished.screen.strip().splitlines()[-1]
+    assert last == f"report: {finished.folder / 'report' / 'report.html'}"
+    assert "verdict" in finished.screen
+    html = (finished.folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert html.lstrip().lower().startswith("<!doctype html>")
+    assert not [p for p in finished.folder.rglob("*.tmp")]
+
+
+def test_bands_that_did_not_converge_have_a_status_and_no_number(finished):
+    found = results(finished.folder)
+    barriers = found["neb"].barriers
+    assert {b.status for b in found["neb"].bands} == {neb.MAX_STEPS}
+    assert barriers
+    for barrier in barriers:
+        assert barrier.status == "0 of 2 members converged: 2 max steps"
+        assert barrier.forward_ev is None
+        assert barrier.reverse_ev is None
+    assert all(b.barrier_ev is None and b.status.startswith("not resolved") for b in found["neb"].bottlenecks)
+    for row in found["report"].headline:
+        shown = json.loads(json.dumps(row, default=vars))
+        assert "not resolved" in json.dumps(shown) or "not comparable" in json.dumps(shown)
+    markdown = (finished.folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "max steps" in markdown
+
+
+def test_trained_committee_is_a_model_folder_with_a_card(finished):
+    model = models.load(finished.folder / "train" / "model")
+    committee = results(finished.folder)["train"]
+    assert len(model.members) == 2
+    assert model.target == "pbe"
+    assert model.card["e0_ev"] == committee.e0_ev
+    assert model.card["held_out_groups"] == list(tiny.HELD_OUT)
+    for member in model.members:
+        stored = member.atomic_energies_fn.atomic_energies.flatten().tolist()
+        assert stored == pytest.approx([committee.e0_ev[s] for s in model.elements], rel=1e-12)
+
+
+def test_evaluation_is_of_frames_the_committee_never_saw(finished):
+    found = results(finished.folder)
+    parts = found["dataset"].parts
+    assert found["evaluate"].held_out_groups == tiny.HELD_OUT
+    assert not set(parts["test"].groups) & (set(parts["train"].groups) | set(parts["valid"].groups))
+    assert found["evaluate"].arms[0].frames == parts["test"].frames == 2
+    assert found["evaluate"].arms[0].calibration > 0
+
+
+def test_predict_agrees_with_the_evaluation(finished, tmp_path):
+    test, out = finished.folder / "dataset" / "test.extxyz", tmp_path / "out.xyz"
+    assert cli.main(["predict", str(finished.folder / "train" / "model"), str(test), "-o", str(out)]) == 0
+    frames, parity = extxyz.read_frames(out), results(finished.folder)["evaluate"].parity
+    energies = [f.info["mlip_energy"] / len(f) for f in frames]
+    assert energies == pytest.approx(parity.energy_ev_per_atom, abs=1e-6)
+
+
+def test_training_is_tracked_offline_under_the_id_of_what_is_computed(finished):
+    from test_tracking import stored
+
+    ids, history = stored(finished.folder)
+    assert ids == {opened(finished.folder).fingerprint("train")[:16]}
+    assert [int(line["_step"]) for line in history] == [0, 1, 2]
+    assert {f"member-{k}/valid_loss" for k in (1, 2)} <= history[0].keys()
+    told = results(finished.folder)["train"].members[1].history
+    assert [float(line["member-2/valid_loss"]) for line in history] == pytest.approx([e.valid_loss for e in told])
+
+
+def test_second_run_does_nothing(finished, copied, watched):
+    before = {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert cli.main(["run", str(finished.config), str(copied)]) == 0
+    assert watched == []
+    assert before == {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_second_run_takes_seconds(finished, copied):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(tiny.command("run", finished.config, copied), env=tiny.environment(), check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+def test_editing_neb_runs_neb_and_report_and_editing_back_runs_nothing(finished, copied, watched, tmp_path, capsys):
+    other = changed(finished, tmp_path / "other.yaml", neb={"max_steps": 5})
+    assert cli.main(["run", str(other), str(copied)]) == 0
+    assert watched == ["neb", "report"]
+    watched.clear()
+    capsys.readouterr()
+    assert cli.main(["run", str(finished.config), str(copied)]) == 0
+    assert watched == []
+    assert capsys.readouterr().err.count("restored: these settings were run before") == 2
+    assert numbers(copied) == numbers(finished.folder)
+
+
+def test_one_stage_needs_the_stages_before_it(finished, copied, watched, tmp_path, capsys):
+    other = changed(finished, tmp_path / "other.yaml", sites={"max_steps": 6})
+    assert cli.main(["init", str(other), str(copied)]) == 0
+    assert cli.main(["neb", str(copied)]) == 1
+    line = capsys.readouterr().err.strip()
+    assert line == f"mlip neb: sites is not done with these settings; first run: mlip sites {copied}"
+    assert cli.main(["sites", str(copied)]) == cli.main(["neb", str(copied)]) == cli.main(["report", str(copied)]) == 0
+    assert watched == ["sites", "neb", "report"]
+
+
+def test_interrupted_stage_has_no_result(finished, copied, monkeypatch, tmp_path):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "STAGES", {**stages.STAGES, "neb": stop})
+    other = changed(finished, tmp_path / "other.yaml", neb={"max_steps": 5})
+    assert cli.main(["run", str(other), str(copied)]) == 130
+    assert not (copied / "neb" / "result.json").exists()
+    assert cli.main(["init", str(finished.config), str(copied)]) == 0  # the lock is free again
+
+
+def kill_within(stage, finished, folder, *, rng):
+    """Start the run, wait for a stage, kill -9 at a random moment of it; gives the moment, or None if it was over."""
+    took = files.read_provenance(finished.folder / stage / "result.json").wall_time_s
+    child = subprocess.Popen(
+        tiny.command("run", finished.config, folder),
+        env=tiny.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        while not (folder / stage / "fingerprint").exists() and child.poll() is None:
+            time.sleep(0.01)
+        moment = rng.uniform(0.0, max(0.9 * took, 0.2))
+        time.sleep(moment)
+        if child.poll() is None:
+            os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        assert child.returncode in {0, -signal.SIGKILL}, child.stderr.read()
+    return moment if child.returncode else None
+
+
+def complete(finished, folder, moments):
+    done = subprocess.run(
+        tiny.command("run", finished.config, folder), env=tiny.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{moments}: {done.stderr}"
+    assert numbers(folder) == numbers(finished.folder), moments
+
+
+def test_killed_in_every_stage_and_completed_equals_uninterrupted(finished, tmp_path):
+    rng, moments = random.Random(), []
+    for stage in ("dataset", "train", "sites", "neb", "report"):
+        moments.append((stage, kill_within(stage, finished, tmp_path / "run", rng=rng)))
+    assert any(moment is not None for _, moment in moments)
+    complete(finished, tmp_path / "run", moments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["dataset", "train", "neb", "report"])
+def test_killed_at_ten_random_moments_of_a_stage(finished, tmp_path, stage):
+    rng, moments = random.Random(), []
+    for _ in range(10):
+        moments.append((stage, kill_within(stage, finished, tmp_path / "run", rng=rng)))
+        if moments[-1][1] is None:
+            complete(finished, tmp_path / "run", moments)
+            shutil.rmtree(tmp_path / "run" / stage)
+    complete(finished, tmp_path / "run", moments)
