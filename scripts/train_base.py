@@ -77,6 +77,9 @@ def main():
         huber_ev_per_angstrom=0.5,
         patience=options.epochs,
     )
+    if options.base:
+        second = {"base": options.base, "epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0}
+        settings = settings.model_copy(update=second)
     print(
         len(fit),
         "frames to fit",
@@ -121,7 +124,8 @@ def release(folder, found, settings, teacher, held, shift, residual, options):
             "force_rmse_ev_per_angstrom": [round(e.valid_force_rmse_ev_per_angstrom, 4) for e in best],
             "energy_rmse_ev_per_atom": [round(e.valid_energy_rmse_ev_per_atom, 5) for e in best],
         },
-        "settings": settings.model_dump(mode="json"),
+        "passes": "26 epochs with energy weight 20 and learning rate 5e-3, then these settings",
+        "settings": settings.model_dump(mode="json", exclude={"base", "trust_pickle"}),
         "versions": files.versions(),
         "made_by": "scripts/make_teacher_set.py, then scripts/train_base.py",
     }

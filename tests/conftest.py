@@ -126,8 +126,8 @@ def mounted(folder, size):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a file system of 16 KiB."""
-    yield from mounted(tmp_path / "disk", "16k")
+    """A folder on a file system of 64 KiB."""
+    yield from mounted(tmp_path / "disk", "64k")
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +140,8 @@ def gpu():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave slow tests out of the default run: `pytest -m slow` has them."""
+    """Leave slow tests out of the default run (`pytest -m slow` has them); whole runs first, they take longest."""
+    items.sort(key=lambda item: item.path.name != "test_stages.py")
     if not config.option.markexpr:
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if not item.get_closest_marker("slow")]

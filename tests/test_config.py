@@ -76,7 +76,7 @@ comon: {}
     paths = {line.split(": ")[1] for line in lines}
     assert paths == {"neb.imgaes", "neb.max_steps", "train.members", "train.architecture.chanels", "comon"}
     assert all(line.startswith(str(tmp_path / "c.yaml")) for line in lines)
-    assert [line for line in lines if "train.members" in line][0].endswith("(got 'many')")
+    assert next(line for line in lines if "train.members" in line).endswith("(got 'many')")
 
 
 @pytest.mark.parametrize(

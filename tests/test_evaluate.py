@@ -67,7 +67,10 @@ def test_errors_by_species_and_on_the_ion_with_its_shell():
     across = frame("b", "g")
     across.positions[3] = [0, 0, 6.0]  # the same distance through the boundary
     assert_allclose(
-        measured([across], [found(across, wrong=wrong)]).ion_shell_force_rmse, e.ion_shell_force_rmse, rtol=1e-12, atol=0
+        measured([across], [found(across, wrong=wrong)]).ion_shell_force_rmse,
+        e.ion_shell_force_rmse,
+        rtol=1e-12,
+        atol=0,
     )
 
 
@@ -128,7 +131,12 @@ def test_table_has_a_line_per_arm():
         {"one": measured([atoms], [found(atoms, wrong=0.05)]), "two": measured([clean], [found(clean)])}
     ).splitlines()
     assert len(lines) == 3
-    assert lines[1].split()[:4] == ["one", "50.0", f"{measured([atoms], [found(atoms, wrong=0.05)]).force_slope:.3f}", "50"]
+    assert lines[1].split()[:4] == [
+        "one",
+        "50.0",
+        f"{measured([atoms], [found(atoms, wrong=0.05)]).force_slope:.3f}",
+        "50",
+    ]
     assert lines[2].split()[3] == "-"
 
 

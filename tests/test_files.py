@@ -79,7 +79,9 @@ def test_folders_are_made(tmp_path):
 def test_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     for write in (lambda p: files.write_text_atomic(p, "y"), files.require_writable):
-        with pytest.raises(ValueError, match="file/result.json: cannot be written .*choose a folder you may write to"):
+        with pytest.raises(
+            ValueError, match=r"file/result\.json: cannot be written .*choose a folder you may write to"
+        ):
             write(tmp_path / "file" / "result.json")
     with pytest.raises(ValueError, match="is a folder"):
         files.require_writable(tmp_path)

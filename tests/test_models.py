@@ -108,7 +108,7 @@ def test_trusted_export_loads_again(committee, tmp_path):
 
 
 def test_export_of_a_member_that_is_not_there(committee, tmp_path):
-    with pytest.raises(ValueError, match="member 3: .* has members 1 to 2"):
+    with pytest.raises(ValueError, match=r"member 3: .* has members 1 to 2"):
         models.export_mace(models.load(committee), tmp_path / "m.model", member=3)
 
 

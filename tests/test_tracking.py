@@ -81,10 +81,13 @@ def test_offline_run_is_on_disk_and_a_resumed_one_has_its_id(tmp_path):
 
 
 def test_run_is_closed_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError, match="in the middle"):  # noqa: SIM117
+    def fail():
         with Tracker(Tracking(), tmp_path, run_id="abc", name="n", config={}) as tracker:
             tracker.log({"loss": 2.0}, step=0)
             raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
     exits = [r.exit.exit_code for found in whole(tmp_path) for r in found if r.HasField("exit")]
     assert exits == [1]
 

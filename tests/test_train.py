@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip import models, potential, train
 
-
 SMALL = tiny.TRAIN.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"layers": 1})})
 
 
@@ -23,7 +22,7 @@ class Stopped(Exception):  # noqa: N818
 
 def quick_run(settings, **given):
     """A training that does not compile the parts of its new model first: that takes longer than to train it here."""
-    import mace  # noqa: F401
+    import mace  # noqa: F401, I001  (before e3nn)
     import e3nn
 
     if settings.base is not None:

@@ -49,7 +49,7 @@ def run_settings(**changes):
             "epochs": 3,
             "batch_frames": 8,
             "dtype": "float64",
-            "architecture": ARCHITECTURE.model_dump(mode="json"),
+            "architecture": ARCHITECTURE.model_dump(mode="json") | {"layers": 1},
         },
         "sites": {
             "fmax_ev_per_angstrom": 50.0,
