@@ -113,9 +113,8 @@ class Architecture(Section):
 class Train(Section):
     """Training of every committee member."""
 
-    base: str | None = (
-        "datasets/models/base"  # folder of a released model, a trusted .model file, or null: from scratch
-    )
+    # folder of a released model, a trusted .model file, the name of a MACE foundation model, or null: from scratch
+    base: str | None = "datasets/models/base"
     trust_pickle: bool = False  # a .model file is a pickle and runs the code inside it: true only for files you trust
     architecture: Architecture = Architecture()
     members: Count = 2
@@ -123,7 +122,7 @@ class Train(Section):
     batch_frames: Count = 4
     learning_rate: Positive = 1e-3
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    energy_weight: Positive = 10.0  # of the squared error of the energy per atom, eV^2
+    energy_weight: Positive = 500.0  # of the squared error of the energy per atom, eV^2
     force_weight: Positive = 100.0  # of the squared error of the force components, (eV/Angstrom)^2
     huber_ev_per_angstrom: Positive = 0.5  # force errors beyond it count linearly
     patience: Count = 30  # epochs without a better validation loss before the end

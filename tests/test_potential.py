@@ -33,8 +33,9 @@ def test_forces_are_the_gradient(calculator):
             moved.positions[k] += sign * step
             ends.append(evaluated(calculator, moved)[0])
         slope[k] = -(ends[0] - ends[1]) / (2 * step)
-    assert np.abs(forces).max() > 0.05
-    assert_allclose(slope, forces, rtol=0, atol=1e-7)
+    largest = np.abs(forces).max()
+    assert largest > 0.01
+    assert_allclose(slope, forces, rtol=0, atol=1e-5 * largest)
 
 
 def test_stress_is_the_strain_derivative(calculator):

@@ -16,7 +16,18 @@ HELD_OUT = ("001_11_Mg_site",)
 
 ARCHITECTURE = config.Architecture(channels=4, max_ell=1, layers=2, correlation=2, cutoff_angstrom=3.5)
 TRAIN = config.Train(
-    base=None, architecture=ARCHITECTURE, epochs=5, batch_frames=3, learning_rate=5e-2, ema_decay=0.9, dtype="float64"
+    base=None,
+    architecture=ARCHITECTURE,
+    epochs=5,
+    batch_frames=3,
+    learning_rate=5e-2,
+    ema_decay=0.9,
+    energy_weight=10.0,
+    force_weight=100.0,
+    huber_ev_per_angstrom=0.5,
+    patience=30,
+    keep="best",
+    dtype="float64",
 )
 
 
