@@ -97,6 +97,11 @@ def reference_energies(
     if settings.base is None:
         return fitted
     base = models.load(settings.base, trust_pickle=settings.trust_pickle)
+    if base.card.get("labels", {}).get("settings_hash") == manifest.settings_hash:
+        raise ValueError(
+            f"train.base: {settings.base} was trained on labels of this dataset, so held-out groups would not be held out; "
+            "start from datasets/models/base or another model that never saw them"
+        )
     own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     if base.card.get("target") is None:
         symbols = [s for s in base.elements if s in fitted]
