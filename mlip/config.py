@@ -146,7 +146,7 @@ class Sites(Section):
     rattle_angstrom: Positive = 0.04  # of the host before it is relaxed, against the symmetric trap
     fmax_ev_per_angstrom: Positive = 0.03
     max_steps: Count = 300
-    merge_angstrom: Positive = 0.6  # relaxed sites closer than this are one
+    merge_angstrom: Positive = 0.8  # relaxed sites closer than this are one
     desorbed_angstrom: Positive = 3.2  # an ion farther than this from every atom has left
     max_hop_angstrom: Positive = 4.2
     max_in_angstrom: Positive = 4.8  # of hops from a surface to a subsurface site: Mg sits high in a (001) hollow
@@ -182,7 +182,7 @@ class Report(Section):
     references: Path = Path("datasets/references")
     title: str = "Mg and Li migration on anatase TiO2: cross-check"
     agree_ev: Positive = 0.05  # |difference| up to this or 2 sigma of the combined uncertainty: agrees
-    max_uncertainty_ev: Positive = 0.10  # a barrier less certain than this (2 sigma) is not resolved
+    max_uncertainty_ev: Positive = 0.10  # less certain than this (2 sigma) a barrier can differ, but not agree
     symmetric_ev: Positive = 0.005  # forward and reverse barrier of a symmetric hop
     convergence_ev: Positive = 0.005  # uncertainty (1 sigma) of a converged band: images, force threshold
     dispersion_ev: Positive = (

@@ -62,19 +62,29 @@ def _traversal(path: Bottleneck, results: Results) -> list[tuple[Hop, Barrier, b
 
 
 def spread(path: Bottleneck, results: Results) -> float | None:
-    """Committee spread of a path: the steps up to the limiting one in quadrature; None if any is unknown."""
+    """Committee spread of a path: the steps up to the limiting one in quadrature; None if any is unknown.
+
+    Where the limiting hop leaves a copy of the start, the steps before it do not enter the barrier, nor its spread.
+    """
     steps = _traversal(path, results)
+    if steps and _departs(steps[-1]) == path.start:
+        steps = steps[-1:]
     spreads = [barrier.forward_std_ev if forward else barrier.reverse_std_ev for _, barrier, forward in steps]
     known = [s for s in spreads if s is not None]
     return math.hypot(*known) if known and len(known) == len(spreads) else None
 
 
+def _departs(step: tuple[Hop, Barrier, bool]) -> str:
+    hop, _, forward = step
+    return hop.initial if forward else hop.final
+
+
 def _first_limits(path: Bottleneck, results: Results) -> Barrier | None:
-    """The barrier of the limiting hop where it is the first step and leaves the start as the hop is defined."""
+    """The barrier of the limiting hop where it leaves the start, or a copy of it, as the hop is defined."""
     steps = _traversal(path, results)
-    if len(steps) != 1 or steps[0][0].name != path.limiting_hop:
+    if not steps or steps[-1][0].name != path.limiting_hop or _departs(steps[-1]) != path.start:
         return None
-    hop, barrier, forward = steps[0]
+    hop, barrier, forward = steps[-1]
     return barrier if forward or hop.symmetric else None
 
 
@@ -126,6 +136,11 @@ def _no_path(case: _Case) -> str | None:
 
 def _no_uncertainty(case: _Case) -> str | None:
     return None if case.two_sigma_ev is not None else "no uncertainty: neither a committee spread nor a held-out path"
+
+
+def _clearly_beyond(case: _Case) -> str | None:
+    """A difference of more than 2 sigma is one, however large sigma is; not so for an upper bound."""
+    return _beyond(case) if abs(case.difference_ev or 0.0) > case.allowed_ev and not _bound(case) else None
 
 
 def _too_uncertain(case: _Case) -> str | None:
@@ -187,6 +202,7 @@ RULES: tuple[tuple[str, Callable[[_Case], str | None]], ...] = (
     (NOT_COMPARABLE, _other_model),
     (NOT_COMPARABLE, _not_on_surface),
     (NOT_RESOLVED, _no_uncertainty),
+    (DIFFERS, _clearly_beyond),
     (NOT_RESOLVED, _too_uncertain),
     (NOT_RESOLVED, _only_bound),
     (AGREES, _within),
@@ -224,7 +240,8 @@ def headline(value: Value, results: Results, settings: config.Report) -> Headlin
     """The row of one published barrier: lowest resolved path of its facet and ion, difference and verdict."""
     case = _case(value, results, settings)
     verdict, reason = _verdict(case)
-    path = case.path if verdict != NOT_RESOLVED else None
+    certain = verdict != NOT_RESOLVED or (case.two_sigma_ev is not None and not _bound(case))
+    path = case.path if certain else None
     limiting = case.path.limiting_hop if case.path else None
     dft = _dft_of_path(case.path, results) if case.path else None
     return Headline(

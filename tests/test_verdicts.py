@@ -51,11 +51,18 @@ def test_two_sigma_widens_the_tolerance(published):
     assert_allclose(row.two_sigma_ev, 2 * math.hypot(0.045, 0.005), rtol=1e-9, atol=0)
 
 
-def test_too_uncertain_gives_no_number(published):
+def test_a_difference_beyond_two_sigma_counts_however_uncertain(published):
+    row = one(published, 1.06, std=0.05)
+    assert row.verdict == "differs"
+    assert row.two_sigma_ev > SETTINGS.max_uncertainty_ev
+
+
+def test_too_uncertain_is_shown_with_its_error_and_no_difference(published):
     row = one(published, 0.381, std=0.05)
     assert row.verdict == "not resolved"
     assert row.reason == "2 sigma of 0.15 eV exceeds the limit of 0.10 eV"
-    assert (row.mlip_ev, row.difference_ev, row.two_sigma_ev, row.d3_ev) == (None, None, None, None)
+    assert (row.mlip_ev, row.difference_ev) == (0.381, None)
+    assert_allclose(row.two_sigma_ev, 0.15, rtol=0.01, atol=0)
 
 
 def test_no_uncertainty_gives_no_number(published):
