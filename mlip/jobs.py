@@ -99,7 +99,7 @@ def reference_energies(
     base = models.load(settings.base, trust_pickle=settings.trust_pickle)
     if base.card.get("labels", {}).get("settings_hash") == manifest.settings_hash:
         raise ValueError(
-            f"train.base: {settings.base} was trained on labels of this dataset, so held-out groups would not be held out; "
+            f"train.base: {settings.base} was trained on labels of this level, so held-out groups may not be held out; "
             "start from datasets/models/base or another model that never saw them"
         )
     own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))

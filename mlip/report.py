@@ -261,8 +261,7 @@ def _rules(document: Document) -> tuple[str, ...]:
     t = document.tolerances
     return (
         f"agrees: the difference is at most {t['agree_ev']:g} eV or 2 sigma, whichever is larger; differs: it is more.",
-        f"not resolved: no converged path (no number is given then), or within 2 sigma where that exceeds "
-        f"{t['max_uncertainty_ev']:g} eV.",
+        f"not resolved: no converged path (then no number), or within 2 sigma above {t['max_uncertainty_ev']:g} eV.",
         "not comparable: the slab or the site is not the one that the published value is for.",
         *WORDS["verdicts"],
     )
