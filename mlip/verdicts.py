@@ -203,8 +203,8 @@ RULES: tuple[tuple[str, Callable[[_Case], str | None]], ...] = (
     (NOT_COMPARABLE, _not_on_surface),
     (NOT_RESOLVED, _no_uncertainty),
     (DIFFERS, _clearly_beyond),
-    (NOT_RESOLVED, _too_uncertain),
     (NOT_RESOLVED, _only_bound),
+    (NOT_RESOLVED, _too_uncertain),
     (AGREES, _within),
     (DIFFERS, _beyond),
 )
