@@ -61,6 +61,12 @@ def calculator(use: ModelUse, member: int | None) -> potential.Potential:
     return potential.load(use.folder, device=use.device, dtype=use.dtype, members=None if member is None else [member])
 
 
+def judge(use: ModelUse) -> potential.Potential | None:
+    """The committee's calculator, whose spread says whether a band is within its domain; None for a single member."""
+    whole = calculator(use, None)
+    return whole if len(whole.evaluator.members) > 1 else None
+
+
 def predictions(
     model: Path, frames: Sequence[Atoms], *, device: str, trust_pickle: bool = False
 ) -> list[potential.Predicted]:
@@ -351,7 +357,7 @@ def run_band(job: BandJob) -> BandOutcome:
         settings=job.settings,
         name=neb.BandName(job.hop.name, job.hop.host, job.member),
         checkpoint=job.folder / f"{stem}.npz",
-        judge=calculator(job.model, None),
+        judge=judge(job.model),
     )
     files.write_frames(job.folder / f"{stem}.extxyz", images)
     outcome = BandOutcome(band, _dispersion(band, images, job.target))
