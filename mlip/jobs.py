@@ -67,12 +67,9 @@ def judge(use: ModelUse) -> potential.Potential | None:
     return whole if len(whole.evaluator.members) > 1 else None
 
 
-def predictions(
-    model: Path, frames: Sequence[Atoms], *, device: str, trust_pickle: bool = False
-) -> list[potential.Predicted]:
-    """Every frame by every member of a model."""
-    evaluator = potential.Evaluator(models.load(model, trust_pickle=trust_pickle), device=device)
-    return evaluator(frames)
+def predictions(model: Path, frames: Sequence[Atoms], *, device: str) -> list[potential.Predicted]:
+    """Every frame by every member of a model folder."""
+    return potential.Evaluator(models.load(model), device=device)(frames)
 
 
 @dataclass(frozen=True)

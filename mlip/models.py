@@ -10,6 +10,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -244,19 +245,13 @@ def _load_folder(folder: Path) -> Released:
         blank = build(shape)
         members = []
         for path in weights:
-            member = _copy(blank)
+            member = deepcopy(blank)
             member.load_state_dict(load_file(path))
             members.append(member.eval())
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(f"{folder}: damaged model ({reason}); copy or make it again") from error
     return Released(tuple(members), shape, card, str(folder))
-
-
-def _copy(model: Any) -> Any:
-    from copy import deepcopy
-
-    return deepcopy(model)
 
 
 def _load_pickle(path: Path) -> Released:
@@ -309,7 +304,7 @@ def without_cueq(model: Any) -> Any:
         from mace.tools.torch_tools import default_dtype
 
         with default_dtype(next(model.parameters()).dtype):
-            return convert(_copy(model).cpu(), return_model=True, device="cpu")
+            return convert(deepcopy(model).cpu(), return_model=True, device="cpu")
 
 
 def export_mace(model: Released, path: Path, *, member: int = 1) -> None:

@@ -5,6 +5,7 @@ through one model call. Structures are evaluated as they are: pbc, cell and wrap
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,7 +144,7 @@ class Evaluator:
         self.model = model
         self.elements, self.cutoff_angstrom = model.elements, model.cutoff_angstrom
         self.device, self.dtype = device, getattr(torch, dtype)
-        self.members = [m.to(device=device, dtype=self.dtype).eval() for m in map(models._copy, model.members)]  # noqa: SLF001
+        self.members = [deepcopy(m).to(device=device, dtype=self.dtype).eval() for m in model.members]
         for member in self.members:
             member.requires_grad_(requires_grad=False)
 

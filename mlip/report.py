@@ -57,8 +57,9 @@ class Document:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The report as text."""
+    """The report as text, and its headline rows."""
 
+    headline: tuple[Headline, ...]
     html: str
     markdown: str
     json: str
@@ -102,6 +103,7 @@ def render(material: Material) -> Rendered:
     )
     parts = _parts(material, rows)
     return Rendered(
+        headline=rows.headline,
         html=_html(material, document, parts),
         markdown=_markdown(document, parts),
         json=TypeAdapter(Document).dump_json(document, indent=1).decode() + "\n",

@@ -29,12 +29,10 @@ class Reported:
 
 def build(run: Run) -> Reported:
     """Write the report of a run."""
-    material = gather(run)
-    rendered = report.render(material)
+    rendered = report.render(gather(run))
     for name, text in (("html", rendered.html), ("md", rendered.markdown), ("json", rendered.json)):
         files.write_text_atomic(run.path("report", f"report.{name}"), text)
-    found = tables.rows(material.results, material.references, material.settings)
-    return Reported("report.html", "report.md", "report.json", found.headline)
+    return Reported("report.html", "report.md", "report.json", rendered.headline)
 
 
 def gather(run: Run) -> report.Material:

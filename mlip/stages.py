@@ -57,9 +57,8 @@ class SiteNetwork:
     sites: tuple[sites.Site, ...]
     hops: tuple[network.Hop, ...]
     notes: tuple[str, ...]  # what could not be found, and why
-    equivalence: tuple[
-        potential.Equivalence, ...
-    ]  # of the ways tried before; empty: plain float64 on the CPU was asked for
+    # of the ways tried; empty: plain float64 on the CPU was asked for
+    equivalence: tuple[potential.Equivalence, ...]
 
 
 @dataclass(frozen=True)
@@ -204,8 +203,9 @@ def find_sites(run: Run) -> SiteNetwork:
     """Relaxed hosts, the distinct sites of every ion and the hops between them."""
     c = run.config
     hosts = files.read_result(run.path("structures", "result.json"), Structures).hosts
-    _refuse_unknown_elements(run, hosts)
-    checked = _checked(run, [h.name for h in hosts])
+    trained = models.load(run.path("train", "model"))
+    _refuse_unknown_elements(trained, hosts, c.structures.ions)
+    checked = _checked(run, trained, [h.name for h in hosts])
     model = jobs.model_use(run.path("train", "model"), checked)
     relaxing = [
         jobs.HostJob(
@@ -235,19 +235,18 @@ def find_sites(run: Run) -> SiteNetwork:
     )
 
 
-def _refuse_unknown_elements(run: Run, hosts: Sequence[structures.Host]) -> None:
-    known = models.load(run.path("train", "model")).elements
-    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(run.config.structures.ions)
-    if missing := sorted(needed - set(known)):
+def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[structures.Host], ions: Sequence[str]) -> None:
+    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(ions)
+    if missing := sorted(needed - set(trained.elements)):
         raise ValueError(
-            f"structures: the crystal and ions need {missing}, the potential knows {sorted(known)}; "
+            f"structures: the crystal and ions need {missing}, the potential knows {sorted(trained.elements)}; "
             "train one on labels that hold them, or change structures.ions"
         )
 
 
-def _checked(run: Run, hosts: Sequence[str]) -> tuple[potential.Equivalence, ...]:
+def _checked(run: Run, trained: models.Released, hosts: Sequence[str]) -> tuple[potential.Equivalence, ...]:
     """Ways of evaluating that were tried, fastest first, up to the first that is equivalent to the plain one."""
-    common, model = run.config.common, models.load(run.path("train", "model"))
+    common = run.config.common
     frames = [extxyz.read_frames(run.path("structures", f"{name}.extxyz"))[0] for name in hosts]
     labelled = run.path("dataset", "test.extxyz")
     frames += extxyz.read_frames(labelled) if labelled.exists() else []
@@ -257,7 +256,7 @@ def _checked(run: Run, hosts: Sequence[str]) -> tuple[potential.Equivalence, ...
         if (device, dtype) == ("cpu", "float64") or any(f.accepted for f in found):
             break
         limits = common.equivalence_ev, common.equivalence_ev_per_angstrom
-        found.append(potential.equivalence(model, frames, device=device, dtype=dtype, limits=limits))
+        found.append(potential.equivalence(trained, frames, device=device, dtype=dtype, limits=limits))
         word = "used" if found[-1].accepted else "refused"
         console.print(
             f"  {dtype} on {device}: {1e3 * found[-1].energy_ev:.3f} meV and "
