@@ -6,13 +6,13 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAGES := structures dataset train evaluate sites neb report
+STAGES := structures dataset train evaluate sites neb label convergence energetics ladder md diffusion report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format clean $(STAGES)
+.PHONY: help setup setup-dft run test bench check format clean $(STAGES)
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@printf '  make %-12s %s\n' STAGE 'one stage of RUN=$(RUN): $(STAGES)'
 
 setup: $(VENV)/ready ## virtual environment with everything in it
@@ -26,6 +26,21 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# GPAW is compiled here, against the libraries of these Debian packages (configs/hpc/gpaw.siteconfig).
+DFT_PACKAGES := build-essential python3-dev libxc-dev libopenblas-dev libfftw3-dev libopenmpi-dev openmpi-bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+setup-dft: setup ## GPAW for labelling: system packages (Debian, Ubuntu), then GPAW with its PAW data
+	@command -v apt-get > /dev/null || { \
+	  echo "make: no apt-get here; install libxc, OpenBLAS, FFTW and OpenMPI with headers, see docs/labelling.md"; exit 1; }
+	@[ -z "$(SUDO)" ] || command -v sudo > /dev/null || { \
+	  echo "make: neither root nor sudo; have these packages installed, see docs/labelling.md: $(DFT_PACKAGES)"; exit 1; }
+	$(SUDO) apt-get update --quiet=2
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 $(DFT_PACKAGES)
+	GPAW_CONFIG=$(CURDIR)/configs/hpc/gpaw.siteconfig \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dft]'
+	$(BIN)/python -c 'from mlip.engines import gpaw; gpaw.require(gpaw.PRESETS["gpaw-pbe-520"], ["Li", "Mg", "O", "Ti"])'
+
 run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quick
 	$(BIN)/mlip run $(CONFIG) $(RUN)
 
@@ -35,6 +50,9 @@ $(STAGES): setup
 
 test: setup ## the test-suite, minutes on two cores
 	$(BIN)/python -m pytest -n 2
+
+bench: setup ## ours and its peers side by side, into docs/benchmarks.md; ONLY="neb md" for some
+	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
 
 check: setup ## linter, formatter, types
 	$(BIN)/ruff check .

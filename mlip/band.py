@@ -1,23 +1,23 @@
 """The moving parts of an elastic band: counted force calls, relaxation, interpolation, optimisation, checkpoints.
 
-Takes images (ASE Atoms) and an `Evaluator`; moves them; gives numbers. What the numbers mean is decided in `neb`.
-Every image is primed with its energy and forces before ASE sees it, so tangents, springs and the climbing image are
-ASE's own, no force is calculated twice, and a batched function can replace the calculator.
+Takes images (ASE Atoms); moves them; gives numbers. What the numbers mean is decided in `neb`. What moves images is a
+generator: it yields the images whose energies and forces it needs and gets them sent, so that `driven` runs one band
+with a calculator and `pool` many bands with one batch, by the same lines. Every image is primed with its energy and
+forces before ASE sees it: tangents, springs and the climbing image are ASE's own, and no force is calculated twice.
 
     F_i = F_i,perp + k (|R_i+1 - R_i| - |R_i - R_i-1|) t_i,      climbing image: F = F - 2 (F . t) t
 
 Improved tangent: Henkelman, Jonsson, J. Chem. Phys. 113, 9978 (2000), doi:10.1063/1.1323224; climbing image:
 Henkelman, Uberuaga, Jonsson, J. Chem. Phys. 113, 9901 (2000), doi:10.1063/1.1329672; start: image dependent pair
-potential, Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664; FIRE: Bitzek et al.,
-Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201.
+potential, Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664; optimiser: see `descent`.
 """
 
 import logging
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -25,13 +25,21 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.mep.neb import idpp_interpolate
-from ase.optimize import BFGS, FIRE
+from ase.optimize import BFGS
 
 from mlip import config, files
+from mlip.descent import Lbfgs
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Evaluate = Callable[[Sequence[Atoms]], tuple[Array, Array]]
+T = TypeVar("T")
+Evaluate = Callable[[Sequence[Atoms]], tuple[Array, Array]]  # images -> energies (n,) eV, forces (n, N, 3) eV/Angstrom
+Result = tuple[float, Array, float | None]  # energy, forces (N, 3), committee spread of the force on the ion
+Source = Callable[[Sequence[Atoms]], Sequence[Result]]
+Steps = Generator[tuple[int, Sequence[Atoms]], Sequence[Result], T]  # yields (place of the first image, images)
 
+STIFFNESS = 35.0  # eV/Angstrom^2, first guess of the optimiser
+MAX_STEP_ANGSTROM = 0.1  # of an atom in one step of the optimiser
+MEMORY = 20  # steps the optimiser remembers
 BARRIER_EV = 1e-3  # a hump lower than this is noise, not a barrier
 SPREAD = "ion_force_std_ev_per_angstrom"  # key in Atoms.info: committee spread of the force on the ion, where known
 log = logging.getLogger(__name__)
@@ -42,35 +50,63 @@ class NotFiniteError(ArithmeticError):
 
 
 @dataclass
-class Evaluator:
-    """Energies and forces through one calculator, or one batched function, with a count of the force calls."""
+class Tally:
+    """How many force calls a band has cost."""
 
-    calculator: Any
-    batched: Evaluate | None = None
     calls: int = 0
 
-    def __call__(self, images: Sequence[Atoms]) -> None:
-        """Prime every image with its energy (eV) and forces (eV/Angstrom); one force call each.
 
-        Raises:
-            NotFiniteError: an energy or force is not finite.
-            ValueError: a batched function gave arrays of the wrong shape.
-        """
-        results = self._batched(images) if self.batched else [self._single(image) for image in images]
-        self.calls += len(images)
-        for i, (image, (energy, forces, std)) in enumerate(zip(images, results, strict=True)):
-            if not (np.isfinite(energy) and np.isfinite(forces).all()):
-                raise NotFiniteError(f"energy or force of image {i} of {len(images)} is not finite")
-            prime(image, energy=energy, forces=forces, std=std)
+def primed(first: int, images: Sequence[Atoms], tally: Tally) -> Steps[None]:
+    """Ask for the energy and forces of images, and attach what comes; one force call each.
 
-    def _single(self, image: Atoms) -> tuple[float, Array, float | None]:
-        self.calculator.calculate(image, ["energy", "forces"], all_changes)
-        results = self.calculator.results
+    Args:
+        first: place of the first of these images in its band.
+        images: any number of neighbours in the band.
+        tally: counts the calls.
+
+    Raises:
+        NotFiniteError: an energy or force is not finite.
+    """
+    results = yield first, images
+    tally.calls += len(images)
+    for i, (image, (energy, forces, std)) in enumerate(zip(images, results, strict=True)):
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+            raise NotFiniteError(f"energy or force of image {i} of {len(images)} is not finite")
+        prime(image, energy=energy, forces=forces, std=std)
+
+
+def driven(steps: Steps[T], source: Source) -> T:
+    """The result of steps that ask one source for all energies and forces."""
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(source(wanted[1]))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def by_calculator(calculator: Any) -> Source:
+    """Images one by one through an ASE calculator; a committee's `forces_std` is used if it gives one."""
+
+    def single(image: Atoms) -> Result:
+        calculator.calculate(image, ["energy", "forces"], all_changes)
+        results = calculator.results
         std = results.get("forces_std")
         return float(results["energy"]), np.array(results["forces"], float), None if std is None else ion_norm(std)
 
-    def _batched(self, images: Sequence[Atoms]) -> list[tuple[float, Array, float | None]]:
-        energies, forces = self.batched(images) if self.batched else ((), ())
+    return lambda images: [single(image) for image in images]
+
+
+def by_function(evaluate: Evaluate) -> Source:
+    """Images together through a function.
+
+    Raises:
+        ValueError: when called, if the function gives arrays of the wrong shape.
+    """
+
+    def together(images: Sequence[Atoms]) -> list[Result]:
+        energies, forces = evaluate(images)
         shape = (len(images), len(images[0]), 3)
         if np.shape(energies) != shape[:1] or np.shape(forces) != shape:
             raise ValueError(
@@ -78,6 +114,8 @@ class Evaluator:
                 f"return arrays of shape {shape[:1]} and {shape}"
             )
         return [(float(e), np.array(f, float), None) for e, f in zip(energies, forces, strict=True)]
+
+    return together
 
 
 def ion_norm(vectors: Array) -> float:
@@ -98,16 +136,16 @@ def largest(forces: Array) -> float:
     return float(np.linalg.norm(forces.reshape(-1, 3), axis=1).max())
 
 
-def relaxed(atoms: Atoms, evaluator: Evaluator, *, fmax: float, max_steps: int) -> Atoms:
+def relaxed(atoms: Atoms, place: int, tally: Tally, *, fmax: float, max_steps: int) -> Steps[Atoms]:
     """A primed copy after BFGS in the fixed cell, until its largest force is below fmax (eV/Angstrom) or max_steps."""
     image = atoms.copy()
     optimiser = BFGS(image, logfile=None)
-    evaluator([image])
+    yield from primed(place, [image], tally)
     for _ in range(max_steps):
         if largest(image.get_forces()) < fmax:
             break
         optimiser.step()
-        evaluator([image])
+        yield from primed(place, [image], tally)
     return image
 
 
@@ -140,47 +178,50 @@ class Progress:
     climbing: bool = False
     fmax_ev_per_angstrom: float = 0.0
     converged: bool = False
-    fire: dict[str, Any] = field(default_factory=dict)  # state of the optimiser
+    optimiser: dict[str, Array] = field(default_factory=dict)  # its state
 
 
 def optimised(
     images: list[Atoms],
-    evaluator: Evaluator,
+    tally: Tally,
     *,
     settings: config.Neb,
     progress: Progress | None,
     save: Callable[[Progress], None],
-) -> Progress:
+) -> Steps[Progress]:
     """Move the interior images onto the minimum energy path; the ends must be primed.
 
     A plain band runs until its largest force is below `climb_from`; if an interior image is then above both ends the
-    highest one climbs, with FIRE started anew. `progress` continues from a checkpoint (interior primed too).
+    highest one climbs, and the optimiser starts anew. `progress` continues from a checkpoint (interior primed too).
     """
     neb = NEB(images, k=settings.spring_ev_per_angstrom2, method="improvedtangent", allow_shared_calculator=True)
-    fire = FIRE(neb, logfile=None)
+    optimiser = Lbfgs(stiffness=STIFFNESS, max_step=MAX_STEP_ANGSTROM, memory=MEMORY)
     if progress is None:
         progress = Progress()
-        evaluator(images[1:-1])
-    saved = progress.step if progress.fire else -1
-    vars(fire).update(progress.fire)
+        yield from primed(1, images[1:-1], tally)
+    saved = progress.step if progress.optimiser else -1
+    if progress.optimiser:
+        optimiser.restore(progress.optimiser)
     neb.climb = progress.climbing
     while True:
-        progress.fmax_ev_per_angstrom = largest(neb.get_forces())
+        forces = neb.get_forces()
+        progress.fmax_ev_per_angstrom = largest(forces)
         hump = has_barrier(neb.energies)
         if not neb.climb and hump and progress.fmax_ev_per_angstrom < settings.climb_from_ev_per_angstrom:
             neb.climb = progress.climbing = True
-            fire = FIRE(neb, logfile=None)
+            optimiser = Lbfgs(stiffness=STIFFNESS, max_step=MAX_STEP_ANGSTROM, memory=MEMORY)
             continue
         progress.converged = progress.fmax_ev_per_angstrom < settings.fmax_ev_per_angstrom
         last = progress.converged or progress.step >= settings.max_steps
         if progress.step != saved and (last or progress.step % settings.checkpoint_steps == 0):
-            progress.fire = {k: v for k, v in vars(fire).items() if isinstance(v, (int, float, np.ndarray))}
+            progress.optimiser = optimiser.state
             save(progress)
         if last:
             return progress
-        fire.step()
+        moved = neb.get_positions()
+        neb.set_positions(moved + optimiser.step(moved, forces))
         progress.step += 1
-        evaluator(images[1:-1])
+        yield from primed(1, images[1:-1], tally)
 
 
 def has_barrier(energies: Sequence[float] | Array) -> bool:
@@ -200,7 +241,7 @@ def write_checkpoint(path: Path, *, key: str, images: list[Atoms], calls: int, p
         "forces": [image.get_forces(apply_constraint=False) for image in images],
         "std": [np.nan if s is None else s for s in std],
     }
-    data |= {f"fire_{name}": value for name, value in (progress.fire if progress else {}).items()}
+    data |= {f"optimiser_{name}": value for name, value in (progress.optimiser if progress else {}).items()}
 
     def write(target: Path) -> None:
         with target.open("wb") as handle:
@@ -234,8 +275,8 @@ def read_checkpoint(path: Path, template: Atoms, *, key: str) -> tuple[list[Atom
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         log.warning("%s: cannot be read (%s); the band starts anew", path, error)
         return None
-    fire = {k.removeprefix("fire_"): v if v.ndim else v.item() for k, v in data.items() if k.startswith("fire_")}
-    return images, calls, None if step < 0 else Progress(step=step, climbing=bool(climbing), fire=fire)
+    state = {k.removeprefix("optimiser_"): v for k, v in data.items() if k.startswith("optimiser_")}
+    return images, calls, None if step < 0 else Progress(step=step, climbing=bool(climbing), optimiser=state)
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -17,6 +17,12 @@ STAGES = {
     "evaluate": "errors on the held-out groups",
     "sites": "relax host and ion sites, find the hop network",
     "neb": "climbing-image NEB of every hop by every member",
+    "label": "DFT single points of your own frames",
+    "convergence": "what the DFT settings cost, against tighter ones",
+    "energetics": "atoms, metals, lattice, surfaces, adsorption by DFT",
+    "ladder": "DFT single points on the converged bands",
+    "md": "molecular dynamics of the ions, many replicas at once",
+    "diffusion": "hops, rates and diffusivities from the trajectories",
     "report": "the cross-check report: html, md, json",
 }
 
@@ -33,7 +39,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
     for name, text in STAGES.items():
-        commands.add_parser(name, help=text).add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+        stage = commands.add_parser(name, help=text)
+        stage.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+        if name == "label":
+            stage.add_argument("--check", action="store_true", help="print frames, tasks and cost; calculate nothing")
+            stage.add_argument("--share", type=_share, metavar="K/N", help="only part K (from 0) of N: job arrays")
     predict = commands.add_parser("predict", help="energies and forces of your structures, with the committee's spread")
     predict.add_argument("model", type=Path, metavar="MODEL", help="model folder, such as datasets/models/tio2-mg-li")
     predict.add_argument("frames", type=Path, metavar="FRAMES", help="structures, extended XYZ")
@@ -44,9 +54,15 @@ def parser() -> argparse.ArgumentParser:
     )
     export = commands.add_parser("export", help="write a model in the format of another tool")
     export.add_argument("model", type=Path, metavar="MODEL", help="model folder")
-    export.add_argument("--to", choices=("mace",), required=True, help="mace: the .model file of mace-torch")
-    export.add_argument("-o", "--out", type=Path, required=True, help="file to write")
+    export.add_argument("--to", choices=("mace", "lammps"), required=True, help="mace: a .model file; lammps: a folder")
+    export.add_argument("-o", "--out", type=Path, required=True, help="file (mace) or folder (lammps) to write")
     export.add_argument("--member", type=int, default=1, help="number of the committee member, from 1")
+    export.add_argument(
+        "--start", type=Path, help="lammps: a start of the md stage, such as runs/quick/md/001_Li.extxyz"
+    )
+    export.add_argument(
+        "--config", type=Path, help="lammps: whose md section gives lengths and steps; else the defaults"
+    )
     return top
 
 
@@ -58,6 +74,13 @@ def _do(options: argparse.Namespace) -> None:
             options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
         )
         print(f"{count} frames with mlip_energy and mlip_forces: {options.out}")
+    elif options.command == "export" and options.to == "lammps":
+        from mlip import lammps
+
+        lammps.export_files(
+            options.model, options.out, start=options.start, source=options.config, member=options.member
+        )
+        print(f"member {options.member} of {options.model}, input and batch script for LAMMPS: {options.out}")
     elif options.command == "export":
         from mlip import models
 
@@ -72,8 +95,29 @@ def _do(options: argparse.Namespace) -> None:
             print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
         elif options.command == "run":
             stages.run_all(options.run)
+        elif options.command == "label":
+            _label(options)
         else:
             stages.run_one(options.command, options.run)
+
+
+def _label(options: argparse.Namespace) -> None:
+    from mlip import dft_stages, stages
+
+    if options.check:
+        dft_stages.check_label(options.run)
+    elif options.share:
+        dft_stages.label_share(options.run, options.share)
+    else:
+        dft_stages.reopen_label(options.run)
+        stages.run_one("label", options.run)
+
+
+def _share(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; give K/N with K from 0 to N - 1, such as 0/16")
+    return int(part), int(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ each with its path. Defaults live here only; a YAML file states what differs.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from ase.data import chemical_symbols
@@ -27,8 +27,10 @@ class Common(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
-    dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites and neb
-    equivalence_ev: Positive = 1e-3  # float32 or a GPU is used only where it agrees with float64 on the CPU this well
+    dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites, neb and md
+    native: bool = True  # evaluate the potential with symmetrix-xl where that is installed
+    # any fast way of evaluating is used only where it agrees this well with plain mace-torch, float64 on the CPU
+    equivalence_ev: Positive = 1e-3
     equivalence_ev_per_angstrom: Positive = 1e-3
     workers: Count = 2  # processes side by side (training members, bands); one thread each on a CPU
     target: Target = "pbe"  # level that labels, potential and report share; pbe-d3 has D3(BJ) inside the potential
@@ -176,6 +178,171 @@ class Neb(Section):
     checkpoint_steps: Count = 10
 
 
+class Dft(Section):
+    """Level of the DFT single points; the first word of the preset names the engine."""
+
+    preset: str = Field("gpaw-pbe-520", pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)+$")
+    settings: dict[str, Any] = {}  # what differs from the preset, checked by the engine
+
+
+class Label(Section):
+    """DFT single points of frames that the user names."""
+
+    run: bool = False  # a part of `mlip run`
+    frames: tuple[Path, ...] = ()  # extended XYZ files
+
+
+class Convergence(Section):
+    """What the DFT settings cost: errors against tighter ones."""
+
+    run: bool = False
+    frames: tuple[str, ...] = ("001_11_Li_site", "001_11_Li_hop1", "001_11_clean_relaxed")  # ids in the dataset
+    # study -> variants of dft.settings; the last variant of a study is what the others are measured against
+    studies: dict[str, tuple[dict[str, Any], ...]] = {
+        "cutoff": ({"cutoff_ev": 400.0}, {"cutoff_ev": 520.0}, {"cutoff_ev": 600.0}),
+        "k-points": ({"k_length_angstrom": 15.0}, {"k_length_angstrom": 20.0}),
+        "smearing": ({"smearing_ev": 0.1}, {"smearing_ev": 0.05}),
+    }
+
+    @model_validator(mode="after")
+    def _studies_compare(self) -> "Convergence":
+        short = [name for name, variants in self.studies.items() if len(variants) < 2]
+        if short or not self.studies:
+            raise ValueError(
+                f"studies: {short or 'none'} given with fewer than two variants; the last is the reference"
+            )
+        return self
+
+
+class Energetics(Section):
+    """Energies around the barriers: atoms, metals, lattice, surfaces, adsorption."""
+
+    run: bool = False
+    parts: tuple[Literal["atoms", "metals", "lattice", "surfaces", "adsorption"], ...] = (
+        "atoms",
+        "metals",
+        "lattice",
+        "surfaces",
+        "adsorption",
+    )
+    sites: tuple[str, ...] = ()  # name patterns such as 001_Li_*; none: the lowest site of every host and ion
+    surfaces: tuple[Facet, ...] = (
+        Facet(name="001", miller=(0, 0, 1), repeat=(1, 1)),
+        Facet(name="100", miller=(1, 0, 0), repeat=(1, 1)),
+        Facet(name="101", miller=(1, 0, 1), repeat=(1, 1)),
+    )
+    relax: Literal["potential", "dft"] = "potential"  # of the slabs in `surfaces`
+    relax_fmax_ev_per_angstrom: Positive = 0.03
+    box_angstrom: tuple[Positive, Positive, Positive] = (10.0, 10.5, 11.0)  # around an atom; no edges equal
+    strain: Annotated[float, Field(gt=0, le=0.05)] = 0.01  # step of the cells that are fitted
+    displacement_angstrom: Annotated[float, Field(gt=0, le=0.3)] = 0.06  # step of a free coordinate
+    # what differs from dft.settings, in the words of the engine; an atom gets the spin of its ground state besides
+    atom_settings: dict[str, Any] = {"k_length_angstrom": 1.0}
+    metal_settings: dict[str, Any] = {"k_length_angstrom": 40.0, "point_group": True}
+    lattice_settings: dict[str, Any] = {"point_group": True}
+
+    @model_validator(mode="after")
+    def _surfaces_are_distinct(self) -> "Energetics":
+        names = [f.name for f in self.surfaces]
+        if len(set(names)) < len(names) or "bulk" in names:
+            raise ValueError(f"surfaces: names must differ from each other and from 'bulk', got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _box_has_no_equal_edges(self) -> "Energetics":
+        if len(set(self.box_angstrom)) < 3:
+            raise ValueError(f"box_angstrom: {self.box_angstrom} has equal edges, which share a degenerate level")
+        return self
+
+
+class Ladder(Section):
+    """DFT single points on the converged bands."""
+
+    run: bool = False
+    hops: tuple[str, ...] = ("*",)  # name patterns of the hops to label
+    neighbours: bool = True  # the images beside the saddle too
+    max_hours: Positive | None = None  # of labelling; what is left goes on with the next call
+    first_shell_angstrom: Positive = 2.8  # ion to neighbour
+    max_force_ev_per_angstrom: Positive = 0.15  # DFT force on the ion at the saddle beyond which a DFT band is needed
+    max_difference_ev: Positive = 0.05  # between both barriers beyond which a DFT band is needed
+
+
+class MdSystem(Section):
+    """Ions on a host whose dynamics are followed."""
+
+    host: str
+    ions: tuple[str, ...]  # each once, or in turn up to the coverage
+    coverage: Annotated[float, Field(gt=0, le=1)] | None = None  # ions per metal of the outermost plane of the top face
+    site: str | None = None  # where they start; the lowest site of each ion by default
+    repeat: tuple[Count, Count, Count] = (1, 1, 1)  # of the host's cell
+
+    @model_validator(mode="after")
+    def _ions_are_elements(self) -> "MdSystem":
+        unknown = [s for s in self.ions if s not in chemical_symbols[1:]]
+        if unknown or not self.ions:
+            raise ValueError(f"ions: give chemical symbols such as Li, got {list(self.ions)}")
+        return self
+
+
+class Md(Section):
+    """Molecular dynamics of ions on the hosts: every system at every temperature, replicas together in batches."""
+
+    run: bool = False
+    systems: tuple[MdSystem, ...] = ()  # none: every ion of every host alone, from its lowest site
+    temperatures_kelvin: tuple[Positive, ...] = (700.0, 800.0, 900.0, 1000.0, 1200.0)
+    replicas: Count = 8  # of a system at a temperature, each with random numbers of its own
+    ensemble: Literal["nvt", "nve"] = "nvt"  # of the part that counts; equilibration is always nvt
+    time_step_fs: Positive = 1.0
+    friction_per_ps: Positive = 0.5  # of the Langevin thermostat; a strong one slows diffusion
+    equilibrate_ps: Annotated[float, Field(ge=0)] = 5.0
+    target_ps: Positive = 1000.0  # length of every trajectory after equilibration
+    frame_steps: Count = 20  # steps from frame to frame
+    chunk_frames: Count = 100  # frames from file to file; a killed run goes on from the last file
+    batch: Count = 16  # replicas of a system in one model call
+    frozen_layers: Annotated[int, Field(ge=0)] = 1  # formula layers at the bottom of a slab that do not move
+    member: Count = 1  # committee member whose forces move the atoms; the whole committee judges every frame
+    skin_angstrom: Positive = 1.0  # of the neighbour list beyond the cutoff
+    stored: Literal["ions", "all"] = "ions"  # atoms whose positions are kept
+    max_temperature_ratio: Annotated[float, Field(gt=1)] = 3.0  # a replica this much hotter than asked for is stopped
+    max_force_ev_per_angstrom: Positive = 30.0
+    max_force_std_ev_per_angstrom: Positive = 1.0  # committee spread of the force on any atom
+    desorbed_angstrom: Positive = 4.0  # an ion farther than this from every atom of the host has left
+    apart_angstrom: Positive = 2.0  # ions start at least this far from each other
+
+    @model_validator(mode="after")
+    def _systems_are_distinct(self) -> "Md":
+        if len(set(self.systems)) < len(self.systems) or len(set(self.temperatures_kelvin)) < len(
+            self.temperatures_kelvin
+        ):
+            raise ValueError(
+                "systems and temperatures_kelvin: each is named once; for more trajectories raise replicas"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _time_step_follows_vibrations(self) -> "Md":
+        if self.time_step_fs > 5.0:
+            raise ValueError(
+                f"time_step_fs: {self.time_step_fs:g} fs is too long for an oxide, whose fastest vibrations take "
+                "35 fs; use 1 (at most 5)"
+            )
+        return self
+
+
+class Diffusion(Section):
+    """Hops, rates and diffusivities from the trajectories."""
+
+    run: bool = False
+    core_angstrom: Positive = 1.0  # an ion this near to another site has hopped there
+    basin_angstrom: Positive = 1.5  # copies of sites closer than this are one basin, without hops inside
+    memory_jumps: Annotated[int, Field(ge=0)] = 3  # so many jumps back a jump can depend on the ones before
+    min_hops: Annotated[int, Field(ge=2)] = 10  # fewer give limits, but no Arrhenius line
+    min_hops_for_memory: Annotated[int, Field(ge=10)] = 80  # fewer cannot show it: jumps then count as independent
+    agree_ev: Positive = 0.05  # activation energy and barrier agree within this or 2 sigma
+    temperature_kelvin: Positive = 300.0  # to which the Arrhenius line is extended
+    lammps: tuple[Path, ...] = ()  # folders with a LAMMPS dump and the deck it came from
+
+
 class Report(Section):
     """The cross-check report; tolerances are fixed before results are seen."""
 
@@ -207,8 +374,30 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     sites: Sites = Sites()
     neb: Neb = Neb()
+    dft: Dft = Dft()
+    label: Label = Label()
+    convergence: Convergence = Convergence()
+    energetics: Energetics = Energetics()
+    ladder: Ladder = Ladder()
+    md: Md = Md()
+    diffusion: Diffusion = Diffusion()
     report: Report = Report()
     tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _md_systems_are_built(self) -> "Config":
+        hosts = ["bulk", *(f.name for f in self.structures.facets)]
+        for system in self.md.systems:
+            if system.host not in hosts:
+                raise ValueError(f"md.systems: host {system.host!r} is not built by structures; there are: {hosts}")
+            if unknown := sorted(set(system.ions) - set(self.structures.ions)):
+                raise ValueError(
+                    f"md.systems: {unknown} on {system.host} are not in structures.ions {list(self.structures.ions)}; "
+                    "add them there, and labels that hold them"
+                )
+        if self.md.member > self.train.members:
+            raise ValueError(f"md.member: {self.md.member} of {self.train.members} members (train.members)")
+        return self
 
 
 def load(path: Path) -> Config:

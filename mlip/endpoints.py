@@ -95,12 +95,10 @@ def relax_end(atoms: Atoms, calculator: Any, *, settings: config.Neb) -> tuple[A
     more than end_moved_angstrom relative to the host), 'ion desorbed', 'out of domain' (energy or force not finite).
     """
     try:
-        image = band.relaxed(
-            atoms,
-            band.Evaluator(calculator),
-            fmax=settings.end_fmax_ev_per_angstrom,
-            max_steps=settings.end_max_steps,
+        steps = band.relaxed(
+            atoms, 0, band.Tally(), fmax=settings.end_fmax_ev_per_angstrom, max_steps=settings.end_max_steps
         )
+        image = band.driven(steps, band.by_calculator(calculator))
     except band.NotFiniteError:
         return atoms.copy(), OUT_OF_DOMAIN
     return image, end_status(atoms, image, settings)

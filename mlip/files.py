@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
-PACKAGES = ("facet-mlip", "torch", "mace-torch", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
+PACKAGES = ("facet-mlip", "torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
 
 
 @dataclass(frozen=True)

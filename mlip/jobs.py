@@ -1,10 +1,11 @@
-"""What runs in a worker process: one training, one host, one site search, one band.
+"""What runs in a worker process: one training, one host, one site search; bands are in `band_jobs`.
 
 Takes frozen descriptions of jobs (paths and settings, no open things); gives frozen results, each also on disk, so that
 a job that was finished is not done again after a kill.
 """
 
 import fnmatch
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,13 +19,12 @@ from numpy.typing import NDArray
 from mlip import (
     config,
     dataset,
-    dispersion,
     endpoints,
     extxyz,
     files,
+    gate,
     labels,
     models,
-    neb,
     network,
     potential,
     sites,
@@ -37,7 +37,8 @@ from mlip.workers import run_parallel
 
 Array = NDArray[np.float64]
 
-__all__ = ["BandJob", "HostJob", "ModelUse", "SiteJob", "TrainJob", "run_parallel"]
+log = logging.getLogger(__name__)
+__all__ = ["HostJob", "ModelUse", "SiteJob", "TrainJob", "run_parallel"]
 
 
 @dataclass(frozen=True)
@@ -45,26 +46,45 @@ class ModelUse:
     """Which model folder to use, and how."""
 
     folder: Path
-    device: str
-    dtype: str
+    way: gate.Way
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.way.device
+
+    @property
+    def dtype(self) -> str:
+        """float64 or float32."""
+        return self.way.dtype
 
 
-def model_use(folder: Path, checks: Sequence[potential.Equivalence]) -> ModelUse:
-    """The model in the first way that was found equivalent to plain float64 on the CPU, or else in that."""
-    accepted = next((c for c in checks if c.accepted), None)
-    return ModelUse(folder, "cpu", "float64") if accepted is None else ModelUse(folder, accepted.device, accepted.dtype)
+def model_use(folder: Path, checks: Sequence[gate.Equivalence]) -> ModelUse:
+    """The model in the first way that was found equivalent to the plain one, or else in that."""
+    return ModelUse(folder, gate.accepted(checks))
+
+
+def native_folder(model: Path) -> Path:
+    """Where a model folder's converted weights are."""
+    return model.parent / "native"
 
 
 @lru_cache(maxsize=8)
+def evaluator(use: ModelUse, members: tuple[int, ...] | None = None) -> potential.Evaluator:
+    """The committee, or some members (counted from 1); loaded once per process."""
+    model = models.load(use.folder) if members is None else models.load(use.folder).subset(members)
+    try:
+        return gate.evaluator(model, use.way, folder=native_folder(use.folder))
+    except ValueError as error:
+        if use.way == gate.PLAIN:
+            raise
+        log.warning("%s was found equivalent, but fails here: %s; mace-torch is used", use.way.backend, error)
+        return gate.evaluator(model, gate.PLAIN, folder=native_folder(use.folder))
+
+
 def calculator(use: ModelUse, member: int | None) -> potential.Potential:
-    """The calculator of one member, or of the whole committee; loaded once per process."""
-    return potential.load(use.folder, device=use.device, dtype=use.dtype, members=None if member is None else [member])
-
-
-def judge(use: ModelUse) -> potential.Potential | None:
-    """The committee's calculator, whose spread says whether a band is within its domain; None for a single member."""
-    whole = calculator(use, None)
-    return whole if len(whole.evaluator.members) > 1 else None
+    """The calculator of one member, or of the whole committee."""
+    return potential.Potential(evaluator(use, None if member is None else (member,)))
 
 
 def predictions(model: Path, frames: Sequence[Atoms], *, device: str) -> list[potential.Predicted]:
@@ -299,8 +319,8 @@ def _bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def chosen_hops(hops: Sequence[network.Hop], patterns: Sequence[str]) -> list[network.Hop]:
-    """The hops whose name matches a pattern, with shell wildcards.
+def chosen_hops(hops: Sequence[network.Hop], patterns: Sequence[str], *, section: str = "neb") -> list[network.Hop]:
+    """The hops whose name matches a pattern of a section's `hops`, with shell wildcards.
 
     Raises:
         ValueError: a pattern other than * that matches nothing.
@@ -308,64 +328,5 @@ def chosen_hops(hops: Sequence[network.Hop], patterns: Sequence[str]) -> list[ne
     names = {h.name for h in hops}
     for pattern in patterns:
         if pattern != "*" and not fnmatch.filter(names, pattern):
-            raise ValueError(f"neb.hops: {pattern!r} matches no hop; there are: {', '.join(sorted(names))}")
+            raise ValueError(f"{section}.hops: {pattern!r} matches no hop; there are: {', '.join(sorted(names))}")
     return [h for h in hops if any(fnmatch.fnmatchcase(h.name, p) for p in patterns)]
-
-
-@dataclass(frozen=True)
-class BandJob:
-    """One band by one member."""
-
-    hop: network.Hop
-    member: int
-    ends: Path
-    folder: Path
-    model: ModelUse
-    settings: config.Neb
-    target: config.Target
-
-
-@dataclass(frozen=True)
-class BandOutcome:
-    """Result of a band job."""
-
-    band: neb.Band
-    d3_forward_ev: float | None  # None where the band has no barrier or the potential contains D3
-
-
-def run_band(job: BandJob) -> BandOutcome:
-    """The band of one hop by one member, continued if it was begun; its images go to disk."""
-    stem = f"{job.hop.ion}_{job.hop.name}_member-{job.member}"
-    done = job.folder / f"{stem}.json"
-    if done.exists():
-        return files.read_record(done, BandOutcome)
-    initial, final = extxyz.read_frames(end_points(job.ends, job.hop))
-    own = calculator(job.model, job.member)
-
-    def together(moving: Sequence[Atoms]) -> tuple[Array, Array]:
-        found = own.evaluator(moving)
-        return np.array([f.energy_ev for f in found]), np.stack([f.mean_forces for f in found])
-
-    band, images = neb.climb(
-        initial,
-        final,
-        calculator=own,
-        evaluate=together,
-        settings=job.settings,
-        name=neb.BandName(job.hop.name, job.hop.host, job.member),
-        checkpoint=job.folder / f"{stem}.npz",
-        judge=judge(job.model),
-    )
-    files.write_frames(job.folder / f"{stem}.extxyz", images)
-    outcome = BandOutcome(band, _dispersion(band, images, job.target))
-    files.write_record(done, outcome)
-    (job.folder / f"{stem}.npz").unlink(missing_ok=True)
-    return outcome
-
-
-def _dispersion(band: neb.Band, images: Sequence[Atoms], target: config.Target) -> float | None:
-    if band.forward_ev is None:
-        return None
-    saddle = images[max(range(len(images)), key=lambda k: band.energies_ev[k])]
-    at_saddle, at_start = dispersion.missing_at(target, saddle), dispersion.missing_at(target, images[0])
-    return None if at_saddle is None or at_start is None else at_saddle - at_start

@@ -11,7 +11,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,6 +54,16 @@ class Released:
             if named == level:
                 return level
         raise ValueError(f"{self.source}: the card names no target ({named!r}); it must be one of {levels}")
+
+    def subset(self, members: Sequence[int]) -> "Released":
+        """The same model with only these members (counted from 1).
+
+        Raises:
+            ValueError: no such member, or none.
+        """
+        if not members or min(members) < 1 or max(members) > len(self.members):
+            raise ValueError(f"members {list(members)}: {self.source} has the members 1 to {len(self.members)}")
+        return replace(self, members=tuple(self.members[k - 1] for k in members))
 
 
 def scratch_shape(

@@ -23,7 +23,6 @@ from typing import Any
 import ase
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_changes
 
 from mlip import band as moving
 from mlip import config
@@ -34,6 +33,8 @@ MAX_STEPS = "max steps"
 NO_BARRIER = "no barrier"
 
 INTERMEDIATE_EV = 5e-3  # a minimum along the band this far below both humps is a site of its own
+Judge = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
+
 SAME_POTENTIAL = 1e-3  # eV and eV/Angstrom: what a checkpoint stores must be what the potential says today
 
 
@@ -94,10 +95,10 @@ def climb(
     settings: config.Neb,
     name: BandName,
     checkpoint: Path | None = None,
-    judge: Any = None,
+    judge: Judge | None = None,
     evaluate: moving.Evaluate | None = None,
 ) -> tuple[Band, list[Atoms]]:
-    """The band of a hop and its final images, each with its energy and forces attached.
+    """The band of a hop and its final images, each with its energy and forces attached: `climbing` with one potential.
 
     Args:
         initial: host and, last, the ion; never changed.
@@ -105,30 +106,55 @@ def climb(
         calculator: any ASE calculator; one serves all images. A committee's `forces_std` is used if it gives one.
         settings: section `neb` of the configuration.
         name: hop, host and member for the result.
-        checkpoint: an .npz file; a run that was killed continues from it and gives bitwise the same band. One that is
-            damaged, of another hop, setting or potential is logged, not used, and replaced.
-        judge: a committee calculator (`forces_std`, shape (N, 3)) that looks at the final images only.
+        checkpoint: see `climbing`.
+        judge: see `climbing`.
         evaluate: images -> energies (n,), forces (n, N, 3), in place of the calculator: a batched evaluator.
 
     Raises:
         ValueError: end points that do not belong together, or are one structure.
     """
+    steps = climbing(initial, final, settings=settings, name=name, checkpoint=checkpoint, judge=judge)
+    return moving.driven(steps, moving.by_function(evaluate) if evaluate else moving.by_calculator(calculator))
+
+
+def climbing(
+    initial: Atoms,
+    final: Atoms,
+    *,
+    settings: config.Neb,
+    name: BandName,
+    checkpoint: Path | None = None,
+    judge: Judge | None = None,
+) -> moving.Steps[tuple[Band, list[Atoms]]]:
+    """The band of a hop and its final images, as steps that ask for energies and forces.
+
+    Args:
+        initial: host and, last, the ion; never changed.
+        final: the same atoms; where atoms are wrapped into the cell the shortest way is taken.
+        settings: section `neb` of the configuration.
+        name: hop, host and member for the result.
+        checkpoint: an .npz file; a run that was killed continues from it and gives bitwise the same band. One that is
+            damaged, of another hop, setting or potential is logged, not used, and replaced.
+        judge: gives a committee's standard deviation of the forces, (N, 3) of each image; sees the final images only.
+
+    Raises:
+        ValueError: end points that do not belong together, or are one structure.
+    """
     target = unwrapped(initial, final)
-    evaluator = moving.Evaluator(calculator, evaluate)
     key = _key(initial, target, settings=settings, name=name)
-    images, progress = _stored(checkpoint, initial, key=key, settings=settings, evaluator=evaluator)
+    images, progress, tally = yield from _stored(checkpoint, initial, key=key, settings=settings)
 
     def save(now: moving.Progress | None) -> None:
         if checkpoint is not None:
-            moving.write_checkpoint(checkpoint, key=key, images=images, calls=evaluator.calls, progress=now)
+            moving.write_checkpoint(checkpoint, key=key, images=images, calls=tally.calls, progress=now)
 
     note = ""
     try:
-        failed = _relax_ends((initial, target), images, evaluator=evaluator, settings=settings, save=save)
+        failed = yield from _relax_ends((initial, target), images, tally=tally, settings=settings, save=save)
         if not failed:
             if progress is None:
                 images[:] = moving.interpolated(images[0], images[1], count=settings.images)
-            progress = moving.optimised(images, evaluator, settings=settings, progress=progress, save=save)
+            progress = yield from moving.optimised(images, tally, settings=settings, progress=progress, save=save)
     except moving.NotFiniteError as error:
         failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
         images[1:-1] = []  # the ends keep their energies; the images between have none
@@ -140,7 +166,7 @@ def climb(
         ion=initial.symbols[-1],
         status=status,
         progress=progress,
-        calls=evaluator.calls,
+        calls=tally.calls,
         spread=spread,
         note=note,
     )
@@ -160,54 +186,49 @@ def _key(initial: Atoms, final: Atoms, *, settings: config.Neb, name: BandName) 
 
 
 def _stored(
-    checkpoint: Path | None, initial: Atoms, *, key: str, settings: config.Neb, evaluator: moving.Evaluator
-) -> tuple[list[Atoms], moving.Progress | None]:
-    """Images and progress of a checkpoint that this very potential wrote (one uncounted force call), or none."""
+    checkpoint: Path | None, initial: Atoms, *, key: str, settings: config.Neb
+) -> moving.Steps[tuple[list[Atoms], moving.Progress | None, moving.Tally]]:
+    """Images, progress and calls of a checkpoint that this very potential wrote (one uncounted force call), or none."""
     found = moving.read_checkpoint(checkpoint, initial, key=key) if checkpoint is not None else None
     if found is None or (found[2] is not None and found[2].step > settings.max_steps):
-        return [], None
+        return [], None, moving.Tally()
     images, calls, progress = found
     probe = images[0].copy()
-    moving.Evaluator(evaluator.calculator, evaluator.batched)([probe])
+    yield from moving.primed(0, [probe], moving.Tally())
     apart = np.abs(probe.get_forces() - images[0].get_forces()).max()
     if max(apart, abs(probe.get_potential_energy() - images[0].get_potential_energy())) > SAME_POTENTIAL:
         moving.log.warning("%s: was written with another potential; the band starts anew", checkpoint)
-        return [], None
-    evaluator.calls = calls
-    return images, progress
+        return [], None, moving.Tally()
+    return images, progress, moving.Tally(calls)
 
 
 def _relax_ends(
     starts: tuple[Atoms, Atoms],
     images: list[Atoms],
     *,
-    evaluator: moving.Evaluator,
+    tally: moving.Tally,
     settings: config.Neb,
     save: Callable[[moving.Progress | None], None],
-) -> str:
+) -> moving.Steps[str]:
     """Append the relaxed ends that `images` lacks; the status of the first that failed, or ''."""
     fmax, max_steps = settings.end_fmax_ev_per_angstrom, settings.end_max_steps
-    for place, start in enumerate(starts):
-        if len(images) <= place:
-            images.append(moving.relaxed(start, evaluator, fmax=fmax, max_steps=max_steps))
+    for end, start in enumerate(starts):
+        if len(images) <= end:
+            place = end * (settings.images + 1)
+            images.append((yield from moving.relaxed(start, place, tally, fmax=fmax, max_steps=max_steps)))
             save(None)
-        status = end_status(start, images[-1 if place else 0], settings)
+        status = end_status(start, images[-1 if end else 0], settings)
         if status != RELAXED:
             return status
     together = np.linalg.norm(images[-1].positions - images[0].positions, axis=1).max() < SAME_ANGSTROM
     return COLLAPSED if together else ""
 
 
-def _spread(images: list[Atoms], judge: Any) -> float | None:
+def _spread(images: list[Atoms], judge: Judge | None) -> float | None:
     """Largest committee spread of the force on the ion, eV/Angstrom; None where no committee looked."""
     found = [image.info.get(moving.SPREAD) for image in images]
     if judge is not None:
-        found = []
-        for image in images:
-            judge.calculate(image, ["energy", "forces"], all_changes)
-            if "forces_std" not in judge.results:
-                raise ValueError("judge gives no forces_std: pass a committee calculator, or none")
-            found.append(moving.ion_norm(judge.results["forces_std"]))
+        found = [moving.ion_norm(std) for std in judge(images)]
     known = [s for s in found if s is not None]
     return (max(known) if np.isfinite(known).all() else np.inf) if known else None
 

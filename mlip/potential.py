@@ -4,8 +4,7 @@ Takes a model folder (or a trusted `.model` file); gives energies, forces and th
 through one model call. Structures are evaluated as they are: pbc, cell and wrapping do not change energies or forces.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,28 +12,18 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from mlip import models
 from mlip.extxyz import read_frames
 from mlip.files import require_writable, write_frames
+from mlip.graphs import Graph, graph, offsets
+from mlip.native import Native
+from mlip.plain import Plain
 
 Array = NDArray[np.float64]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
-EDGES_PER_BATCH = 40_000  # directed edges in one model call: about 0.5 GB in float64
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Neighbour graph of one structure; arrays as mace names them."""
-
-    positions: Array  # (N, 3) Angstrom
-    species: NDArray[np.int64]  # (N,) index into the model's elements
-    edge_index: NDArray[np.int64]  # (2, E) sender, receiver
-    shifts: Array  # (E, 3) Angstrom
-    unit_shifts: Array  # (E, 3)
-    cell: Array  # (3, 3) Angstrom
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")
 
 
 @dataclass(frozen=True)
@@ -66,87 +55,37 @@ class Predicted:
         return np.asarray(self.forces.std(axis=0, ddof=1)) if len(self.forces) > 1 else None
 
 
-def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Graph:
-    """The neighbour graph of a structure.
-
-    Raises:
-        ValueError: an element the model does not know, or positions that are not finite.
-    """
-    with models.quiet():
-        from mace.data.neighborhood import get_neighborhood
-
-    index = {atomic_numbers[s]: k for k, s in enumerate(elements)}
-    unknown = sorted({s for s in atoms.symbols if atomic_numbers[s] not in index})
-    if unknown:
-        raise ValueError(
-            f"elements {unknown} are not in the model, which knows {list(elements)}; train one that has them"
-        )
-    if not np.isfinite(atoms.positions).all():
-        raise ValueError("positions are not finite; check the structure")
-    edges, shifts, units, cell = get_neighborhood(
-        positions=atoms.positions,
-        cutoff=cutoff_angstrom,
-        pbc=tuple(bool(p) for p in atoms.pbc),
-        cell=np.array(atoms.cell.array),
-    )
-    species = np.array([index[z] for z in atoms.numbers], dtype=np.int64)
-    return Graph(np.array(atoms.positions), species, edges.astype(np.int64), shifts, units.astype(float), cell)
-
-
-def collate(graphs: Sequence[Graph], n_elements: int, *, dtype: Any, device: str) -> dict[str, Any]:
-    """One input of mace's forward call for several graphs, as torch tensors."""
-    import torch
-
-    counts = np.array([len(g.positions) for g in graphs])
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-
-    def real(parts: list[Array]) -> Any:
-        return torch.as_tensor(np.concatenate(parts), dtype=dtype, device=device)
-
-    def whole(array: NDArray[Any]) -> Any:
-        return torch.as_tensor(array, dtype=torch.int64, device=device)
-
-    species = whole(np.concatenate([g.species for g in graphs]))
-    return {
-        "positions": real([g.positions for g in graphs]),
-        "node_attrs": torch.nn.functional.one_hot(species, n_elements).to(dtype),
-        "edge_index": whole(np.concatenate([g.edge_index + o for g, o in zip(graphs, offsets, strict=False)], axis=1)),
-        "shifts": real([g.shifts for g in graphs]),
-        "unit_shifts": real([g.unit_shifts for g in graphs]),
-        "cell": real([g.cell for g in graphs]),
-        "batch": whole(np.repeat(np.arange(len(graphs)), counts)),
-        "ptr": whole(offsets),
-        "head": whole(np.zeros(len(graphs), dtype=int)),
-    }
-
-
-def require_device(device: str) -> None:
-    """Nothing where the device is there.
-
-    Raises:
-        ValueError: cuda without a GPU that torch can use.
-    """
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "device: cuda was asked for and no GPU is visible; use cpu, or check the driver and torch's build"
-        )
-
-
 class Evaluator:
-    """A committee on a device, ready for many calls."""
+    """A committee on a device, ready for many calls.
 
-    def __init__(self, model: models.Released, *, device: str = "cpu", dtype: str = "float64") -> None:
-        import torch
+    Attributes:
+        edges_per_call: directed edges in one call of more than one structure, at most; halved when memory is out.
+    """
 
-        require_device(device)
-        self.model = model
+    def __init__(
+        self, model: models.Released, *, device: str = "cpu", dtype: str = "float64", native: Path | None = None
+    ) -> None:
+        """`native`: a folder for converted models, to evaluate by symmetrix-xl in the place of mace-torch."""
+        self.model, self.device, self.dtype = model, device, dtype
         self.elements, self.cutoff_angstrom = model.elements, model.cutoff_angstrom
-        self.device, self.dtype = device, getattr(torch, dtype)
-        self.members = [deepcopy(m).to(device=device, dtype=self.dtype).eval() for m in model.members]
-        for member in self.members:
-            member.requires_grad_(requires_grad=False)
+        self.backend: Any
+        if native is None:
+            self.backend = Plain(model, device=device, dtype=dtype)
+        else:
+            self.backend = Native(model, device=device, dtype=dtype, folder=native)
+        self.edges_per_call: int = self.backend.edges_per_call
+        self.batched = True
+
+    def one_by_one(self) -> "Evaluator":
+        """Itself, from now on with one structure a call and neighbour lists without a skin."""
+        self.batched, self.edges_per_call = False, 0
+        return self
+
+    @property
+    def members(self) -> Sequence[Any]:
+        """The members, as the backend has them."""
+        found: Sequence[Any] = self.backend.members
+        return found
 
     def __call__(self, frames: Sequence[Atoms], *, stress: bool = False) -> list[Predicted]:
         """Every frame by every member, in order.
@@ -155,68 +94,57 @@ class Evaluator:
             frames: any number of structures of any size.
             stress: also the stress; needs structures periodic in all three directions.
         """
+        if stress and isinstance(self.backend, Native):
+            return Evaluator(self.model, device=self.device, dtype=self.dtype)(frames, stress=True)
         out: list[Predicted] = []
-        for part in self._parts(frames):
-            out.extend(self._batch(part, stress=stress))
-        return out
-
-    def _parts(self, frames: Iterable[Atoms]) -> Iterator[list[Graph]]:
         part: list[Graph] = []
-        edges = 0
+        every = range(len(self.members))
         for atoms in frames:
             one = graph(atoms, self.elements, self.cutoff_angstrom)
-            if part and edges + one.edge_index.shape[1] > EDGES_PER_BATCH:
-                yield part
-                part, edges = [], 0
+            if part and sum(g.edges for g in part) + one.edges > self.edges_per_call:
+                out.extend(self.on_graphs(part, every, stress=stress))
+                part = []
             part.append(one)
-            edges += one.edge_index.shape[1]
-        if part:
-            yield part
+        return out + self.on_graphs(part, every, stress=stress) if part else out
 
-    def _batch(self, graphs: list[Graph], *, stress: bool) -> list[Predicted]:
-        data = collate(graphs, len(self.elements), dtype=self.dtype, device=self.device)
-        energies, forces, stresses = [], [], []
-        for member in self.members:
-            out = member(dict(data), training=False, compute_force=True, compute_stress=stress)
-            data["positions"] = data["positions"].detach()
-            energies.append(out["energy"].detach().double().cpu().numpy())
-            forces.append(out["forces"].detach().double().cpu().numpy())
-            if stress:
-                stresses.append(out["stress"].detach().double().cpu().numpy())
-        cuts = np.cumsum([len(g.positions) for g in graphs])[:-1]
-        each = np.split(np.stack(forces), cuts, axis=1)
-        e, s = np.stack(energies), np.stack(stresses) if stress else None
-        return [Predicted(e[:, k], each[k], None if s is None else s[:, k]) for k in range(len(graphs))]
+    def on_graphs(self, graphs: Sequence[Graph], members: Sequence[int], *, stress: bool = False) -> list[Predicted]:
+        """Joined graphs, as they are, by these members (counted from 0); in parts where memory is out."""
+        try:
+            data = self.backend.prepare(graphs)
+            return split([self.backend.run(m, data, stress=stress) for m in members], graphs)
+        except (MemoryError, RuntimeError) as error:
+            self.shrink(error, len(graphs))
+        half = len(graphs) // 2
+        return [f for part in (graphs[:half], graphs[half:]) for f in self.on_graphs(part, members, stress=stress)]
 
+    def shrink(self, error: Exception, structures: int) -> None:
+        """Halve the size of a call where the error says that memory is out; raise it again where it says anything else.
 
-@dataclass(frozen=True)
-class Equivalence:
-    """A fast way of evaluating a model held against plain float64 on the CPU, on the user's own structures."""
-
-    device: str
-    dtype: str
-    structures: int
-    energy_ev: float  # largest difference, per cell
-    force_ev_per_angstrom: float  # largest difference of a component
-    accepted: bool
+        Raises:
+            ValueError: memory is out for a single structure.
+        """
+        if not out_of_memory(error):
+            raise error
+        if structures == 1:
+            raise ValueError(
+                "memory is out for a single structure; use a smaller cell, or a machine with more"
+            ) from error
+        self.edges_per_call = max(1, self.edges_per_call // 2)
 
 
-def equivalence(
-    model: models.Released, frames: Sequence[Atoms], *, device: str, dtype: str, limits: tuple[float, float]
-) -> Equivalence:
-    """How far a model on this device and in this precision is from plain float64 on the CPU.
+def out_of_memory(error: Exception) -> bool:
+    """Whether this error of numpy or torch says that memory is out, on the device or the host."""
+    return isinstance(error, MemoryError) or any(m in str(error) for m in OUT_OF_MEMORY)
 
-    Args:
-        model: the model that will be used.
-        frames: structures of the run.
-        device: cpu or cuda.
-        dtype: float64 or float32.
-        limits: largest differences that are accepted, in eV per cell and in eV/Angstrom of a force component.
-    """
-    plain, fast = Evaluator(model)(frames), Evaluator(model, device=device, dtype=dtype)(frames)
-    energy = max(float(np.abs(p.energies_ev - f.energies_ev).max()) for p, f in zip(plain, fast, strict=True))
-    force = max(float(np.abs(p.forces - f.forces).max()) for p, f in zip(plain, fast, strict=True))
-    return Equivalence(device, dtype, len(frames), energy, force, energy <= limits[0] and force <= limits[1])
+
+def split(found: Sequence[tuple[Array, Array, Array | None]], graphs: Sequence[Graph]) -> list[Predicted]:
+    """Results of joined graphs, a tuple of energies, forces and stresses for each member, structure by structure."""
+    energies, forces = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
+    each = np.split(forces, offsets(graphs)[1:-1], axis=1)
+    stresses = None if found[0][2] is None else np.stack([f[2] for f in found if f[2] is not None])
+    return [
+        Predicted(energies[:, k], each[k], None if stresses is None else stresses[:, k]) for k in range(len(graphs))
+    ]
 
 
 class Potential(Calculator):  # type: ignore[misc]
@@ -280,12 +208,7 @@ def load(
         trust_pickle: allow a pickled `.model`, which runs the code inside it.
     """
     model = models.load(path, trust_pickle=trust_pickle)
-    if members is not None:
-        if not members or min(members) < 1 or max(members) > len(model.members):
-            raise ValueError(f"members {list(members)}: {path} has the members 1 to {len(model.members)}")
-        chosen = tuple(model.members[k - 1] for k in members)
-        model = models.Released(chosen, model.shape, model.card, model.source)
-    return Potential(Evaluator(model, device=device, dtype=dtype))
+    return Potential(Evaluator(model if members is None else model.subset(members), device=device, dtype=dtype))
 
 
 def predict(model: str | Path, frames: Path, out: Path, *, device: str = "cpu", trust_pickle: bool = False) -> int:

@@ -1,9 +1,9 @@
 """Published values: the paper under check and independent ones, read from YAML and validated.
 
-Takes a folder of `*.yaml` files, each a list of values with their sources; gives `References`, frozen and complete, or
-one clear line that says which value of which file is wrong. Every value carries its quantity, facet, ion, path, method,
-place, DOI and evidence: P stated in the paper under check, S read in a source, C computed from public data or geometry,
-M expert knowledge that was not verified, I judgement.
+Takes a folder of `*.yaml` files, each a list of values with their sources (published, windows of acceptance, or our own
+DFT); gives `References`, frozen and complete, or one clear line that says which value of which file is wrong. Every
+value carries its quantity, facet, ion, path, method, place, DOI and evidence: P stated in the paper under check, S read
+in a source, C computed from public data or geometry, M expert knowledge that was not verified, I judgement.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Role = Literal["checked", "independent"]
+Role = Literal["checked", "independent", "window", "own"]
 Evidence = Literal["P", "S", "C", "M", "I"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -33,7 +33,7 @@ class Value:
     """One published number; `upper` closes a range that starts at `value`."""
 
     id: str
-    role: str  # 'checked' | 'independent'
+    role: str  # 'checked' | 'independent' | 'window' of acceptance | 'own' DFT of this project
     quantity: str
     value: float
     upper: float | None
@@ -172,7 +172,7 @@ def _value(path: Path, file: _File, entry: _ValueEntry) -> Value:
     if unknown or not keys:
         listed = ", ".join(file.sources)
         raise ValueError(f"{path}: values.{entry.id}.sources: {unknown or 'none'} given; name some of: {listed}")
-    if file.role == "independent" and entry.evidence == "P":
+    if file.role != "checked" and entry.evidence == "P":
         raise ValueError(f"{path}: values.{entry.id}.evidence: P is for the paper under check; give one of S, C, M, I")
     doi = next((file.sources[k].doi for k in keys if file.sources[k].doi), None)
     fields = entry.model_dump() | {"sources": keys, "role": file.role, "doi": doi}

@@ -13,9 +13,14 @@ from pathlib import Path
 from ase import Atoms
 from pydantic import TypeAdapter
 
-from mlip import audit, config, plots, sheets, tables
+from mlip import audit, config, dft_sheets, md_plots, md_sheets, plots, sheets, tables
 from mlip.audit import Finding
+from mlip.convergence import Variant
+from mlip.energetics import Energetics
 from mlip.evaluate import Evaluation, PathError
+from mlip.kinetics import Diffused
+from mlip.ladder import Step
+from mlip.md import Followed
 from mlip.neb import Band
 from mlip.references import References
 from mlip.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Headline, Results, Rows
@@ -42,6 +47,11 @@ class Material:
     model_card: Mapping[str, object]
     run_settings: Mapping[str, object]
     provenance: Mapping[str, object]  # versions, hashes, commit, device, wall times
+    ladder: tuple[Step, ...] = ()
+    energetics: Energetics | None = None
+    convergence: tuple[Variant, ...] = ()
+    followed: tuple[Followed, ...] = ()
+    diffused: Diffused | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,8 @@ def _parts(material: Material, rows: Rows) -> list[Part]:
         Part("nearest", "Nearest hop to each published value", WORDS["nearest"], (("", sheets.nearest(rows.nearest)),)),
         Part("sites", "Cells and sites", WORDS["sites"], _structures(material), _pictures(material)),
         Part("profiles", "Energy along the hops", WORDS["profiles"], (), _profiles(material, rows), small=True),
+        *_dft(material),
+        *_motion(material),
         Part("other", "Other published quantities", (), (("", sheets.other(rows.other)),)),
         _accuracy(material),
         Part(
@@ -168,6 +180,36 @@ def _parts(material: Material, rows: Rows) -> list[Part]:
         _cards(material),
     ]
     return [p for p in parts if p.words or p.sheets or p.figures]
+
+
+def _dft(material: Material) -> list[Part]:
+    """Sections of the DFT stages that have something to show."""
+    found = {
+        "ladder": ("DFT on the potential's own bands", dft_sheets.ladder(material.ladder)),
+        "energetics": (
+            "Energies around the barriers",
+            dft_sheets.energies(material.energetics, material.references),
+        ),
+        "convergence": ("What the DFT settings cost", dft_sheets.convergence(material.convergence)),
+    }
+    return [Part(key, heading, WORDS[key], tables_) for key, (heading, tables_) in found.items() if tables_]
+
+
+def _motion(material: Material) -> list[Part]:
+    """Sections of molecular dynamics that have something to show."""
+    parts = []
+    if material.followed:
+        parts.append(Part("md", "Molecular dynamics", WORDS["md"], (("", md_sheets.trajectories(material.followed)),)))
+    if material.diffused is not None:
+        results = material.results
+        drawn = md_plots.everything(
+            material.diffused, results.sites, results.hops, material.pictures, material.references
+        )
+        figures = tuple(Figure(_uri(d.image, d.form), d.caption, d.caption) for d in drawn)
+        words = (*md_sheets.demonstration(material.diffused), *WORDS["diffusion"])
+        tables_ = md_sheets.diffusion(material.diffused)
+        parts.append(Part("diffusion", "Diffusion from molecular dynamics", words, tables_, figures, small=True))
+    return parts
 
 
 def _uri(image: bytes, form: str) -> str:
@@ -265,8 +307,15 @@ def _rules(document: Document) -> tuple[str, ...]:
         f"agrees: the difference is at most {t['agree_ev']:g} eV or 2 sigma, whichever is larger; differs: it is more.",
         f"not resolved: no converged path (then no number), or within 2 sigma above {t['max_uncertainty_ev']:g} eV.",
         "not comparable: the slab or the site is not the one that the published value is for.",
+        *_geometries(document.rows.headline),
         *WORDS["verdicts"],
     )
+
+
+def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:
+    """One line that names the geometry of every DFT value of the headline table."""
+    known = [f"{r.ion} {r.facet} {r.dft_hop} on the {r.dft_geometry}" for r in rows if r.dft_ev is not None]
+    return (f"Our DFT: single points at fixed geometries: {'; '.join(known)}.",) if known else ()
 
 
 def _html(material: Material, document: Document, parts: Sequence[Part]) -> str:

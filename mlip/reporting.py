@@ -4,17 +4,19 @@ Takes a `Run` whose other stages are whole; writes `report/report.{html,md,json}
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ase import Atoms
 from rich.table import Table
 
-from mlip import evaluate, extxyz, files, models, report, rows, tables
+from mlip import dft_stages, energetics, evaluate, extxyz, files, kinetics, md_stages, models, report, rows, tables
 from mlip.card import card_as_mapping, read_card
 from mlip.references import load as load_references
 from mlip.run import Run, place
 from mlip.screen import console
 from mlip.stages import Barriers, Committee, SiteNetwork, Structures
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ def gather(run: Run) -> report.Material:
     folder = place(c.dataset.path)
     card = read_card(folder)
     frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
+    climbed = _optional(run, "ladder", dft_stages.Ladder)
+    energies = _optional(run, "energetics", energetics.Energetics)
+    studied = _optional(run, "convergence", dft_stages.Convergence)
+    trajectories = _optional(run, "md", md_stages.Trajectories)
     results = rows.Results(
         target=committee.target,
         hosts=made.hosts,
@@ -53,9 +59,10 @@ def gather(run: Run) -> report.Material:
         hops=found.hops,
         barriers=moved.barriers,
         bottlenecks=moved.bottlenecks,
-        dft=tables.dft_barriers(card.paths, frames),
+        dft=(*tables.ladder_barriers(climbed.steps if climbed else ()), *tables.dft_barriers(card.paths, frames)),
         calibration=evaluation.arms[0].calibration,
         path_error_ev=report.path_error_ev(evaluation),
+        adsorption=energies.adsorption if energies else (),
     )
     return report.Material(
         title=c.report.title,
@@ -71,7 +78,17 @@ def gather(run: Run) -> report.Material:
         run_settings=c.model_dump(mode="json"),
         provenance=_provenance(run)
         | {"notes": list(found.notes), "equivalence": [asdict(e) for e in found.equivalence]},
+        ladder=climbed.steps if climbed else (),
+        energetics=energies,
+        convergence=studied.variants if studied else (),
+        followed=trajectories.systems if trajectories else (),
+        diffused=_optional(run, "diffusion", kinetics.Diffused),
     )
+
+
+def _optional(run: Run, stage: str, kind: type[T]) -> T | None:
+    """The result of an optional stage, where it is done with the present settings."""
+    return files.read_result(run.path(stage, "result.json"), kind) if run.is_done(stage) else None
 
 
 def _pictures(run: Run, made: Structures) -> dict[str, Atoms]:
@@ -80,10 +97,7 @@ def _pictures(run: Run, made: Structures) -> dict[str, Atoms]:
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    stages = {
-        s: files.read_provenance(run.path(s, "result.json"))
-        for s in ("structures", "dataset", "train", "evaluate", "sites", "neb")
-    }
+    stages = {s: files.read_provenance(run.path(s, "result.json")) for s in run.upstream("report")}
     return {
         "versions": files.versions(),
         "commit": files.commit(),

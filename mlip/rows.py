@@ -6,6 +6,7 @@ status beside it says why.
 
 from dataclasses import dataclass
 
+from mlip.energetics import Adsorption
 from mlip.neb import Barrier
 from mlip.network import Bottleneck, Hop
 from mlip.sites import Site
@@ -28,6 +29,7 @@ class DftBarrier:
     saddle_force_ev_per_angstrom: float | None  # largest DFT force there: how far from relaxed
     geometry: str
     note: str
+    own_band: bool = False  # the geometry is a band of this run's potential
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Results:
     dft: tuple[DftBarrier, ...]
     calibration: float | None  # factor from committee spread to error; None: not known, 1 is used
     path_error_ev: float | None  # RMSE of the energy along held-out paths, saddle against initial image
+    adsorption: tuple[Adsorption, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Headline:
     doi: str | None
     dft_ev: float | None  # at the level of the published value as far as D3 is known
     dft_hop: str | None
+    dft_geometry: str | None  # what the single points of dft_ev were made at
     mlip_ev: float | None  # lowest resolved bottleneck, at the level of the potential
     d3_ev: float | None  # added to it before the comparison
     two_sigma_ev: float | None

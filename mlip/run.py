@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlip import __version__, config
+from mlip.engines import settings_of
 from mlip.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
 
 UPSTREAM: dict[str, tuple[str, ...]] = {
@@ -25,16 +26,36 @@ UPSTREAM: dict[str, tuple[str, ...]] = {
     "evaluate": ("structures", "train"),
     "sites": ("structures", "train"),
     "neb": ("sites",),
+    "label": (),
+    "convergence": (),
+    "energetics": ("structures", "sites"),
+    "ladder": ("neb",),
+    "md": ("sites",),
+    "diffusion": ("md", "neb"),
     "report": ("structures", "dataset", "train", "evaluate", "sites", "neb"),
 }
+# A part of `mlip run` only where their section says `run: true`; the report shows those that are done.
+OPTIONAL = ("label", "convergence", "energetics", "ladder", "md", "diffusion")
 COMMON: dict[str, tuple[str, ...]] = {  # the common settings each stage uses itself
     "structures": (),
     "dataset": ("seed", "target"),
     "train": ("seed", "device"),
     "evaluate": (),
-    "sites": ("seed", "device", "dtype", "equivalence_ev", "equivalence_ev_per_angstrom"),
+    "sites": ("seed", "device", "dtype", "native", "equivalence_ev", "equivalence_ev_per_angstrom"),
     "neb": (),
+    "label": (),
+    "convergence": (),
+    "energetics": ("seed",),
+    "ladder": (),
+    "md": ("seed",),
+    "diffusion": ("seed",),
     "report": (),
+}
+SECTIONS: dict[str, tuple[str, ...]] = {  # sections of the config besides its own that a stage depends on
+    "label": ("dft",),
+    "convergence": ("dft",),
+    "energetics": ("dft",),
+    "ladder": ("dft",),
 }
 
 
@@ -53,12 +74,23 @@ class Run:
     def settings(self, stage: str) -> dict[str, Any]:
         """The settings a stage depends on, JSON-able."""
         common = self.config.common.model_dump(mode="json")
-        own = getattr(self.config, stage).model_dump(mode="json")
-        return {"common": {k: common[k] for k in COMMON[stage]}, stage: own}
+        parts = {s: getattr(self.config, s).model_dump(mode="json") for s in (stage, *SECTIONS.get(stage, ()))}
+        if stage in OPTIONAL:
+            parts[stage].pop("run")  # says when, not what
+        return {"common": {k: common[k] for k in COMMON[stage]}, **parts}
+
+    def upstream(self, stage: str) -> tuple[str, ...]:
+        """The stages whose results a stage reads: for the report also the optional ones that are done."""
+        extra = tuple(s for s in OPTIONAL if self.is_done(s)) if stage == "report" else ()
+        return UPSTREAM[stage] + extra
+
+    def planned(self) -> tuple[str, ...]:
+        """The stages of a whole run, in order."""
+        return tuple(s for s in UPSTREAM if s not in OPTIONAL or getattr(self.config, s).run)
 
     def inputs(self, stage: str) -> dict[str, str]:
         """Hash of every file the stage reads from outside, and the fingerprint of every stage before it."""
-        found = {name: self.fingerprint(name) for name in UPSTREAM[stage]}
+        found = {name: self.fingerprint(name) for name in self.upstream(stage)}
         for path in self._files(stage):
             key = str(path)
             if key not in self._hashes:
@@ -78,16 +110,23 @@ class Run:
         result = self.path(stage, "result.json")
         return result.exists() and read_provenance(result).fingerprint == self.fingerprint(stage)
 
+    def is_whole(self, stage: str) -> bool:
+        """Whether a stage is done and left nothing for the next call (a file `unfinished` says that it did)."""
+        return self.is_done(stage) and not self.path(stage, "unfinished").exists()
+
     def _files(self, stage: str) -> list[Path]:
         c = self.config
         if stage == "structures" and c.structures.crystal.endswith(".cif"):
             return [place(c.structures.crystal)]
-        if stage == "dataset":
-            return [place(c.dataset.path) / "frames.extxyz", place(c.dataset.path) / "card.yaml"]
+        if stage in {"dataset", "convergence"}:
+            names = ("frames.extxyz", "card.yaml") if stage == "dataset" else ("frames.extxyz",)
+            return [place(c.dataset.path) / name for name in names]
         if stage == "train" and c.train.base is not None:
             return [base_model(c.train.base)]
-        if stage == "report":
-            return [place(c.report.references)]
+        if stage == "label":
+            return [place(path) for path in c.label.frames]
+        if stage == "report":  # what an unfinished stage adds later makes another report
+            return [place(c.report.references), *(self.path(s, "result.json") for s in OPTIONAL if self.is_done(s))]
         return []
 
     def prepare(self, stage: str) -> Path:
@@ -139,6 +178,7 @@ def init(source: Path, folder: Path) -> Run:
         ValueError: anything wrong with the config, the files it names or the folder.
     """
     checked = config.load(source)
+    settings_of(checked.dft)
     run = Run(folder, checked)
     for stage in UPSTREAM:
         run.inputs(stage)
@@ -159,15 +199,15 @@ def opened(folder: Path) -> Run:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder: a second process working in it is refused."""
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the run folder: a second process working in it is refused; with `shared`, one that does not share."""
     try:
         handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written ({error.strerror}); choose a folder you may write to") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(f"{folder}: another process works in this run; wait for it or stop it") from error
         yield

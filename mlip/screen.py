@@ -2,11 +2,32 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def estimate(label: str) -> Iterator[Callable[[int, int, float | None], None]]:
+    """A progress bar of long work; yields a function of the finished things, of how many, and the seconds left."""
+    columns = (
+        TextColumn(f"  {label}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left {task.fields[left]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, total=None, left="unknown")
+
+        def tick(done: int, total: int, left_s: float | None) -> None:
+            left = "unknown" if left_s is None else str(timedelta(seconds=int(left_s)))
+            bar.update(task, completed=done, total=total, left=left)
+
+        yield tick
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def with_error(value: float | None, error: float | None, digits: int = 2) -> str
     return f"{number(value, digits)} {PLUS_MINUS} {number(error, digits)}"
 
 
-def _sheet(columns: Sequence[Column], rows: Iterable[Any]) -> Sheet:
+def sheet(columns: Sequence[Column], rows: Iterable[Any]) -> Sheet:
+    """A table of rows from its columns."""
     return Sheet(
         columns=tuple(label for label, _, _ in columns),
         kinds=tuple(kind for _, kind, _ in columns),
@@ -83,7 +84,7 @@ def headline(rows: Sequence[Headline], *, target: str) -> Sheet:
         ("Why", TEXT, lambda r: r.reason),
         ("Limiting hop", TEXT, lambda r: f"{r.limiting_hop}, from {r.start}" if r.limiting_hop else DASH),
     ]
-    return _sheet([c for c in columns if target == "pbe" or c[0] != "D3 (eV)"], rows)
+    return sheet([c for c in columns if target == "pbe" or c[0] != "D3 (eV)"], rows)
 
 
 def budget(rows: Sequence[Headline]) -> Sheet:
@@ -97,7 +98,7 @@ def budget(rows: Sequence[Headline]) -> Sheet:
         ("Dispersion (eV)", NUMBER, lambda r: number(r.budget.dispersion_ev)),
         ("Total, 1 sigma (eV)", NUMBER, lambda r: number(r.budget.total_ev)),
     ]
-    return _sheet(columns, [r for r in rows if r.budget is not None])
+    return sheet(columns, [r for r in rows if r.budget is not None])
 
 
 def hops(rows: Sequence[HopRow]) -> Sheet:
@@ -119,7 +120,7 @@ def hops(rows: Sequence[HopRow]) -> Sheet:
         ("DFT (eV)", NUMBER, lambda r: number(r.dft_ev)),
         ("DFT geometry", TEXT, lambda r: r.dft_note or DASH),
     ]
-    return _sheet(columns, rows)
+    return sheet(columns, rows)
 
 
 def _symmetry(row: HopRow) -> str:
@@ -141,7 +142,7 @@ def paths(rows: Sequence[PathRow]) -> Sheet:
         ("Limiting hop", TEXT, lambda r: r.limiting_hop or DASH),
         ("Status", TEXT, lambda r: r.status),
     ]
-    return _sheet(columns, rows)
+    return sheet(columns, rows)
 
 
 def nearest(rows: Sequence[Nearest]) -> Sheet:
@@ -156,7 +157,7 @@ def nearest(rows: Sequence[Nearest]) -> Sheet:
         ("Barriers looked at", NUMBER, lambda r: str(r.looked_at)),
         ("Chance of a match", NUMBER, lambda r: f"{100 * r.chance:.0f} %" if r.chance is not None else DASH),
     ]
-    return _sheet(columns, rows)
+    return sheet(columns, rows)
 
 
 def order(rows: Sequence[Comparison]) -> Sheet:
@@ -168,7 +169,7 @@ def order(rows: Sequence[Comparison]) -> Sheet:
         ("In sigmas", NUMBER, lambda r: number(r.sigmas, 1)),
         ("Outcome", TEXT, lambda r: r.outcome),
     ]
-    return _sheet(columns, rows)
+    return sheet(columns, rows)
 
 
 def other(rows: Sequence[Other]) -> Sheet:
@@ -182,7 +183,7 @@ def other(rows: Sequence[Other]) -> Sheet:
         ("Method", TEXT, lambda r: r.method),
         ("Ours", TEXT, lambda r: r.status),
     ]
-    return _sheet(columns, rows)
+    return sheet(columns, rows)
 
 
 def sites(found: Sequence[Site]) -> Sheet:
@@ -198,7 +199,7 @@ def sites(found: Sequence[Site]) -> Sheet:
         ("Copies", NUMBER, lambda s: str(s.multiplicity)),
         ("Status", TEXT, lambda s: s.status),
     ]
-    return _sheet(columns, found)
+    return sheet(columns, found)
 
 
 def hosts(found: Sequence[Host]) -> Sheet:
@@ -213,7 +214,7 @@ def hosts(found: Sequence[Host]) -> Sheet:
         ("Space group", TEXT, lambda h: h.spacegroup),
         ("Note", TEXT, lambda h: h.note or DASH),
     ]
-    return _sheet(columns, found)
+    return sheet(columns, found)
 
 
 def arms(found: Evaluation) -> Sheet:
@@ -227,7 +228,7 @@ def arms(found: Evaluation) -> Sheet:
         ("Force slope", NUMBER, lambda e: number(e.force_slope)),
         ("Calibration", NUMBER, lambda e: number(e.calibration, 2)),
     ]
-    return _sheet(columns, found.arms)
+    return sheet(columns, found.arms)
 
 
 def species(found: Evaluation) -> Sheet:
@@ -236,7 +237,7 @@ def species(found: Evaluation) -> Sheet:
         ("Species", TEXT, lambda item: item[0]),
         (f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda item: _milli(item[1], 1)),
     ]
-    return _sheet(columns, found.arms[0].species_force_rmse.items() if found.arms else ())
+    return sheet(columns, found.arms[0].species_force_rmse.items() if found.arms else ())
 
 
 def groups(found: Evaluation) -> Sheet:
@@ -247,7 +248,7 @@ def groups(found: Evaluation) -> Sheet:
         (f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda g: _milli(g.force_rmse_ev_per_angstrom, 1)),
         ("Energy RMSE (meV/atom)", NUMBER, lambda g: _milli(g.energy_rmse_ev_per_atom, 2)),
     ]
-    return _sheet(columns, found.arms[0].groups if found.arms else ())
+    return sheet(columns, found.arms[0].groups if found.arms else ())
 
 
 def path_errors(found: Evaluation) -> Sheet:
@@ -259,7 +260,7 @@ def path_errors(found: Evaluation) -> Sheet:
         ("Potential (eV)", NUMBER, lambda p: number(p.model_ev)),
         ("Error (meV per cell)", NUMBER, lambda p: number(1e3 * (p.model_ev - p.dft_ev), 0, signed=True)),
     ]
-    return _sheet(columns, found.arms[0].paths if found.arms else ())
+    return sheet(columns, found.arms[0].paths if found.arms else ())
 
 
 def _milli(value: float | None, digits: int) -> str:
@@ -274,7 +275,7 @@ def audit(found: Sequence[Finding]) -> Sheet:
         ("Its own numbers give", TEXT, figures),
         ("It follows", TEXT, lambda f: f.consequence or DASH),
     ]
-    return _sheet(columns, found)
+    return sheet(columns, found)
 
 
 def figures(finding: Finding) -> str:
@@ -294,7 +295,7 @@ def independent(references: References) -> Sheet:
         ("Evidence", TEXT, lambda v: v.evidence),
         ("Source", TEXT, lambda v: "; ".join(cited[k] for k in v.sources)),
     ]
-    return _sheet(columns, references.select(role="independent", quantity="migration barrier"))
+    return sheet(columns, references.select(role="independent", quantity="migration barrier"))
 
 
 def flat(mapping: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -313,4 +314,4 @@ def flat(mapping: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str,
 def card(mapping: Mapping[str, object]) -> Sheet:
     """A card, settings or provenance as two columns."""
     columns: list[Column] = [("Key", TEXT, lambda item: item[0]), ("Value", TEXT, lambda item: item[1])]
-    return _sheet(columns, flat(mapping))
+    return sheet(columns, flat(mapping))

@@ -8,17 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ase.formula import Formula
 
 from mlip import (
+    band_jobs,
     config,
     dataset,
     evaluate,
     extxyz,
     files,
+    gate,
     jobs,
     models,
     neb,
@@ -28,7 +31,7 @@ from mlip import (
     structures,
     train,
 )
-from mlip.run import UPSTREAM, Run, base_model, init, locked, opened, place
+from mlip.run import Run, base_model, init, locked, opened, place
 from mlip.screen import console, progress
 
 __all__ = ["STAGES", "init", "run_all", "run_one"]
@@ -57,8 +60,7 @@ class SiteNetwork:
     sites: tuple[sites.Site, ...]
     hops: tuple[network.Hop, ...]
     notes: tuple[str, ...]  # what could not be found, and why
-    # of the ways tried; empty: plain float64 on the CPU was asked for
-    equivalence: tuple[potential.Equivalence, ...]
+    equivalence: tuple[gate.Equivalence, ...]  # of the ways of evaluating that were tried, fastest first
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def run_all(folder: Path) -> None:
     """Every stage that is not up to date, in order, then the headline table."""
     run = opened(folder)
     with locked(folder):
-        for stage in UPSTREAM:
+        for stage in run.planned():
             _ensure(run, stage)
     _show(run)
 
@@ -87,7 +89,7 @@ def run_one(stage: str, folder: Path) -> None:
     """
     run = opened(folder)
     with locked(folder):
-        for before in UPSTREAM[stage]:
+        for before in run.upstream(stage):
             if not run.is_done(before):
                 raise ValueError(f"{before} is not done with these settings; first run: mlip {before} {folder}")
         _ensure(run, stage)
@@ -96,12 +98,12 @@ def run_one(stage: str, folder: Path) -> None:
 
 
 def _ensure(run: Run, stage: str) -> None:
-    if run.is_done(stage):
+    if run.is_whole(stage):
         console.print(f"{stage:10s} up to date")
         return
     started = time.time()
     run.prepare(stage)
-    if run.is_done(stage):
+    if run.is_whole(stage):
         console.print(f"{stage:10s} restored: these settings were run before")
         return
     console.print(f"{stage:10s} ...")
@@ -244,26 +246,23 @@ def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[structure
         )
 
 
-def _checked(run: Run, trained: models.Released, hosts: Sequence[str]) -> tuple[potential.Equivalence, ...]:
+def _checked(run: Run, trained: models.Released, hosts: Sequence[str]) -> tuple[gate.Equivalence, ...]:
     """Ways of evaluating that were tried, fastest first, up to the first that is equivalent to the plain one."""
     common = run.config.common
     frames = [extxyz.read_frames(run.path("structures", f"{name}.extxyz"))[0] for name in hosts]
     labelled = run.path("dataset", "test.extxyz")
     frames += extxyz.read_frames(labelled) if labelled.exists() else []
-    wanted = dict.fromkeys([(common.device, common.dtype), (common.device, "float64")])
-    found: list[potential.Equivalence] = []
-    for device, dtype in wanted:
-        if (device, dtype) == ("cpu", "float64") or any(f.accepted for f in found):
-            break
-        limits = common.equivalence_ev, common.equivalence_ev_per_angstrom
-        found.append(potential.equivalence(trained, frames, device=device, dtype=dtype, limits=limits))
-        word = "used" if found[-1].accepted else "refused"
-        console.print(
-            f"  {dtype} on {device}: {1e3 * found[-1].energy_ev:.3f} meV and "
-            f"{1e3 * found[-1].force_ev_per_angstrom:.3f} meV/A from float64 on the CPU "
-            f"on {len(frames)} structures: {word}"
-        )
-    return tuple(found)
+    found = gate.check(
+        trained,
+        frames,
+        gate.ways(device=common.device, dtype=common.dtype, native=common.native),
+        limits=(common.equivalence_ev, common.equivalence_ev_per_angstrom),
+        make=lambda way: gate.evaluator(trained, way, folder=jobs.native_folder(run.path("train", "model"))),
+        seed=common.seed,
+    )
+    for one in found:
+        console.print(f"  {one.summary}", soft_wrap=True)
+    return found
 
 
 def run_bands(run: Run) -> Barriers:
@@ -275,12 +274,12 @@ def run_bands(run: Run) -> Barriers:
     chosen = jobs.chosen_hops(found.hops, c.neb.hops)
     target = c.common.target
     todo = [
-        jobs.BandJob(hop, member, run.path("sites", "hops"), run.path("neb", "bands"), model, c.neb, target)
+        band_jobs.BandJob(hop, member, run.path("sites", "hops"), run.path("neb", "bands"), model, c.neb, target)
         for hop in chosen
         for member in range(1, len(members) + 1)
     ]
     with progress("bands", len(todo)) as tick:
-        outcomes = jobs.run_parallel(jobs.run_band, todo, workers=c.common.workers, on_tick=tick)
+        outcomes = band_jobs.run_bands(todo, workers=c.common.workers, on_tick=tick)
     barriers = []
     for hop in chosen:
         own = [o for job, o in zip(todo, outcomes, strict=True) if job.hop == hop]
@@ -317,6 +316,22 @@ def _show(run: Run) -> None:
     reporting.show(run)
 
 
+def _in(module: str, verb: str) -> Callable[[Run], Any]:
+    """A stage that lives in another module, which is imported when it runs."""
+
+    def stage(run: Run) -> Any:
+        return getattr(import_module(f"mlip.{module}"), verb)(run)
+
+    return stage
+
+
+DFT_STAGES = {
+    "label": "label_frames",
+    "convergence": "study_convergence",
+    "energetics": "find_energetics",
+    "ladder": "climb_ladder",
+}
+MD_STAGES = {"md": "run_md", "diffusion": "find_diffusion"}
 STAGES: dict[str, Callable[[Run], Any]] = {
     "structures": build_structures,
     "dataset": split_dataset,
@@ -324,5 +339,7 @@ STAGES: dict[str, Callable[[Run], Any]] = {
     "evaluate": evaluate_committee,
     "sites": find_sites,
     "neb": run_bands,
+    **{name: _in("dft_stages", verb) for name, verb in DFT_STAGES.items()},
+    **{name: _in("md_stages", verb) for name, verb in MD_STAGES.items()},
     "report": write_report,
 }

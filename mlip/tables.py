@@ -14,13 +14,14 @@ from ase import Atoms
 
 from mlip import config, verdicts
 from mlip.card import LabelledPath
+from mlip.ladder import STANDS, Step
 from mlip.network import Bottleneck, Hop
 from mlip.references import References, Value
 from mlip.rows import NOT_RESOLVED, Comparison, DftBarrier, Headline, HopRow, Nearest, Other, PathRow, Results, Rows
 
 ORDER = ("bulk", "100", "001")  # published barriers fall in this order
 ELSEWHERE = {  # quantity -> why this run has no value for it
-    "adsorption energy": "not available: no reference energies of atom or metal at this level of theory yet",
+    "adsorption energy": "not calculated in this run: stage energetics",
     "band gap": "not computed by an interatomic potential",
     "Bader charge transfer": "not computed by an interatomic potential",
 }
@@ -36,7 +37,7 @@ def rows(results: Results, references: References, settings: config.Report) -> R
         paths=tuple(_path_row(path, results, settings) for path in results.bottlenecks),
         nearest=tuple(_nearest(value, results, settings) for value in published),
         order=_order(headline),
-        other=tuple(_other(v) for v in references.values if v.role == "checked" and v.quantity in ELSEWHERE),
+        other=tuple(_other(v, results) for v in references.values if v.role == "checked" and v.quantity in ELSEWHERE),
     )
 
 
@@ -64,6 +65,26 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
             )
         )
     return tuple(found)
+
+
+def ladder_barriers(steps: Sequence[Step]) -> tuple[DftBarrier, ...]:
+    """DFT barrier of every hop of the ladder that has one, at the geometry of the potential's own band."""
+    return tuple(
+        DftBarrier(
+            host=s.host,
+            ion=s.ion,
+            hop=s.hop,
+            group=s.group,
+            barrier_ev=s.pbe_forward_ev,
+            d3_ev=s.d3_forward_ev,
+            saddle_force_ev_per_angstrom=s.ion_force_ev_per_angstrom,
+            geometry=f"band of this potential, member {s.member}",
+            note="" if s.verdict == STANDS else s.verdict,
+            own_band=True,
+        )
+        for s in steps
+        if s.pbe_forward_ev is not None
+    )
 
 
 def _hop_row(hop: Hop, results: Results, settings: config.Report) -> HopRow:
@@ -178,7 +199,7 @@ def _compare(high: Headline, low: Headline) -> Comparison:
     return Comparison(statement, published, difference, two_sigma, difference / (two_sigma / 2), outcome)
 
 
-def _other(value: Value) -> Other:
+def _other(value: Value, results: Results) -> Other:
     return Other(
         reference=value.id,
         quantity=value.quantity,
@@ -188,5 +209,18 @@ def _other(value: Value) -> Other:
         unit=value.unit,
         method=value.method,
         where=value.where,
-        status=ELSEWHERE[value.quantity],
+        status=_adsorbed(value, results) or ELSEWHERE[value.quantity],
     )
+
+
+def _adsorbed(value: Value, results: Results) -> str:
+    """Our adsorption energies where the quantity is one: the published reference is not stated, so both are given."""
+    found = [a for a in results.adsorption if (a.host, a.ion) == (value.host, value.ion)]
+    known = [a for a in found if a.metal_d3_ev is not None or a.atom_d3_ev is not None]
+    if value.quantity != "adsorption energy" or not known:
+        return ""
+    lines = []
+    for a in known:
+        sides = (("atom", a.atom_d3_ev), ("metal", a.metal_d3_ev))
+        lines.append(f"{a.site}: " + ", ".join(f"{e:.3f} eV against the {name}" for name, e in sides if e is not None))
+    return "; ".join(lines) + " (PBE-D3, geometry of the potential)"

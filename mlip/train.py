@@ -24,7 +24,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlip import config, models, potential
+from mlip import config, graphs, models, plain
 from mlip.files import digest_of, write_bytes_atomic
 
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
@@ -58,7 +58,7 @@ class Trained:
 class Sample:
     """A frame ready for training."""
 
-    graph: potential.Graph
+    graph: graphs.Graph
     energy_ev: float
     forces: NDArray[np.float64]
     weight: float
@@ -71,8 +71,8 @@ def force_rms(frames: Sequence[Atoms]) -> float:
 
 def mean_neighbours(frames: Sequence[Atoms], cutoff_angstrom: float) -> float:
     """Mean number of neighbours within the cutoff over all atoms."""
-    graphs = [potential.graph(f, sorted(set(f.get_chemical_symbols())), cutoff_angstrom) for f in frames]
-    return float(sum(g.edge_index.shape[1] for g in graphs) / sum(len(g.positions) for g in graphs))
+    found = [graphs.graph(f, sorted(set(f.get_chemical_symbols())), cutoff_angstrom) for f in frames]
+    return float(sum(g.edges for g in found) / sum(len(g.positions) for g in found))
 
 
 def start(
@@ -130,7 +130,7 @@ def samples(
     out = []
     for frame in frames:
         weight = 1.0 if weights is None else weights[frame.info["group"]]
-        graph = potential.graph(frame, elements, cutoff_angstrom)
+        graph = graphs.graph(frame, elements, cutoff_angstrom)
         out.append(Sample(graph, float(frame.info["REF_energy"]), frame.arrays["REF_forces"], weight))
     return out
 
@@ -207,7 +207,7 @@ class Training:
         def real(values: Any) -> Any:
             return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
-        data = potential.collate([s.graph for s in part], self.n_elements, dtype=self.dtype, device=self.device)
+        data = graphs.collate([s.graph for s in part], self.n_elements, dtype=self.dtype, device=self.device)
         counts = real([len(s.forces) for s in part])
         energies = real([s.energy_ev for s in part])
         return data, energies, real(np.concatenate([s.forces for s in part])), real([s.weight for s in part]), counts
@@ -303,7 +303,9 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
         ValueError: missing labels, elements the model does not know, no GPU where one is asked for, or a loss that is
             not finite.
     """
-    potential.require_device(device)
+    plain.require_device(device)
+    if device == "cpu":
+        plain.keep_freed_memory()
     if not train or not valid:
         raise ValueError(f"training needs frames on both sides: {len(train)} to train on, {len(valid)} to validate on")
     _require_labels([*train, *valid])

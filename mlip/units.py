@@ -6,6 +6,8 @@ AVOGADRO_PER_MOLE = 6.02214076e23  # exact
 FARADAY_COULOMB_PER_MOLE = ELEMENTARY_CHARGE_COULOMB * AVOGADRO_PER_MOLE
 HARTREE_EV = 27.211386245988
 BOHR_ANGSTROM = 0.529177210903
+ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 of 1 eV/Angstrom on 1 u: e / 1.66053906660e-27 kg, in Angstrom and fs
+CM2_PER_S = 1e-4  # of 1 Angstrom^2/ps: 1e-16 cm^2 / 1e-12 s
 
 
 def joule_per_m2(energy_ev: float, area_angstrom2: float) -> float:

@@ -254,6 +254,7 @@ def headline(value: Value, results: Results, settings: config.Report) -> Headlin
         doi=value.doi,
         dft_ev=dft.barrier_ev + (dft.d3_ev or 0.0) if dft else None,
         dft_hop=dft.hop if dft else None,
+        dft_geometry=dft.geometry if dft else None,
         mlip_ev=path.barrier_ev if path else None,
         d3_ev=case.d3_ev if path and results.target == "pbe" else None,
         two_sigma_ev=case.two_sigma_ev if path else None,
@@ -269,14 +270,18 @@ def headline(value: Value, results: Results, settings: config.Report) -> Headlin
 
 
 def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None:
-    """The DFT barrier of a hop, if there is one."""
-    return next((d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)), None)
+    """The DFT barrier of a hop, on this potential's own band where there is one."""
+    found = [d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
+    return next((d for d in found if d.own_band), found[0] if found else None)
 
 
 def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:
-    """DFT of a path's barrier: labelled for the whole path ('001_in+001_in'), or of the limiting hop from the start."""
-    whole = dft_of(path.host, path.ion, "+".join(path.hops), results)
-    if whole is not None:
-        return whole
+    """DFT of a path's barrier: on this potential's own band of the limiting hop, or else on another potential's path.
+
+    A dataset may label the whole path of another potential ('001_in+001_in'); that comes before a single hop of it.
+    """
     barrier = _first_limits(path, results)
-    return dft_of(path.host, path.ion, barrier.hop, results) if barrier else None
+    limiting = dft_of(path.host, path.ion, barrier.hop, results) if barrier else None
+    if limiting is not None and limiting.own_band:
+        return limiting
+    return dft_of(path.host, path.ion, "+".join(path.hops), results) or limiting

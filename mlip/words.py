@@ -58,6 +58,60 @@ WORDS: dict[str, tuple[str, ...]] = {
             "Energies are relative to the initial image, at the level of the potential."
         ),
     ),
+    "ladder": (
+        (
+            "DFT single points at the ends, the saddle image and its neighbours of the band whose barrier is nearest "
+            "the committee mean; of a symmetric hop one half. Nothing is relaxed with DFT: the forces that are left "
+            "say how far the geometry is from a DFT saddle. A barrier stands where the force on the ion and the "
+            "difference are below the limits of the run; elsewhere only a band relaxed with DFT can tell."
+        ),
+        (
+            "Energies and forces are at the level of the potential. Where a neighbour lies above the saddle image, "
+            "the DFT maximum of this path is elsewhere and at least as high."
+        ),
+    ),
+    "energetics": (
+        (
+            "PBE, extrapolated to zero smearing; D3(BJ) beside it. The bulk modulus is the mean of the "
+            "hydrostatic (Reuss) and the isotropic-strain (Voigt) one. 'Project' is our own DFT that comes with the "
+            "code, with its settings and date in datasets/references; 'this run' is what the run itself calculated."
+        ),
+        (
+            "Adsorption energies are single points at geometries relaxed by the potential, the clean host by the "
+            "same potential; the electron of the ion sits where spin-paired PBE puts it, so they are less certain "
+            "than barriers."
+        ),
+    ),
+    "md": (
+        (
+            "Langevin dynamics (BAOAB) with the forces of one member; the whole committee judges every frame, and a "
+            "replica that gets too hot, loses an ion or leaves the range of the potential is stopped. The cell and the "
+            "lowest layers of a slab are fixed at their relaxed size and places."
+        ),
+    ),
+    "diffusion": (
+        (
+            "D is that of a tagged ion. From hops: jumps between the sites of the network, their memory taken into "
+            "account where there are enough of them. From displacements: Bayesian regression with kinisi. Intervals "
+            "hold 95 % and are statistical: the error of the potential comes on top, see the NEB barriers' 2 sigma. "
+            "Without a hop there is an upper limit, no value."
+        ),
+        (
+            "A value at 300 K is an extrapolation along a straight line from much higher temperatures, no "
+            "measurement; its interval does not know whether the line stays straight. The dashed line follows from "
+            "NEB barriers and an assumed prefactor of 10 THz, of which calculated ones differ by up to ten times."
+        ),
+        (
+            "GITT gives chemical diffusion coefficients of whole electrodes, with concentration gradients, grain "
+            "boundaries and an assumed length: another quantity, drawn for its range only."
+        ),
+    ),
+    "convergence": (
+        (
+            "Errors of forces and energy differences against the last setting of each study. Absolute energies shift "
+            "with most settings and are not compared."
+        ),
+    ),
     "literature": (
         (
             "Evidence: S read in the source, C computed from public data or geometry, M expert knowledge that was"
@@ -72,11 +126,11 @@ LIMITS = (
         "no electrolyte, no fluorine, no steps, no other coverage."
     ),
     (
-        "Adsorption energies, band gaps and charges are not computed; voltages appear in the audit only, from"
-        " published numbers."
+        "Band gaps and charges are not computed; adsorption energies and voltages are those of one ion in the cell,"
+        " not of a composition."
     ),
     (
-        "DFT barriers are single points on images of another potential's path, not relaxed with DFT; they "
+        "DFT barriers are single points on images of a potential's path, not relaxed with DFT; they "
         "bound the error of the potential there, they are no DFT nudged elastic bands."
     ),
     (
@@ -87,5 +141,5 @@ LIMITS = (
         "A lowest path is the lowest among the sites and hops that were found; a path through a site that was"
         " missed would lower it further."
     ),
-    "Rates, prefactors and diffusion coefficients do not follow from a barrier alone.",
+    "Rates, prefactors and diffusion coefficients do not follow from a barrier alone; trajectories are classical.",
 )

@@ -26,6 +26,7 @@ def run_parallel(
     workers: int,
     on_tick: Callable[[int], None] = lambda _: None,
     tick_s: float = 0.5,
+    uses_torch: bool = True,
 ) -> list[Result]:
     """Results of `function` for every job, in the order of the jobs.
 
@@ -35,6 +36,7 @@ def run_parallel(
         workers: processes at the same time.
         on_tick: called with the number of finished jobs, at least every `tick_s` seconds.
         tick_s: seconds between calls.
+        uses_torch: set torch up in each worker, which takes a second or two.
 
     Raises:
         ValueError: a worker was killed, for example for want of memory; or whatever a job raised first.
@@ -42,7 +44,9 @@ def run_parallel(
     if not jobs:
         return []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
+    ) as pool:
         futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
         pending = set(futures)
         try:
@@ -62,7 +66,7 @@ def run_parallel(
         return [future.result() for future in futures]
 
 
-def _begin() -> None:
+def _begin(uses_torch: bool) -> None:
     """Set up a worker: one thread, and death with the parent so that two runs never write to the same folder."""
     os.environ["OMP_NUM_THREADS"] = "1"
     if sys.platform == "linux":
@@ -70,6 +74,7 @@ def _begin() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None and os.getppid() != parent.pid:  # it died before the line above
             os._exit(1)
-    import torch
+    if uses_torch:
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)

@@ -1,6 +1,6 @@
-"""Make datasets/tio2-mg-li from a folder of GPAW single points, one extended XYZ file a frame.
+"""Make datasets/tio2-mg-li from folders of GPAW single points, one extended XYZ file a frame.
 
-    python scripts/make_dataset.py SOURCE_DIR [--out datasets/tio2-mg-li]
+    python scripts/make_dataset.py SOURCE_DIR... [--out datasets/tio2-mg-li]
 
 SOURCE_DIR/*.xyz hold: info frame_id, system, ion, group, sampling, vacuum, kpts, energy_free, energy_extrapolated, net_force,
 level; arrays dft_forces (Angstrom, eV, eV/Angstrom). Keys are normalised, the mean force is subtracted, D3(BJ) is added
@@ -15,34 +15,20 @@ from pathlib import Path
 import yaml
 
 from mlip import card, config, dataset, dispersion, extxyz, files
+from mlip.engines import gpaw
 
 LEVEL = "PBE/PAW GPAW 26.7.0 520eV FD0.05 spin-paired"  # as the source files say it
-SETTINGS = {
-    "code": "GPAW",
-    "version": "26.7.0",
-    "paw_data": "gpaw-data 1.2.1 (PBE)",
-    "mode": "plane waves",
-    "cutoff_ev": 520.0,
-    "xc": "PBE",
-    "spin": "paired",
-    "hubbard_u": "none",
-    "smearing": "Fermi-Dirac",
-    "smearing_ev": 0.05,
-    "energy": "force-consistent (free energy)",
-    "k_points": "Monkhorst-Pack, n_i = ceil(15 Angstrom / L_i), 1 along the normal of a slab",
-    "k_length_angstrom": 15.0,
-    "symmetry": "time reversal only",
-    "bands": "110 %",
-    "density_convergence": 1e-4,
-    "eigenstates_convergence": 1e-6,
-    "energy_convergence_ev": 1e-5,
-    "periodic": "three directions",
-    "slab_vacuum_angstrom": 15.0,
-    "dipole_correction": "none",
-    "dispersion": "none",
-}
+SETTINGS = gpaw.described(gpaw.PRESETS["gpaw-pbe-520"])
 HOSTS = {"bulk": "bulk", "bulk1": "bulk", "001": "001", "100": "100"}  # first word of frame_id -> host
 SYSTEMS = {"111": "001_11", "10011": "100_11"}  # names that a reader took for numbers on the way
+LADDER = "ladder_"  # frame_id of single points on bands of our own potential: ladder_<hop>_<ion>_<place>
+SAME_PATH = {  # such bands on a path that is there already join its group, so that no split can part them
+    "ladder_bulk_oct_Li": "bulk_Li_neb",
+    "ladder_bulk_oct_Mg": "bulk_Mg_neb",
+    "ladder_001_in_Li": "001_perp_Li_neb",
+    "ladder_100_010zz_Mg": "100_zz_Mg_neb",
+}
+OURS = "saddle and end of the CI-NEB band of this potential's first release, not relaxed with DFT"
 GEOMETRY = "CI-NEB image of SevenNet-0 (11July2024), not relaxed with DFT"
 PATHS = (
     card.LabelledPath(
@@ -88,9 +74,9 @@ def normalised(path, settings_hash):
     identity = {
         "frame_id": info["frame_id"],
         "system": SYSTEMS.get(info["system"], info["system"]),
-        "host": HOSTS[info["frame_id"].split("_")[0]],
+        "host": HOSTS[info["frame_id"].removeprefix(LADDER).split("_")[0]],
         "ion": info["ion"],
-        "group": info["group"],
+        "group": SAME_PATH.get(info["group"], info["group"]),
         "sampling": info["sampling"],
         "vacuum": bool(info["vacuum"]),
         "kpts": " ".join(str(int(n)) for n in info["kpts"]),
@@ -98,6 +84,19 @@ def normalised(path, settings_hash):
         "settings_hash": settings_hash,
     }
     return extxyz.with_labels(source, energy_ev=info["energy_free"], forces=source.arrays["dft_forces"], info=identity)
+
+
+def paths(frames):
+    """Labelled paths: first those of our own bands, whose end and saddle are there, then the ones named above."""
+    there = {f.info["frame_id"] for f in frames}
+    names = sorted(i.removesuffix("_saddle") for i in there if i.startswith(LADDER) and i.endswith("_saddle"))
+    own = []
+    for name in names:
+        if f"{name}_initial" in there:
+            hop, ion = name.removeprefix(LADDER).rsplit("_", 1)
+            host, group = hop.split("_")[0], SAME_PATH.get(name, name)
+            own.append(card.LabelledPath(group, host, ion, hop, f"{name}_initial", f"{name}_saddle", OURS))
+    return (*own, *PATHS)
 
 
 def counted(frames):
@@ -122,27 +121,28 @@ def described(frames, settings_hash, checksum):
         counts=counted(frames),
         limits=LIMITS,
         e0_ev={target: dataset.reference_energies(frames, target) for target in ("pbe", "pbe-d3")},
-        paths=PATHS,
+        paths=paths(frames),
         sha256=checksum,
     )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path)
+    parser.add_argument("sources", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("datasets/tio2-mg-li"))
     options = parser.parse_args()
     settings_hash = extxyz.settings_hash(SETTINGS)
-    frames = [normalised(path, settings_hash) for path in sorted(options.source.glob("*.xyz"))]
+    found = {path.name: path for source in options.sources for path in source.glob("*.xyz")}
+    frames = [normalised(found[name], settings_hash) for name in sorted(found)]
     if not frames:
-        raise SystemExit(f"{options.source}: holds no .xyz files")
+        raise SystemExit(f"{', '.join(map(str, options.sources))}: no .xyz files")
     files.write_frames(options.out / "frames.extxyz", frames)
     made = described(frames, settings_hash, files.sha256(options.out / "frames.extxyz"))
     text = yaml.safe_dump(card.card_as_mapping(made), sort_keys=False, allow_unicode=True, width=120)
     files.write_text_atomic(options.out / "card.yaml", text)
     _, checked = dataset.read_dataset(options.out, config.Dataset(), target="pbe-d3")
     energies = {f.info["frame_id"]: f.info["dft_energy"] for f in checked}
-    for path in PATHS:
+    for path in made.paths:
         print(f"{path.hop:14s} {path.ion}: {energies[path.saddle] - energies[path.initial]:.4f} eV")
     print(f"{options.out}: {len(frames)} frames, {sum(len(f) for f in frames)} atoms, settings {settings_hash}")
 

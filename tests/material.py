@@ -9,6 +9,7 @@ from ase import Atoms
 
 from mlip import config, references, report
 from mlip.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+from mlip.ladder import Step
 from mlip.neb import Band, Barrier
 from mlip.network import Bottleneck, Hop
 from mlip.rows import DftBarrier, Results
@@ -92,6 +93,40 @@ def band(host_name, ion, name, member, height, *, status="converged"):
         steps=50,
         force_calls=250,
         force_std_ev_per_angstrom=0.1,
+    )
+
+
+def step(name, mlip_ev, dft_ev, *, host_name="001", ion="Li"):
+    """One hop on the ladder; without a DFT barrier it is not calculated."""
+    done = dft_ev is not None
+    return Step(
+        hop=name,
+        host=host_name,
+        ion=ion,
+        group=f"ladder_{name}_{ion}",
+        member=2,
+        limiting=True,
+        symmetric=False,
+        status="lacks final" if done else "not calculated",
+        lacking=("final",) if done else ("saddle", "initial", "final"),
+        mlip_forward_ev=mlip_ev,
+        mlip_reverse_ev=mlip_ev - 0.6,
+        committee_forward_ev=mlip_ev + 0.01,
+        committee_reverse_ev=mlip_ev - 0.59,
+        dft_forward_ev=dft_ev,
+        dft_reverse_ev=None,
+        difference_ev=dft_ev - mlip_ev if done else None,
+        pbe_forward_ev=dft_ev,
+        d3_forward_ev=-0.08 if done else None,
+        ion_force_ev_per_angstrom=0.21 if done else None,
+        ion_force_along_ev_per_angstrom=-0.05 if done else None,
+        shell_force_ev_per_angstrom=0.3 if done else None,
+        shell_force_rms_ev_per_angstrom=0.12 if done else None,
+        ion_force_error_ev_per_angstrom=0.2 if done else None,
+        shell_force_error_rms_ev_per_angstrom=0.1 if done else None,
+        peak="before" if done else None,
+        peak_ev=dft_ev + 0.02 if done else None,
+        verdict="DFT band needed: force on the ion above 0.15 eV/A" if done else "not calculated",
     )
 
 

@@ -1,15 +1,32 @@
-import pytest
+import shutil
 
-from mlip import config, jobs, models
+import pytest
+import tiny
+from numpy.testing import assert_allclose
+
+from mlip import config, gate, jobs, models
 from mlip.dataset import Manifest
 
 
-def test_a_single_member_has_no_judge(committee, tmp_path):
-    use = jobs.ModelUse(committee, "cpu", "float64")
-    assert len(jobs.judge(use).evaluator.members) == 2
-    whole = models.load(committee)
-    models.save(tmp_path / "one", shape=whole.shape, weights=[whole.members[0].state_dict()], card=whole.card)
-    assert jobs.judge(jobs.ModelUse(tmp_path / "one", "cpu", "float64")) is None
+def test_the_first_accepted_way_is_used(committee):
+    ways = gate.ways(device="cpu", dtype="float32", native=True)
+    checks = [gate.Equivalence(way, 1, 0.0, 0.0, accepted=number > 1) for number, way in enumerate(ways)]
+    assert jobs.model_use(committee, checks) == jobs.ModelUse(committee, ways[2])
+    assert jobs.model_use(committee, checks[:1]) == jobs.ModelUse(committee, gate.PLAIN)
+
+
+def test_an_accepted_way_that_fails_in_a_worker_falls_back(committee, tmp_path, caplog):
+    shutil.copytree(committee, tmp_path / "model")
+    use = jobs.ModelUse(tmp_path / "model", gate.Way("symmetrix-xl", "cpu", "float64"))
+    (tmp_path / "native").write_text("where a folder should be", encoding="utf-8")
+    found = jobs.evaluator(use)
+    assert not found.batched
+    assert_allclose(
+        found([tiny.rattled()])[0].forces,
+        jobs.evaluator(jobs.ModelUse(committee, gate.PLAIN))([tiny.rattled()])[0].forces,
+    )
+    assert len(caplog.records) == 1
+    assert "symmetrix-xl was found equivalent, but fails here" in caplog.text
 
 
 def test_base_that_saw_the_labels_is_refused(committee, tmp_path):

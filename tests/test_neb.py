@@ -209,14 +209,18 @@ def test_committee_spread_puts_a_band_out_of_domain():
 
 def test_judge_looks_at_the_final_images_only():
     ends = hop()
-    judge = CosineSurface(ends[0])
-    with pytest.raises(ValueError, match="judge gives no forces_std"):
-        climb(ends, CosineSurface(ends[0]), judge=judge)
-    judge.spread, judge.calls = 0.4, 0
-    band, _ = climb(ends, CosineSurface(ends[0]), judge=judge)
-    assert (band.status, judge.calls) == ("out of domain", 7)
-    judge.spread = np.nan
-    band, _ = climb(ends, CosineSurface(ends[0]), judge=judge)
+    seen = []
+
+    def judge(images, spread=0.4):
+        seen.extend(images)
+        return [np.full((len(image), 3), spread) for image in images]
+
+    band, images = climb(ends, CosineSurface(ends[0]), judge=judge)
+    assert band.status == "out of domain"
+    assert [image.positions.tolist() for image in seen] == [image.positions.tolist() for image in images]
+    assert_allclose(band.force_std_ev_per_angstrom, 0.4 * np.sqrt(3), rtol=1e-12, atol=0)
+    assert climb(ends, CosineSurface(ends[0]), judge=lambda images: judge(images, 0.1))[0].status == "converged"
+    band, _ = climb(ends, CosineSurface(ends[0]), judge=lambda images: judge(images, np.nan))
     assert (band.status, band.force_std_ev_per_angstrom) == ("out of domain", None)
 
 

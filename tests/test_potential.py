@@ -106,7 +106,7 @@ def test_inputs_are_not_changed(calculator):
 def test_batched_equals_one_by_one(calculator, monkeypatch):
     frames = [tiny.rattled(seed=k) for k in range(3)] + [tiny.rattled("Ti2O4", seed=5), tiny.rattled("Ti2O4").repeat(2)]
     together = calculator.evaluator(frames, stress=True)
-    monkeypatch.setattr("mlip.potential.EDGES_PER_BATCH", 1)
+    monkeypatch.setattr(calculator.evaluator, "edges_per_call", 1)
     alone = calculator.evaluator(frames, stress=True)
     assert len(together) == len(alone) == 5
     for a, b, atoms in zip(together, alone, frames, strict=True):

@@ -7,11 +7,12 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from material import evaluation, material, results
+from material import evaluation, material, results, step
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
 from mlip import report
+from mlip.convergence import Variant
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_no_number_for_what_is_not_resolved(rendered):
 
 
 def test_statuses_are_shown(rendered):
-    for text in ("desorbed", "not available: no reference energies", "not computed by an interatomic potential"):
+    for text in ("desorbed", "not calculated in this run", "not computed by an interatomic potential"):
         assert text in rendered.html
         assert text in rendered.markdown
 
@@ -153,3 +154,15 @@ def test_page_fits_a_phone(tmp_path, rendered):
     found = re.search(r"<title>width (\d+) of (\d+)</title>", done.stdout)
     assert found, done.stderr[-500:]
     assert int(found[1]) <= int(found[2]) <= 390
+
+
+def test_ladder_and_convergence_are_shown_where_they_were_run(rendered):
+    assert 'id="ladder"' not in rendered.html
+    assert 'id="convergence"' not in rendered.html
+    assert 'id="energetics"' in rendered.html  # windows and our own DFT come with the code
+    variant = Variant("cutoff", {"cutoff_ev": 400.0}, *(False, 2, 0.068, 0.3, 0.014, (), None, "calculated"))
+    whole = material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,))
+    found = report.render(whole)
+    for text in ("DFT on the potential&#39;s own bands", "What the DFT settings cost", "DFT band needed"):
+        assert text in found.html
+    assert "| cutoff | cutoff ev 400.0 | 2 | 68.0 |" in found.markdown

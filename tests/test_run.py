@@ -28,11 +28,15 @@ def stale(before, after):
     return {stage for stage in UPSTREAM if before.fingerprint(stage) != after.fingerprint(stage)}
 
 
+SITES = {"sites", "neb", "energetics", "ladder", "md", "diffusion", "report"}  # all that depend on the sites
+LABELS = SITES | {"dataset", "train", "evaluate"}  # all that depend on the labels
+
+
 def test_stages_come_after_what_they_need():
     order = list(UPSTREAM)
     for stage, before in UPSTREAM.items():
         assert all(order.index(b) < order.index(stage) for b in before)
-    assert set(UPSTREAM) == set(config.Config.model_fields) - {"common", "tracking"}
+    assert set(UPSTREAM) == set(config.Config.model_fields) - {"common", "dft", "tracking"}
 
 
 def test_fingerprints_repeat_in_another_process(tmp_path):
@@ -48,18 +52,20 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"neb": {"images": 5}}, {"neb", "report"}),
+        ({"neb": {"images": 5}}, {"neb", "ladder", "diffusion", "report"}),
         ({"report": {"agree_ev": 0.04}}, {"report"}),
-        ({"sites": {"max_candidates": 3}}, {"sites", "neb", "report"}),
+        ({"sites": {"max_candidates": 3}}, SITES),
         ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "report"}),
-        ({"train": {"epochs": 4}}, {"train", "evaluate", "sites", "neb", "report"}),
-        ({"structures": {"ions": ["Mg"]}}, {"structures", "evaluate", "sites", "neb", "report"}),
-        ({"dataset": {"test_groups": ["bulk1_Mg_hop"]}}, set(UPSTREAM) - {"structures"}),
+        ({"train": {"epochs": 4}}, SITES | {"train", "evaluate"}),
+        ({"structures": {"ions": ["Mg"]}}, SITES | {"structures", "evaluate"}),
+        ({"dataset": {"test_groups": ["bulk1_Mg_hop"]}}, LABELS),
         ({"common": {"workers": 3}}, set()),
         ({"tracking": {"mode": "disabled"}}, set()),
-        ({"common": {"target": "pbe-d3"}}, set(UPSTREAM) - {"structures"}),
-        ({"common": {"dtype": "float32"}}, {"sites", "neb", "report"}),
-        ({"common": {"seed": 9}}, set(UPSTREAM) - {"structures"}),
+        ({"common": {"target": "pbe-d3"}}, LABELS),
+        ({"common": {"dtype": "float32"}}, SITES),
+        ({"dft": {"settings": {"cutoff_ev": 600.0}}}, {"label", "convergence", "energetics", "ladder"}),
+        ({"md": {"run": True}}, set()),
+        ({"common": {"seed": 9}}, LABELS),
     ],
     ids=lambda x: "-".join(f"{s}.{k}" for s, keys in x.items() for k in keys) if isinstance(x, dict) else "",
 )
@@ -86,7 +92,7 @@ def test_contents_of_inputs_count_and_not_their_time(tmp_path):
     assert stale(before, make(tmp_path, dataset={"path": str(data)})) == set()
     text = (data / "card.yaml").read_text()
     (data / "card.yaml").write_text(text + "\n")
-    assert stale(before, make(tmp_path, dataset={"path": str(data)})) == set(UPSTREAM) - {"structures"}
+    assert stale(before, make(tmp_path, dataset={"path": str(data)})) == LABELS
 
 
 def test_another_base_model_under_the_same_name(tmp_path):
@@ -94,8 +100,7 @@ def test_another_base_model_under_the_same_name(tmp_path):
     (tmp_path / "base" / "weights").write_text("1")
     before = make(tmp_path, train={"base": str(tmp_path / "base")})
     (tmp_path / "base" / "weights").write_text("2")
-    expected = {"train", "evaluate", "sites", "neb", "report"}
-    assert stale(before, make(tmp_path, train={"base": str(tmp_path / "base")})) == expected
+    assert stale(before, make(tmp_path, train={"base": str(tmp_path / "base")})) == SITES | {"train", "evaluate"}
 
 
 def test_done_only_with_a_whole_result_of_these_settings(tmp_path):
@@ -214,3 +219,14 @@ def test_paths_are_from_here_or_from_the_repository(tmp_path, monkeypatch):
     assert run.place("datasets/tio2-mg-li") == tiny.DATA
     (tmp_path / "datasets" / "tio2-mg-li").mkdir(parents=True)
     assert run.place("datasets/tio2-mg-li").resolve() == tmp_path / "datasets" / "tio2-mg-li"
+
+
+def test_an_optional_stage_takes_part_when_asked_and_is_shown_when_done(tmp_path):
+    r = make(tmp_path)
+    assert set(r.planned()) == set(UPSTREAM) - set(run.OPTIONAL)
+    asked = make(tmp_path, md={"run": True})
+    assert set(asked.planned()) - set(r.planned()) == {"md"}
+    before = r.fingerprint("report")
+    finish(r, "convergence")
+    assert "convergence" in make(tmp_path).upstream("report")
+    assert make(tmp_path).fingerprint("report") != before

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from material import FOLDER, SETTINGS, barrier, path, results
+from material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
 from mlip import references, tables
 from mlip.card import LabelledPath
+from mlip.energetics import Adsorption
+from mlip.rows import DftBarrier
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_unresolved_path_has_no_barrier(rows, loaded):
 def test_quantities_without_a_value(rows):
     assert len(rows.other) == 12
     status = {r.reference: r.status for r in rows.other}
-    assert status["adsorption-Mg-001"].startswith("not available: no reference")
+    assert status["adsorption-Mg-001"].startswith("not calculated in this run")
     assert status["gap-dft-001"] == "not computed by an interatomic potential"
 
 
@@ -109,3 +111,37 @@ def test_dft_barriers():
     (bare,) = tables.dft_barriers([way], {"a": frame(-10.0), "b": frame(-9.0)})
     assert bare.d3_ev is None
     assert tables.dft_barriers([way], {"a": frame(-10.0)}) == ()
+
+
+def test_ladder_gives_the_barrier_of_the_own_band():
+    found = tables.ladder_barriers((step("001_in", 1.0, 1.09), step("001_par", 1.7, None)))
+    assert [(d.hop, d.barrier_ev, d.d3_ev, d.own_band) for d in found] == [("001_in", 1.09, -0.08, True)]
+    assert found[0].geometry == "band of this potential, member 2"
+    assert found[0].note.startswith("DFT band needed")
+
+
+def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_foreign_hop(loaded):
+    """Li (001): limiting hop 001_in from S1, path 001_in+001_in."""
+    whole = DftBarrier("001", "Li", "001_in+001_in", "g", 1.20, -0.05, 0.5, "another potential's path", "")
+    foreign = replace(whole, hop="001_in", barrier_ev=1.15)
+    own = tables.ladder_barriers((step("001_in", 1.03, 1.09),))
+    given = replace(results(), dft=(foreign, whole, *own))
+    by_id = {h.reference: h for h in tables.rows(given, loaded, SETTINGS).headline}
+    row = by_id["barrier-Li-001"]
+    assert (row.dft_hop, row.dft_geometry) == ("001_in", "band of this potential, member 2")
+    assert_allclose(row.dft_ev, 1.09 - 0.08, rtol=1e-12, atol=0)
+    without = tables.rows(replace(given, dft=(foreign, whole)), loaded, SETTINGS).headline
+    row = next(h for h in without if h.reference == "barrier-Li-001")
+    assert (row.dft_hop, row.dft_ev) == ("001_in+001_in", 1.15)
+    hops = {(h.ion, h.hop): h for h in tables.rows(given, loaded, SETTINGS).hops}
+    assert hops["Li", "001_in"].dft_ev == 1.09
+
+
+def test_adsorption_energies_stand_beside_published_ones(loaded):
+    bound = Adsorption("001", "Li", "S1", 1.0, -3.5, -3.7, -1.9, -2.0, -1.9, 1.9, "calculated")
+    other = tables.rows(replace(results(), adsorption=(bound,)), loaded, SETTINGS).other
+    status = {r.reference: r.status for r in other}
+    assert status["adsorption-Li-001"] == (
+        "S1: -3.700 eV against the atom, -2.000 eV against the metal (PBE-D3, geometry of the potential)"
+    )
+    assert status["adsorption-Mg-001"].startswith("not calculated in this run")

@@ -1,0 +1,119 @@
+"""Bands in worker processes: pools side by side, the bands of a pool in one batch.
+
+Takes frozen descriptions of bands; gives their results in order, each also on disk as soon as it is there, so that a
+killed run goes on from the bands that are done and the checkpoints of those that are not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ase import Atoms
+
+from mlip import config, dispersion, extxyz, files, neb, network, pool
+from mlip.jobs import ModelUse, end_points, evaluator
+from mlip.workers import run_parallel
+
+POOL = 8  # bands that advance together on a CPU
+
+
+@dataclass(frozen=True)
+class BandOutcome:
+    """Result of a band job."""
+
+    band: neb.Band
+    d3_forward_ev: float | None  # None where the band has no barrier or the potential contains D3
+
+
+@dataclass(frozen=True)
+class BandJob:
+    """One band by one member."""
+
+    hop: network.Hop
+    member: int
+    ends: Path
+    folder: Path
+    model: ModelUse
+    settings: config.Neb
+    target: config.Target
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return f"{self.hop.ion}_{self.hop.name}_member-{self.member}"
+
+    @property
+    def done(self) -> Path:
+        """Where the outcome goes, last of its files."""
+        return self.folder / f"{self.stem}.json"
+
+
+def run_bands(
+    todo: Sequence[BandJob], *, workers: int, on_tick: Callable[[int], None] = lambda _: None
+) -> list[BandOutcome]:
+    """The band of every job, continued if it was begun: pools side by side, the bands of a pool in one batch.
+
+    Args:
+        todo: bands to run; those with an outcome on disk are not run again.
+        workers: pools at the same time.
+        on_tick: called with the number of finished bands, again and again.
+    """
+    left = [job for job in todo if not job.done.exists()]
+    run_parallel(
+        run_pool,
+        pools(left, workers=workers),
+        workers=workers,
+        on_tick=lambda _: on_tick(sum(job.done.exists() for job in todo)),
+    )
+    on_tick(len(todo))
+    return [files.read_record(job.done, BandOutcome) for job in todo]
+
+
+def pools(todo: Sequence[BandJob], *, workers: int) -> list[tuple[BandJob, ...]]:
+    """Bands that advance together: up to POOL, of one member each, on a CPU, where more bring nothing; all on a GPU."""
+    if not todo:
+        return []
+    if todo[0].model.way.device == "cuda":
+        return [tuple(todo)]
+    out = []
+    members = sorted({job.member for job in todo})
+    for member in members:
+        own = [job for job in todo if job.member == member]
+        count = min(len(own), max(-(-len(own) // POOL), -(-workers // len(members))))
+        out += [tuple(own[k::count]) for k in range(count)]
+    return out
+
+
+def run_pool(todo: Sequence[BandJob]) -> int:
+    """The bands of a pool, continued where they were begun; images and outcomes go to disk band by band."""
+    use = evaluator(todo[0].model)
+    judge = pool.committee_spread(use) if len(use.members) > 1 else None
+    entries = []
+    for job in todo:
+        initial, final = extxyz.read_frames(end_points(job.ends, job.hop))
+        steps = neb.climbing(
+            initial,
+            final,
+            settings=job.settings,
+            name=neb.BandName(job.hop.name, job.hop.host, job.member),
+            checkpoint=job.folder / f"{job.stem}.npz",
+            judge=judge,
+        )
+        entries.append(pool.Entry(steps, initial, job.settings.images + 2, job.member - 1))
+
+    def finish(number: int, result: tuple[neb.Band, list[Atoms]]) -> None:
+        job, (band, images) = todo[number], result
+        files.write_frames(job.folder / f"{job.stem}.extxyz", images)
+        files.write_record(job.done, BandOutcome(band, _dispersion(band, images, job.target)))
+        (job.folder / f"{job.stem}.npz").unlink(missing_ok=True)
+
+    pool.advance(entries, use, on_done=finish)
+    return len(todo)
+
+
+def _dispersion(band: neb.Band, images: Sequence[Atoms], target: config.Target) -> float | None:
+    if band.forward_ev is None:
+        return None
+    saddle = images[max(range(len(images)), key=lambda k: band.energies_ev[k])]
+    at_saddle, at_start = dispersion.missing_at(target, saddle), dispersion.missing_at(target, images[0])
+    return None if at_saddle is None or at_start is None else at_saddle - at_start

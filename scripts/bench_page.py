@@ -1,0 +1,148 @@
+"""docs/benchmarks.md from the measurements of bench.py."""
+
+PEER = "ASE + MACECalculator"
+
+
+def page(known, machine):
+    """The whole page; a table whose measurements are missing is left out."""
+    dates = sorted({v["date"] for v in known.values()})
+    versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in {"processor", "cores", "memory_gb"})
+    parts = [
+        "# Benchmarks\n",
+        (
+            f"`make bench`, {dates[0]}"
+            + (f" to {dates[-1]}" if len(dates) > 1 else "")
+            + f". {machine['cores']} cores of "
+            f"{machine['processor']}, {machine['memory_gb']} GB. {versions}.\n"
+        ),
+        (
+            "Model: first member of `datasets/models/tio2-mg-li`. Peers run as shipped, each measurement in a process of its "
+            "own; shortest of many calls. *Ours, native*: with symmetrix-xl; *ours*: mace-torch alone.\n"
+        ),
+    ]
+    for make in (points, many, neb, md, training, rest):
+        lines = make(known)
+        if lines:
+            parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def get(known, name, key):
+    return known[name][key] if name in known else None
+
+
+def shown(value, digits=1):
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def ratio(slow, fast):
+    return "" if slow is None or fast is None else f"{slow / fast:.1f}x"
+
+
+def table(title, head, rows):
+    rows = [r for r in rows if any(c for c in r[1:])]
+    if not rows:
+        return []
+    return [
+        f"## {title}\n",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(r) + " |" for r in rows),
+    ]
+
+
+def compared(known, name, key):
+    """Cells: peer, ours with its ratio, native with its ratio."""
+    peer, ours, native = (get(known, name.format(p), key) for p in ("ase", "mace-torch", "native"))
+    return [shown(peer), shown(ours), ratio(peer, ours), shown(native), ratio(peer, native)]
+
+
+def points(known):
+    rows = [
+        [f"{n} atoms, {d}", *compared(known, f"point {{}} {n} {d}", "ms"),
+         *(shown(get(known, f"point {p} {n} {d}", "peak_mb"), 0) for p in ("ase", "mace-torch", "native"))]
+        for d in ("float64", "float32") for n in (49, 196, 980, 1960)
+    ]  # fmt: skip
+    head = ["ms", PEER, "ours", "", "ours, native", "", "peak MB: peer", "ours", "native"]
+    return table("One structure, energy and forces", head, rows)
+
+
+def many(known):
+    rows = [[d, *compared(known, f"many {{}} {d}", "ms")] for d in ("float64", "float32")]
+    return table(
+        "40 structures of 49 atoms, ms per structure on one thread", ["", PEER, "ours", "", "ours, native", ""], rows
+    )
+
+
+def neb(known):
+    tight = known.get("neb mace-torch 0.01")
+    rows = [
+        [label, shown(get(known, f"neb {p}", "seconds")), ratio(get(known, "neb ase", "seconds"), get(known, f"neb {p}", "seconds")),
+         *(shown(get(known, f"neb {p}", k), 0) for k in ("end_calls", "band_calls")), _apart(tight, known.get(f"neb {p}"))]
+        for label, p in ((f"{PEER}, NEB and FIRE of ASE", "ase"), ("ours", "mace-torch"), ("ours, native", "native"))
+    ]  # fmt: skip
+    head = [
+        "six hops to 0.05 eV/Angstrom",
+        "s",
+        "",
+        "force calls, ends",
+        "bands",
+        "largest error of a barrier, meV",
+    ]
+    title = "Climbing-image NEB: Li and Mg, bulk_oct, 001_in and 100_010zz (errors against 0.01 eV/Angstrom)"
+    return table(title, head, rows)
+
+
+def _apart(one, other):
+    if one is None or other is None or one is other:
+        return ""
+    pairs = [(one["barriers_ev"][h], other["barriers_ev"][h]) for h in one["barriers_ev"]]
+    known = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    left = len(pairs) - len(known)
+    return f"{1e3 * max(known):.2f}" + (f" ({left} not converged)" if left else "") if known else "none converged"
+
+
+def md(known):
+    peer = get(known, "md ase 1", "steps_per_s")
+    rows = [[f"{PEER}, Langevin, 1 replica", shown(peer), ""]]
+    for label, way in (("ours", "mace-torch"), ("ours, native", "native")):
+        for n in (1, 16):
+            own = get(known, f"md {way} {n}", "steps_per_s")
+            rows.append([f"{label}, {n} replica{'s' * (n > 1)}", shown(own), ratio(own, peer)])
+    return table("Molecular dynamics, 49 atoms", ["", "steps/s, one process", ""], rows)
+
+
+def training(known):
+    rows = [
+        [
+            label,
+            *(
+                shown(get(known, f"train {p}", k), d)
+                for k, d in (("frames_per_s", 1), ("seconds", 0), ("force_rmse_ev_per_angstrom", 4))
+            ),
+        ]
+        for label, p in (("mace_run_train", "mace"), ("ours", "ours"))
+    ]
+    return table(
+        "Training, 10 epochs of 40 frames, 64x0e, float32",
+        ["", "frames/s", "s", "force RMSE of 8 others, eV/Angstrom"],
+        rows,
+    )
+
+
+def rest(known):
+    rows = [["`mlip --help`, s", shown(get(known, "start_up ours", "seconds"), 2)]]
+    rows += [
+        [f"site search of Li on (001), s, {p}", shown(get(known, f"sites {p}", "seconds"))]
+        for p in ("mace-torch", "native")
+    ]
+    for p in ("mace-torch", "native"):
+        rows.append([f"49 atoms, one thread, {p}: network alone, ms", shown(get(known, f"profile {p}", "floor_ms"))])
+        rows.append([f"49 atoms, one thread, {p}: whole call, ms", shown(get(known, f"profile {p}", "batch_ms"))])
+        rows.append(
+            [
+                f"49 atoms, one thread, {p}: whole call with a new neighbour list, ms",
+                shown(get(known, f"profile {p}", "new_list_ms")),
+            ]
+        )
+    return table("Overheads", ["", ""], rows)

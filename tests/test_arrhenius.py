@@ -1,0 +1,74 @@
+"""Arrhenius lines through counts of known rates."""
+
+import numpy as np
+from numpy.testing import assert_allclose
+
+from mlip import arrhenius
+from mlip.arrhenius import Point
+from mlip.units import BOLTZMANN_EV_PER_KELVIN
+
+TEMPERATURES = (700.0, 800.0, 900.0, 1000.0, 1200.0)
+
+
+def rate(temperature, energy=0.4, prefactor=5.0):
+    return prefactor * np.exp(-energy / (BOLTZMANN_EV_PER_KELVIN * temperature))
+
+
+def drawn(rng, exposure, **known):
+    return [Point(t, float(rng.poisson(rate(t, **known) * exposure)), exposure) for t in TEMPERATURES]
+
+
+def test_exact_counts_give_the_line_back():
+    points = [Point(t, rate(t) * 1e5, 1e5) for t in TEMPERATURES]
+    found = arrhenius.line(points, at_kelvin=300.0, min_events=10)
+    assert found.status == "resolved"
+    assert_allclose(found.activation_ev.value, 0.4, rtol=1e-9)
+    assert_allclose(found.ln_prefactor.value, np.log(5.0), rtol=1e-9)
+    assert_allclose(found.extrapolated.value, rate(300.0), rtol=0.1)
+    assert found.extrapolated.low < rate(300.0) < found.extrapolated.high
+    assert found.band[found.temperatures_kelvin.index(300.0)] == found.extrapolated
+
+
+def test_intervals_cover_the_truth():
+    rng = np.random.default_rng(1)
+    for exposure in (200.0, 5000.0):
+        covered = {"energy": [], "rate": []}
+        for _ in range(200):
+            found = arrhenius.line(drawn(rng, exposure), at_kelvin=300.0, min_events=10)
+            if found.activation_ev.value is None:
+                continue
+            covered["energy"].append(found.activation_ev.low <= 0.4 <= found.activation_ev.high)
+            covered["rate"].append(found.extrapolated.low <= rate(300.0) <= found.extrapolated.high)
+        for seen in covered.values():
+            assert len(seen) > 150
+            assert 0.91 <= np.mean(seen) <= 0.99
+
+
+def test_the_error_of_the_energy_is_what_counts_allow():
+    """Five temperatures with 100 hops each, 700 to 1200 K: 0.019 eV."""
+    points = [Point(t, 100.0, 100.0 / rate(t)) for t in TEMPERATURES]
+    found = arrhenius.line(points, at_kelvin=300.0, min_events=10)
+    assert_allclose(found.activation_std_ev, 0.019, rtol=0.03)
+
+
+def test_a_temperature_without_hops_pulls_the_line_down():
+    points = [Point(t, rate(t) * 100, 100.0) for t in TEMPERATURES[2:]]
+    without = arrhenius.line(points, at_kelvin=300.0, min_events=1)
+    seen = arrhenius.line([Point(600.0, 0.0, 1e4), *points], at_kelvin=300.0, min_events=1)
+    assert seen.activation_ev.value > without.activation_ev.value
+
+
+def test_too_few_hops_give_a_status_and_no_number():
+    few = arrhenius.line([Point(700.0, 2.0, 10.0), Point(900.0, 3.0, 10.0)], at_kelvin=300.0, min_events=10)
+    assert few.status == "not resolved: 5 hops at 2 temperatures (at least 10 at 2)"
+    one = arrhenius.line([Point(700.0, 0.0, 10.0), Point(900.0, 30.0, 10.0)], at_kelvin=300.0, min_events=10)
+    assert one.status == "not resolved: 30 hops at 1 temperatures (at least 10 at 2)"
+    for found in (few, one):
+        assert (found.activation_ev.value, found.extrapolated.value, found.band) == (None, None, ())
+
+
+def test_a_bend_is_told():
+    points = [Point(t, (rate(t) + rate(t, energy=1.2, prefactor=3e5)) * 3000, 3000.0) for t in TEMPERATURES]
+    assert arrhenius.line(points, at_kelvin=300.0, min_events=10).status.startswith(
+        "curved: a straight line has the chance"
+    )

@@ -1,0 +1,43 @@
+import sys
+
+import pytest
+import tiny
+
+sys.path.insert(0, str(tiny.REPOSITORY / "scripts"))
+import bench_page
+
+from mlip import extxyz
+
+MACHINE = {"processor": "a CPU", "cores": 2, "memory_gb": 24, "torch": "2.13"}
+
+
+def measured(**numbers):
+    return {**numbers, "date": "2026-01-02"}
+
+
+def test_page_shows_ratios_and_leaves_out_what_was_not_measured():
+    known = {
+        "point ase 49 float64": measured(ms=100.0, peak_mb=900.0),
+        "point native 49 float64": measured(ms=20.0, peak_mb=500.0),
+        "neb ase": measured(seconds=60.0, end_calls=100, band_calls=1500, barriers_ev={"a": 0.5, "b": None}),
+        "neb mace-torch 0.01": measured(barriers_ev={"a": 0.5002, "b": 0.3}),
+        "neb native": measured(seconds=6.0, end_calls=100, band_calls=700, barriers_ev={"a": 0.5004, "b": 0.30005}),
+    }
+    page = bench_page.page(known, MACHINE)
+    assert "| 49 atoms, float64 | 100.0 |  |  | 20.0 | 5.0x | 900 |  | 500 |" in page
+    assert "| ours, native | 6.0 | 10.0x | 100 | 700 | 0.20 |" in page
+    assert "| 60.0 | 1.0x | 100 | 1500 | 0.20 (1 not converged) |" in page
+    assert "Training" not in page
+    assert "196 atoms" not in page
+    assert "2 cores of a CPU, 24 GB. torch 2.13." in page
+
+
+@pytest.mark.parametrize(
+    "name", ["Li_bulk_oct", "Li_001_in", "Li_100_010zz", "Mg_bulk_oct", "Mg_001_in", "Mg_100_010zz"]
+)
+def test_both_ends_of_the_headline_hops_are_shipped(name):
+    from mlip.endpoints import unwrapped
+
+    frames = [f for f in extxyz.read_frames(tiny.REPOSITORY / "scripts" / "bench_hops.extxyz") if f.info["hop"] == name]
+    assert [f.info["end"] for f in frames] == [0, 1]
+    assert unwrapped(*frames).symbols[-1] == name[:2]

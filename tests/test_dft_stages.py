@@ -1,0 +1,196 @@
+"""The stages ladder, convergence and energetics on a run of known barriers, labelled by an engine of the tests."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase.calculators.morse import MorsePotential
+from bands import path
+from material import host
+from numpy.testing import assert_allclose
+
+from mlip import cli, dataset, dft_stages, energetics, engines, extxyz, files, stages
+from mlip.network import Bottleneck
+from mlip.run import opened
+from mlip.units import joule_per_m2
+
+MORE = Path(__file__).parent / "more_engines"
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def cosine_engine(monkeypatch):
+    """A further engine is one file: nothing of the package is changed for it."""
+    monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(MORE)])
+    monkeypatch.setenv("PYTHONPATH", f"{MORE}:{MORE.parent}:{REPOSITORY}")
+
+
+@pytest.fixture(scope="module")
+def bands():
+    """A limiting symmetric hop and another one between two sites."""
+    other = path(symmetric=False, limiting=False, name="001_in", barrier=0.5, step=0.3)
+    return [path(barrier=0.5), other]
+
+
+def made(folder, bands, **changes):
+    """A run whose bands are these, all its earlier stages done."""
+    settings = {
+        "common": {"workers": 1},
+        "structures": {"ions": ["Li"]},
+        "dft": {"preset": "cosine-exact", "settings": {"barrier": 0.56}},
+        **changes,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "c.yaml").write_text(yaml.safe_dump(settings))
+    assert cli.main(["init", str(folder / "c.yaml"), str(folder / "run")]) == 0
+    run = opened(folder / "run")
+    limiting = Bottleneck("001", "Li", "x", (3.0, 0.0, 0.0), "S1", 0.5, ("001_par",), "001_par", "resolved")
+    results = {
+        "structures": stages.Structures((host("001"),)),
+        "sites": stages.SiteNetwork((), tuple(p.hop for p in bands), (), ()),
+        "neb": stages.Barriers(tuple(p.band for p in bands), tuple(p.barrier for p in bands), (limiting,)),
+    }
+    for stage, result in results.items():
+        provenance = files.provenance(stage, settings={}, inputs={}, started=0.0)
+        files.write_result(
+            run.path(stage, "result.json"), result, replace(provenance, fingerprint=run.fingerprint(stage))
+        )
+    for p in bands:
+        name = f"Li_{p.hop.name}_member-{p.band.member}.extxyz"
+        files.write_frames(run.path("neb", "bands", name), list(p.images))
+    return run
+
+
+def morse():
+    """What the engine of the tests has for anything but its own hop."""
+    return MorsePotential(epsilon=0.2, r0=3.22, rho0=7.0, rcut1=1.6, rcut2=2.0)
+
+
+def ladder_of(run):
+    return files.read_result(run.path("ladder", "result.json"), dft_stages.Ladder)
+
+
+def test_ladder_labels_compares_and_writes_frames_for_a_dataset(tmp_path, bands):
+    run = made(tmp_path, bands)
+    assert cli.main(["ladder", str(run.folder)]) == 0
+    found = ladder_of(run)
+    assert (found.wanted, found.labelled, found.problems) == (8, 8, ())
+    par, inner = found.steps
+    assert_allclose((par.mlip_forward_ev, par.dft_forward_ev), (0.5, 0.56), rtol=2e-3, atol=0)
+    assert par.verdict.startswith("DFT band needed: DFT and potential differ by more than 0.05 eV")
+    assert inner.dft_reverse_ev is not None
+    frames = extxyz.read_frames(run.path("ladder", "frames.extxyz"))
+    assert [f.info["frame_id"] for f in frames[:2]] == ["ladder_001_par_Li_saddle", "ladder_001_par_Li_initial"]
+    assert {f.info["group"] for f in frames} == {"ladder_001_par_Li", "ladder_001_in_Li"}
+    assert {f.info["settings_hash"] for f in frames} == {found.level}
+    entries = yaml.safe_load(run.path("ladder", "paths.yaml").read_text())
+    assert [e["hop"] for e in entries] == ["001_par", "001_in"]
+    assert entries[0]["saddle"] == "ladder_001_par_Li_saddle"
+    assert not run.path("ladder", "unfinished").exists()
+    dataset.deduplicate(frames, 1e-3)  # they have what a dataset's frames have
+
+
+def test_ladder_stops_after_its_time_and_goes_on(tmp_path, bands, capsys):
+    run = made(tmp_path, bands, ladder={"max_hours": 1e-9})
+    assert cli.main(["ladder", str(run.folder)]) == 0
+    first = ladder_of(run)
+    assert first.labelled < first.wanted
+    assert {s.hop: s.status for s in first.steps}["001_in"] == "not calculated"
+    assert all(s.dft_forward_ev is None for s in first.steps if s.status == "not calculated")
+    assert "wait: run the same command again to go on" in capsys.readouterr().err
+    for _ in range(8):
+        assert cli.main(["ladder", str(run.folder)]) == 0
+    whole = ladder_of(run)
+    assert (whole.labelled, [s.status for s in whole.steps]) == (8, ["complete", "complete"])
+    again = run.path("ladder", "result.json").stat().st_mtime_ns
+    assert cli.main(["ladder", str(run.folder)]) == 0
+    assert run.path("ladder", "result.json").stat().st_mtime_ns == again
+
+
+def test_a_refused_frame_is_a_status(tmp_path, bands):
+    settings = {"preset": "cosine-exact", "settings": {"barrier": 0.5, "refuse": "001_in_Li_saddle"}}
+    run = made(tmp_path, bands, dft=settings, ladder={"neighbours": False})
+    assert cli.main(["ladder", str(run.folder)]) == 0
+    found = ladder_of(run)
+    assert [s.status for s in found.steps] == ["complete", "not calculated"]
+    assert found.problems[0].frame_id == "ladder_001_in_Li_saddle"
+    assert "did not converge" in found.problems[0].reason
+
+
+def test_ladder_takes_named_hops_and_refuses_unknown_ones(tmp_path, bands, capsys):
+    run = made(tmp_path, bands, ladder={"hops": ["001_in"], "neighbours": False})
+    assert cli.main(["ladder", str(run.folder)]) == 0
+    assert [s.hop for s in ladder_of(run).steps] == ["001_in"]
+    wrong = made(tmp_path / "wrong", bands, ladder={"hops": ["bulk_*"]})
+    assert cli.main(["ladder", str(wrong.folder)]) == 1
+    assert "ladder.hops: 'bulk_*' matches no hop; there are: 001_in, 001_par" in capsys.readouterr().err
+
+
+def test_convergence_of_settings_of_known_error(tmp_path, bands, capsys):
+    """All energies shifted alike: forces and differences do not change."""
+    studies = {"shift": [{"shift": 0.5}, {"shift": 0.0}]}
+    frames = ["001_11_Li_site", "001_11_clean_relaxed"]
+    run = made(tmp_path, bands, convergence={"frames": frames, "studies": studies})
+    assert cli.main(["convergence", str(run.folder)]) == 0
+    found = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence)
+    first, last = found.variants
+    assert (first.frames, last.reference) == (2, True)
+    assert first.force_max_ev_per_angstrom == 0.0
+    assert [d.kind for d in first.differences] == ["ion on host"]
+    assert_allclose(first.energy_ev, 0.0, rtol=0, atol=1e-9)
+    wrong = made(tmp_path / "wrong", bands, convergence={"frames": ["nothing"], "studies": studies})
+    assert cli.main(["convergence", str(wrong.folder)]) == 1
+    assert "convergence.frames: 'nothing' is no frame" in capsys.readouterr().err
+
+
+def test_energetics_of_a_metal_and_what_it_lacks(tmp_path, bands):
+    plain = {"atom_settings": {}, "metal_settings": {}, "lattice_settings": {}}
+    run = made(
+        tmp_path, bands, structures={"ions": ["Mg"]}, energetics={"parts": ["atoms", "metals", "lattice"], **plain}
+    )
+    assert cli.main(["energetics", str(run.folder)]) == 0
+    found = json.loads(run.path("energetics", "result.json").read_text())["result"]
+    (metal,) = found["metals"]
+    assert metal["status"] == "calculated"
+    assert_allclose(metal["cohesive_ev"], -metal["energy_ev"], rtol=1e-12, atol=0)  # the atom has no neighbour
+    assert found["crystal"] is None
+    assert found["crystal_status"].startswith("not calculated: ")  # a Morse potential is no model of an oxide
+    assert (found["surfaces"], found["adsorption"]) == ([], [])
+    assert np.isfinite(metal["lattice"]["hill_gpa"])
+
+
+def test_energetics_of_surfaces_and_sites(finished, tmp_path):
+    """Slabs relaxed by the potential of a run, sites as its search left them; a Morse potential in place of DFT."""
+    shutil.copytree(finished.folder, tmp_path / "run", symlinks=True)
+    settings = yaml.safe_load(finished.config.read_text())
+    facet = {"name": "101", "miller": [1, 0, 1], "layers": 2, "repeat": [1, 1], "vacuum_angstrom": 8.0}
+    settings["dft"] = {"preset": "cosine-exact"}
+    settings["energetics"] = {"parts": ["surfaces", "adsorption"], "surfaces": [facet]}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+    assert cli.main(["init", str(tmp_path / "c.yaml"), str(tmp_path / "run")]) == 0
+    assert cli.main(["energetics", str(tmp_path / "run")]) == 0
+    found = files.read_result(tmp_path / "run" / "energetics" / "result.json", energetics.Energetics)
+    (surface,) = found.surfaces
+    assert (surface.name, surface.relaxed_by, surface.status) == ("101", "the potential", "calculated")
+    slabs = tmp_path / "run" / "energetics" / "slabs" / "relaxed"
+    slab, whole = (extxyz.read_frames(slabs / f"{name}.extxyz")[0] for name in ("101", "bulk"))
+    for atoms in (slab, whole):
+        atoms.calc = morse()
+    excess = slab.get_potential_energy() - len(slab) / len(whole) * whole.get_potential_energy()
+    area = np.linalg.norm(np.cross(slab.cell[0], slab.cell[1]))
+    assert_allclose(surface.pbe_j_per_m2, joule_per_m2(excess, 2 * area), rtol=1e-6, atol=0)
+    assert {b.host for b in found.adsorption} == {"bulk", "001"}
+    assert {b.status for b in found.adsorption} == {"no label of the atom, the metal"}
+    assert all(b.metal_ev is None and b.atom_ev is None for b in found.adsorption)
+    before = opened(tmp_path / "run").fingerprint("report")
+    assert cli.main(["report", str(tmp_path / "run")]) == 0
+    page = (tmp_path / "run" / "report" / "report.md").read_text()
+    assert "### Surfaces" in page
+    assert f"{surface.pbe_j_per_m2:.3f}".replace("-", "\u2212") in page
+    result = tmp_path / "run" / "energetics" / "result.json"
+    result.write_text(result.read_text().replace("the potential", "a potential"))  # as if it had gone on
+    assert opened(tmp_path / "run").fingerprint("report") != before

@@ -1,0 +1,221 @@
+"""Diffusion of walks whose coefficient is known: values, intervals that cover, limits, drift."""
+
+import numpy as np
+import pytest
+import walks
+from numpy.testing import assert_allclose
+
+from mlip import config, diffusion, hops, trajectory
+
+SETTINGS = config.Diffusion()
+REPEATS = 200
+PLACE = np.array([[1.9, 1.9, 12.0]])
+STEPS = walks.steps_of(PLACE, walks.SQUARE, 4.0)
+LATTICE = hops.basins(walks.SQUARE, *walks.square(), SETTINGS)
+
+
+def jumps_of(tracks, frame_ps, lattice=LATTICE):
+    found = [hops.visits(t, frame_ps, lattice) for t in tracks]
+    return hops.leading_jumps(found, lattice), sum(v.known_ps for v in found)
+
+
+def analysed(tracks, frame_ps, *, axes=2, lattice=LATTICE, settings=SETTINGS):
+    return diffusion.from_jumps(*jumps_of(tracks, frame_ps, lattice), settings, axes=axes, longest_jump_angstrom=3.8)
+
+
+def drifted(tracks, frame_ps, velocity):
+    """Tracks as they come back from trajectories whose whole slab drifts and wobbles."""
+    frames, count = len(tracks[0]), len(tracks)
+    wobble = np.cumsum(np.random.default_rng(9).normal(0.0, 0.05, (frames, count, 3)), axis=0)
+    shift = np.arange(frames)[:, None, None] * frame_ps * np.array(velocity) + wobble
+    seen = np.stack(tracks, axis=1)[:, :, None] + shift[:, :, None]
+    none = np.zeros((frames, count))
+    header = trajectory.Header(
+        "s", "001", ("Li",), ("Li",), (48,), 49, 49, ((7.6, 0, 0), (0, 7.6, 0), (0, 0, 20.0)), (1, 1, 1),
+        tuple(f"r{k}" for k in range(count)), (900.0,) * count, 1.0, round(1000 * frame_ps), "m", "s",
+    )  # fmt: skip
+    back = trajectory.tracks(header, trajectory.Frames(0, seen.astype(np.float32), shift, none, none, none))
+    return [t.positions[:, 0] for t in back]
+
+
+def weights(x, y):
+    return np.array([x if abs(v[0]) > 1 else y for v, _ in STEPS[0]])
+
+
+SCENARIOS = {  # rate along x, along y, memory, drift, frames
+    "isotropic": (0.04, 0.04, 0.0, None, 4000),
+    "few hops": (0.01, 0.01, 0.0, None, 2500),
+    "anisotropic": (0.01, 0.1, 0.0, None, 4000),
+    "back and forth": (0.08, 0.08, -0.25, None, 4000),
+    "onwards": (0.08, 0.08, 0.2, None, 4000),
+    "drifting slab": (0.04, 0.04, 0.0, (0.3, -0.2, 0.05), 4000),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_intervals_from_jumps_cover_the_truth(name):
+    x, y, memory, drift, frames = SCENARIOS[name]
+    rng = np.random.default_rng(sum(map(ord, name)))
+    factor = (1 + memory) / (1 - memory)
+    dx, dy = x * walks.A**2 * factor, y * walks.A**2 * factor
+    covered = {"mean": [], "xx": [], "yy": [], "anisotropy": []}
+    values = []
+    for _ in range(REPEATS):
+        tracks = [
+            walks.track(rng, PLACE, STEPS, weights(x, y), frames=frames, frame_ps=0.05, back=memory) for _ in range(4)
+        ]
+        found = analysed(tracks if drift is None else drifted(tracks, 0.05, drift), 0.05)
+        values.append(found.mean.value)
+        for key, estimate, true in (
+            ("mean", found.mean, (dx + dy) / 2),
+            ("xx", found.tensor["xx"], dx),
+            ("yy", found.tensor["yy"], dy),
+            ("anisotropy", found.anisotropy, dy / dx),
+        ):
+            if estimate.low is not None:
+                covered[key].append(estimate.low <= true <= estimate.high)
+    for key, seen in covered.items():
+        assert 0.91 <= np.mean(seen) <= 0.99, (key, np.mean(seen))
+    assert 0.92 <= np.mean(covered["mean"]) <= 0.985
+    assert_allclose(np.mean(values), (dx + dy) / 2, rtol=0.06)
+
+
+def test_a_free_walk_without_sites_covers_the_truth_too():
+    """Brownian motion: jumps between cores remember where they came in, which memory takes account of."""
+    rng = np.random.default_rng(4)
+    covered, true = [], 0.5
+    for _ in range(REPEATS):
+        tracks = [
+            PLACE + np.cumsum(rng.normal(0, np.sqrt(2 * true * 0.05), (3000, 3)) * [1, 1, 0], axis=0) for _ in range(4)
+        ]
+        mean = analysed(tracks, 0.05).mean
+        covered.append(mean.low <= true <= mean.high)
+    assert 0.90 <= np.mean(covered) <= 0.99
+
+
+def test_a_confined_ion_has_an_upper_limit_and_no_value():
+    rng = np.random.default_rng(5)
+    found = analysed([PLACE + rng.normal(0, 0.3, (2000, 3)) for _ in range(4)], 0.1)
+    assert (found.status, found.hops, found.mean.value, found.mean.low) == (diffusion.LIMIT, 0, None, None)
+    assert_allclose(found.mean.high, 2.996 / 800.0 * 3.8**2 / 4, rtol=1e-3)
+    assert found.tensor["xy"] == hops.NOTHING
+
+
+def dead_ends():
+    """Sites in a row along x, each with a site below beside it that has no other neighbour."""
+    places = [walks.site("S1", [[1.9, 1.9, 12.0]]), walks.site("U1", [[3.8, 1.9, 9.0]], layer="subsurface")]
+    ways = [walks.hop("x", "S1", "S1", [(0, 0, 1, 0, 0)], 3.8), walks.hop("in", "S1", "U1", [(0, 0, 0, 0, 0)], 3.5)]
+    return hops.basins(walks.SQUARE, places, ways, SETTINGS)
+
+
+def test_an_ion_that_only_goes_into_a_dead_end_has_an_upper_limit():
+    ion = np.tile(np.repeat([[1.9, 1.9, 12.0], [3.8, 1.9, 9.0]], 10, axis=0), (40, 1))
+    found = analysed([ion], 0.1, lattice=dead_ends())
+    assert (found.status, found.mean.value) == (diffusion.LIMIT, None)
+
+
+def test_dips_into_dead_ends_slow_a_walk_and_intervals_cover_it():
+    """The time below does not count: D = k a^2 times the part of the time above."""
+    lattice = dead_ends()
+    places = np.array([[1.9, 1.9, 12.0], [3.8, 1.9, 9.0]])
+    across = [(np.array([s * 3.8, 0, 0]), 0) for s in (1, -1)]
+    down = (places[1] - places[0], 1)
+    steps, rates = [[*across, down], [(-down[0], 0)]], [[0.05, 0.05, 0.2], [0.4]]
+    rng, covered, above = np.random.default_rng(3), [], 0.4 / 0.6
+    for _ in range(REPEATS):
+        tracks = [walks.track(rng, places, steps, rates, frames=4000, frame_ps=0.05) for _ in range(4)]
+        found = analysed(tracks, 0.05, lattice=lattice).tensor["xx"]
+        covered.append((found.low or 0.0) <= 0.05 * 3.8**2 * above <= found.high)
+    assert 0.91 <= np.mean(covered) <= 0.985
+
+
+def test_correlation_factors_of_walks_with_memory():
+    rng = np.random.default_rng(6)
+    tracks = [walks.track(rng, PLACE, STEPS, 0.2, frames=40000, frame_ps=0.05, back=-0.25) for _ in range(3)]
+    found = analysed(tracks, 0.05)
+    assert found.correlation.low < 0.6 < found.correlation.high
+    without = analysed(tracks, 0.05, settings=SETTINGS.model_copy(update={"memory_jumps": 0}))
+    assert without.mean.low > found.mean.high  # counted as independent they would diffuse too fast
+    assert without.status == diffusion.INDEPENDENT
+
+
+def test_the_tensor_is_that_of_one_hop_direction():
+    jumps = np.array([[2.0, 1.0, 0.0], [-2.0, -1.0, 0.0]] * 20)
+    found = diffusion.from_jumps(
+        [jumps], 10.0, SETTINGS.model_copy(update={"memory_jumps": 0}), axes=2, longest_jump_angstrom=3.8
+    )
+    assert_allclose(found.tensor["xx"].value, 4 * 40 / 20, rtol=1e-12)
+    assert_allclose(found.tensor["xy"].value, 2 * 40 / 20, rtol=1e-12)
+    assert_allclose(found.tensor["yy"].value, 1 * 40 / 20, rtol=1e-12)
+    assert_allclose(found.mean.value, 5 * 40 / 40, rtol=1e-12)
+    assert_allclose(found.anisotropy.value, 0.25, rtol=1e-12)
+
+
+def test_bulk_anatase_diffuses_along_c_as_its_geometry_says():
+    """Four neighbours each: D_a = k a^2/4, D_c = k c^2/8, so D_c/D_a = c^2/(2 a^2)."""
+    rng = np.random.default_rng(7)
+    places = walks.VOIDS @ walks.ANATASE
+    lattice = hops.basins(walks.ANATASE, *walks.anatase(), SETTINGS)
+    steps = walks.steps_of(places, walks.ANATASE, 3.2)
+    covered = []
+    for _ in range(40):
+        tracks = [walks.track(rng, places, steps, 0.05, frames=4000, frame_ps=0.05) for _ in range(4)]
+        found = analysed(tracks, 0.05, axes=3, lattice=lattice)
+        ratio = found.anisotropy
+        covered.append(ratio.low <= walks.C**2 / (2 * walks.A**2) <= ratio.high)
+        assert found.mean.low < 0.05 * (walks.A**2 / 2 + walks.C**2 / 8) / 3 < 2 * found.mean.high
+    assert np.mean(covered) > 0.85
+    assert_allclose(found.tensor["zz"].value, 0.05 * walks.C**2 / 8, rtol=0.5)
+
+
+def test_kinisi_agrees_with_jumps_and_with_the_truth():
+    rng = np.random.default_rng(8)
+    tracks = [walks.track(rng, PLACE, STEPS, 0.2, frames=3000, frame_ps=0.1, noise=0.3) for _ in range(8)]
+    true = 0.2 * 3.8**2
+    jumps = analysed(tracks, 0.1)
+    found = diffusion.from_displacements(tracks, 0.1, axes=2, residence_ps=1.25, seed=1)
+    assert found.status == "resolved"
+    assert found.mean.low < true < found.mean.high
+    assert found.mean.low < jumps.mean.high
+    assert jumps.mean.low < found.mean.high
+    assert 1.0 <= found.start_ps < 10.0
+    expected = 4 * true * np.array(found.times_ps) + 4 * 0.3**2
+    assert_allclose(np.array(found.msd_angstrom2)[:20], expected[:20], rtol=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [None, -0.25, 0.0])
+def test_intervals_of_kinisi_cover_the_truth(memory):
+    rng = np.random.default_rng(9)
+    covered = []
+    true = 0.5 if memory is None else 0.1 * 3.8**2 * (1 + memory) / (1 - memory)
+    for k in range(REPEATS):
+        tracks = [
+            np.cumsum(rng.normal(0, np.sqrt(0.1), (1000, 3)), axis=0)
+            if memory is None
+            else walks.track(rng, PLACE, STEPS, 0.1, frames=1000, frame_ps=0.1, back=memory)
+            for _ in range(8)
+        ]
+        mean = diffusion.from_displacements(tracks, 0.1, axes=2, residence_ps=2.5, seed=k).mean
+        covered.append(mean.low <= true <= mean.high)
+    assert 0.92 <= np.mean(covered) <= 0.995
+
+
+def test_kinisi_leaves_the_global_random_numbers_alone():
+    rng = np.random.default_rng(1)
+    tracks = [np.cumsum(rng.normal(0, 0.3, (60, 3)), axis=0) for _ in range(3)]
+    np.random.seed(5)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    one = diffusion.from_displacements(tracks, 0.1, axes=2, residence_ps=0.2, seed=3)
+    assert np.random.random() == expected  # noqa: NPY002
+    assert diffusion.from_displacements(tracks, 0.1, axes=2, residence_ps=0.2, seed=3) == one
+
+
+def test_without_hops_kinisi_is_not_asked_for_a_number():
+    rng = np.random.default_rng(1)
+    found = diffusion.from_displacements([rng.normal(0, 0.3, (200, 3))], 0.1, axes=2, residence_ps=None, seed=1)
+    assert (found.status, found.mean) == (diffusion.LIMIT, hops.NOTHING)
+    assert len(found.msd_angstrom2) == len(found.times_ps) > 5
+    short = diffusion.from_displacements([rng.normal(0, 0.3, (12, 3))], 0.1, axes=2, residence_ps=1.0, seed=1)
+    assert short.status == "not resolved: 12 frames (at least 20)"

@@ -1,0 +1,193 @@
+"""Bookkeeping of reference energies, with labels of known energy."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.morse import MorsePotential
+from numpy.testing import assert_allclose
+
+from mlip import config, dispersion, energetics, lattice
+from mlip.extxyz import with_labels
+from mlip.units import joule_per_m2
+
+SETTINGS = config.Energetics()
+MORSE = {"epsilon": 0.2, "r0": 3.22, "rho0": 7.0, "rcut1": 1.6, "rcut2": 2.0}
+
+
+def label(frame, energy_ev, forces=None):
+    """A labelled frame whose free energy lies below the extrapolated one, which counts here."""
+    info = frame.info | {"dft_energy_extrapolated": energy_ev}
+    zero = np.zeros((len(frame), 3)) if forces is None else forces
+    return with_labels(frame, energy_ev=energy_ev - 0.01, forces=zero, info=info)
+
+
+class Known:
+    """Labels by a function of a frame's name; remembers what was asked."""
+
+    def __init__(self, energy):
+        self.energy, self.changes, self.frames = energy, [], []
+
+    def __call__(self, frames, changes):
+        self.changes.append(dict(changes))
+        self.frames += frames
+        found = [(frame, self.energy(frame)) for frame in frames]
+        return tuple(None if e is None else label(frame, e) for frame, e in found)
+
+
+def alone(symbol, energy_ev):
+    return energetics.Atom(symbol, energy_ev, 0.0, energetics.DONE)
+
+
+def elemental(symbol, energy_ev, d3_ev=0.0):
+    return energetics.Metal(symbol, "bcc", None, energy_ev, d3_ev, None, None, energetics.DONE)
+
+
+def occupied(ion="Mg"):
+    clean = Atoms("TiO2", positions=[[0, 0, 5], [2, 0, 5], [0, 2, 5]], cell=[4, 4, 20], pbc=True)
+    covered = clean + Atoms(ion, positions=[[1.5, 1.5, 7.0]])
+    return energetics.Occupied("001", ion, "S1", vacuum=True, clean=clean, covered=covered)
+
+
+# voltages: physics of the paper under check, -2.144 eV (Mg) and -1.865 eV (Li) against the metal
+
+
+def test_voltages_of_published_adsorption_energies():
+    assert_allclose(energetics.voltage(-2.144, 2), 1.072, rtol=1e-9, atol=0)
+    assert_allclose(energetics.voltage(-1.865, 1, own_v=-3.040, other_v=-2.372), 1.197, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("ion", "metal_ev", "charge", "volt"), [("Mg", -2.144, 2, 1.072), ("Li", -1.865, 1, 1.865)])
+def test_adsorption_against_atom_and_metal(ion, metal_ev, charge, volt):
+    """E(host) = -50, metal -1.5 per atom, atom 0.1: the sums are exact."""
+    place = occupied(ion)
+    ask = Known(lambda f: -50.0 if f.info["ion"] == "none" else -50.0 - 1.5 + metal_ev)
+    d3 = dispersion.d3(place.covered)[0] - dispersion.d3(place.clean)[0]
+    found = energetics.adsorption(place, ask, alone=alone(ion, 0.1), elemental=elemental(ion, -1.5, d3_ev=-0.2))
+    assert_allclose(found.metal_ev, metal_ev, rtol=1e-9, atol=0)
+    assert_allclose(found.atom_ev, metal_ev - 1.6, rtol=1e-9, atol=0)
+    assert_allclose(found.atom_d3_ev - found.atom_ev, d3, rtol=1e-4, atol=0)
+    assert_allclose(found.metal_d3_ev - found.metal_ev, d3 + 0.2, rtol=1e-4, atol=0)
+    assert found.charge == charge
+    assert_allclose((found.metal_per_electron_ev, found.voltage_v), (metal_ev / charge, volt), rtol=1e-9, atol=0)
+    assert found.status == "calculated"
+    assert [f.info["vacuum"] for f in ask.frames] == [True, True]
+    assert ask.changes == [{}]
+
+
+def test_adsorption_says_what_it_lacks():
+    ask = Known(lambda f: None if f.info["ion"] == "none" else -51.0)
+    found = energetics.adsorption(occupied(), ask, alone=None, elemental=elemental("Mg", -1.5))
+    assert found.status == "no label of the clean host, the atom"
+    assert (found.atom_ev, found.metal_ev, found.metal_d3_ev, found.voltage_v) == (None,) * 4
+    without = energetics.adsorption(occupied(), Known(lambda _: -50.0), alone=alone("Mg", 0.0), elemental=None)
+    assert without.status == "no label of the metal"
+    assert without.atom_ev == 0.0
+    assert without.metal_ev is None
+
+
+# atoms and metals
+
+
+def test_lithium_atom_is_spin_polarised_and_magnesium_is_not():
+    ask = Known(lambda f: -0.2)
+    assert energetics.atom("Li", ask, SETTINGS).energy_ev == -0.2
+    assert energetics.atom("Mg", ask, SETTINGS).moment_bohr == 0.0
+    assert ask.changes[0] == {"k_length_angstrom": 1.0, "spin": "polarised", "moments_bohr": {"Li": 1.0}}
+    assert ask.changes[1] == {"k_length_angstrom": 1.0}
+    assert len(set(ask.frames[0].cell.lengths().round(6))) == 3  # no level is degenerate by symmetry
+    failed = energetics.atom("Li", Known(lambda _: None), SETTINGS)
+    assert (failed.energy_ev, failed.status) == (None, "not calculated")
+
+
+def morse(frames, changes):
+    """Labels by a Morse potential; hcp and bcc crystals have a minimum near its r0."""
+    out = []
+    for frame in frames:
+        own = frame.copy()
+        own.calc = MorsePotential(**MORSE)
+        out.append(label(frame, own.get_potential_energy(), own.get_forces()))
+    return tuple(out)
+
+
+def test_cohesive_energy_of_a_metal_with_a_known_minimum():
+    found = energetics.metal("Mg", morse, SETTINGS, alone=alone("Mg", 0.0))
+    assert (found.structure, found.status) == ("hcp", "calculated")
+    cell = lattice.at(lattice.space(_hcp()), found.lattice.point)
+    cell.calc = MorsePotential(**MORSE)
+    assert_allclose(found.energy_ev, cell.get_potential_energy() / 2, rtol=1e-5, atol=0)
+    assert np.abs(cell.get_stress()).max() < 2e-4  # eV/A^3: the fit found the minimum
+    assert_allclose(found.cohesive_ev, -found.energy_ev, rtol=1e-12, atol=0)
+    assert_allclose(found.d3_ev, dispersion.d3(cell)[0] / 2, rtol=1e-9, atol=0)
+    assert_allclose(found.cohesive_d3_ev - found.cohesive_ev, -found.d3_ev, rtol=1e-9, atol=0)
+
+
+def _hcp():
+    from ase.build import bulk
+
+    return bulk("Mg")
+
+
+def test_metal_without_its_atom_has_no_cohesive_energy():
+    found = energetics.metal("Mg", morse, SETTINGS, alone=None)
+    assert found.energy_ev is not None
+    assert (found.cohesive_ev, found.cohesive_d3_ev) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "ask", "status"),
+    [
+        ("Mn", morse, "not calculated: cubic is no simple metal"),
+        ("Mg", Known(lambda f: None), "not calculated: 13 of 13 cells have no label"),
+        ("K", morse, "not calculated: the energy has no minimum among the sampled cells"),
+    ],
+)
+def test_metal_without_a_lattice_says_why(symbol, ask, status):
+    found = energetics.metal(symbol, ask, SETTINGS, alone=alone(symbol, 0.0))
+    assert found.status.startswith(status)
+    assert (found.energy_ev, found.cohesive_ev, found.lattice) == (None, None, None)
+
+
+# surfaces
+
+
+def test_surface_energy_counts_both_faces():
+    """Two formula units in the slab, one in the bulk cell: gamma = (E_slab - 2 E_bulk) / 2A."""
+    bulk_cell = Atoms("TiO2", positions=[[0, 0, 0], [2, 0, 0], [0, 2, 0]], cell=[4, 4, 4], pbc=True)
+    slab = bulk_cell.repeat((1, 1, 2))
+    slab.set_cell([[4, 0, 0], [1, 5, 0], [0, 0, 23]])
+    facet = config.Facet(name="001", miller=(0, 0, 1), layers=2)
+    ask = Known(lambda f: -50.0 if f.info["host"] == "bulk" else -98.0)
+    found = energetics.surface(slab, bulk_cell, ask, facet=facet, relaxed_by="the potential")
+    assert_allclose(found.area_angstrom2, 20.0, rtol=1e-12, atol=0)
+    assert_allclose(found.pbe_j_per_m2, joule_per_m2(2.0, 40.0), rtol=1e-9, atol=0)
+    d3 = dispersion.d3(slab)[0] - 2 * dispersion.d3(bulk_cell)[0]
+    assert_allclose(found.d3_j_per_m2 - found.pbe_j_per_m2, joule_per_m2(d3, 40.0), rtol=1e-5, atol=0)
+    lacking = energetics.surface(slab, bulk_cell, Known(lambda f: None), facet=facet, relaxed_by="DFT")
+    assert (lacking.pbe_j_per_m2, lacking.status) == (None, "not calculated")
+
+
+def test_relaxation_on_labels_ends_in_the_minimum():
+    pair = Atoms("Mg2", positions=[[5, 5, 5], [5, 5, 8.4]], cell=[12, 12, 14], pbc=True)
+    relax = energetics.relaxed_by_labels(morse, fmax_ev_per_angstrom=0.005, name="pair", vacuum=False)
+    found = relax(pair)
+    assert_allclose(found.get_distance(0, 1), 3.22, rtol=0.01, atol=0)
+    assert_allclose(pair.get_distance(0, 1), 3.4, rtol=1e-9, atol=0)
+    stuck = energetics.relaxed_by_labels(morse, fmax_ev_per_angstrom=1e-9, name="pair", vacuum=False, max_steps=2)
+    with pytest.raises(ValueError, match="pair: not relaxed to 1e-09 eV/Angstrom in 2 steps"):
+        stuck(pair)
+    nothing = energetics.relaxed_by_labels(Known(lambda f: None), fmax_ev_per_angstrom=0.01, name="pair", vacuum=False)
+    with pytest.raises(ValueError, match="a step of the relaxation has no label"):
+        nothing(pair)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"box_angstrom": (10.0, 10.0, 11.0)}, "box_angstrom: .* has equal edges"),
+        ({"surfaces": (config.Facet(name="bulk", miller=(0, 0, 1)),)}, "names must differ .* from 'bulk'"),
+        ({"parts": ("phonons",)}, "parts"),
+    ],
+)
+def test_settings_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config.Energetics(**changes)

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import tiny
+from pydantic import TypeAdapter
+
+from mlip import gate, models
+from mlip.batch import Batch
+from mlip.potential import Evaluator
+
+LIMITS = (1e-3, 1e-3)
+BATCHED = gate.Way("mace-torch", "cpu", "float64")
+
+
+@pytest.fixture(scope="module")
+def model(committee):
+    return models.load(committee)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Cells larger than the cutoff, in which an atom that moves far meets others."""
+    return [tiny.rattled("Ti2O4LiMg", seed=k).repeat((1, 1, 2)) for k in range(3)]
+
+
+def check(model, frames, ways, make=None, limits=LIMITS):
+    return gate.check(
+        model, frames, ways, limits=limits, make=make or (lambda way: gate.evaluator(model, way, folder=None))
+    )
+
+
+def test_batched_float64_is_the_plain_model(model, frames):
+    (found,) = check(model, frames, [BATCHED])
+    assert found.accepted
+    assert (found.way, found.structures) == (BATCHED, 3)
+    assert found.energy_ev < 1e-9
+    assert found.force_ev_per_angstrom < 1e-9
+    assert gate.accepted([found]) == BATCHED
+    assert "mace-torch in float64 on cpu" in found.summary
+    assert found.summary.endswith("from plain float64 on 3 structures: used")
+
+
+def test_float32_passes_or_not_by_the_limits(model, frames):
+    ways = gate.ways(device="cpu", dtype="float32", native=False)
+    assert [w.dtype for w in ways] == ["float32", "float64"]
+    (found,) = check(model, frames, ways, limits=(1e-2, 1e-2))
+    assert found.accepted
+    assert 1e-9 < found.force_ev_per_angstrom < 1e-2
+    refused, taken = check(model, frames, ways, limits=(1e-8, 1e-8))
+    assert not refused.accepted
+    assert refused.summary.endswith("refused")
+    assert gate.accepted([refused, taken]) == BATCHED
+    assert gate.accepted([refused]) == gate.PLAIN
+
+
+def test_wrong_weights_are_refused(model, frames):
+    import torch
+
+    def make(way):
+        fast = gate.evaluator(model, way, folder=None)
+        with torch.no_grad():
+            for weights in fast.members[1].parameters():
+                weights.mul_(1.001)
+        return fast
+
+    (found,) = check(model, frames, [BATCHED], make)
+    assert not found.accepted
+    assert max(found.energy_ev, found.force_ev_per_angstrom) > 1e-3
+
+
+def test_a_neighbour_list_that_is_not_made_anew_is_refused(model, frames, monkeypatch):
+    fresh = Batch._renewed
+    monkeypatch.setattr(Batch, "_renewed", lambda self, k, p: self._graphs[k] is None and fresh(self, k, p))
+    (found,) = check(model, frames, [BATCHED])
+    assert not found.accepted
+
+
+def test_forces_of_the_wrong_structure_are_refused(model, frames, monkeypatch):
+    plan = Batch._run
+
+    def swapped(self, part, given):
+        found = plan(self, part, given)
+        return dict(zip(found, reversed(found.values()), strict=True))
+
+    monkeypatch.setattr(Batch, "_run", swapped)
+    assert not check(model, frames, [BATCHED])[0].accepted
+
+
+def test_a_way_that_does_not_run_is_a_line_and_the_next_is_tried(model, frames):
+    def make(way):
+        if way.backend == "symmetrix-xl":
+            raise ValueError("no compiler")
+        return gate.evaluator(model, way, folder=None)
+
+    found = check(model, frames, gate.ways(device="cpu", dtype="float64", native=True), make)
+    assert [f.accepted for f in found] == [False, True]
+    assert found[0].summary == "symmetrix-xl in float64 on cpu: not used: no compiler"
+    assert gate.accepted(found) == BATCHED
+
+
+def test_no_number_is_refused(model, frames):
+    def make(way):
+        fast = gate.evaluator(model, way, folder=None)
+        fast.backend.run = lambda *_: (np.full(3, np.nan), np.zeros((sum(map(len, frames)), 3)), None)
+        return fast
+
+    (found,) = check(model, frames, [BATCHED], make)
+    assert (found.accepted, found.energy_ev) == (False, None)
+    assert "not finite" in found.summary
+    adapter = TypeAdapter(gate.Equivalence)
+    assert adapter.validate_json(adapter.dump_json(found)) == found
+
+
+def test_plain_is_one_structure_a_call(model, frames, monkeypatch):
+    plain = gate.evaluator(model, gate.PLAIN, folder=None)
+    sizes = []
+    prepare = plain.backend.prepare
+    monkeypatch.setattr(plain.backend, "prepare", lambda graphs: sizes.append(len(graphs)) or prepare(graphs))
+    plain(frames)
+    batch = Batch(plain, frames)
+    for _ in range(2):
+        batch([f.positions for f in frames])
+    assert sizes == [1] * 6
+    assert batch.skin_angstrom == 0
+    batch([f.positions + 1e-6 for f in frames])
+    assert batch.rebuilds == 6
+    assert isinstance(plain, Evaluator)

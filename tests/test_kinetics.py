@@ -1,0 +1,132 @@
+"""Motion and kinetics from tracks of known rates, beside barriers."""
+
+import numpy as np
+import pytest
+import walks
+from numpy.testing import assert_allclose
+
+from mlip import arrhenius, config, density, hops, kinetics, neb, trajectory
+from mlip.units import BOLTZMANN_EV_PER_KELVIN
+
+SETTINGS = config.Diffusion()
+SITES, HOPS = walks.square()
+WHERE = hops.basins(walks.SQUARE, SITES, HOPS, SETTINGS)
+PLACE = np.array([[1.9, 1.9, 12.0]])
+STEPS = walks.steps_of(PLACE, walks.SQUARE, 4.0)
+ENERGY, ATTEMPTS = 0.3, 6.0  # eV, THz
+
+
+def rate(temperature, energy=ENERGY):
+    return ATTEMPTS * np.exp(-energy / (BOLTZMANN_EV_PER_KELVIN * temperature))
+
+
+def tracks(temperature, *, frames=2000, count=4, symbols=("Li",), seed=1, value=None):
+    rng = np.random.default_rng([seed, int(temperature)])
+    r = rate(temperature) if value is None else value
+    return [
+        trajectory.Track(
+            f"{temperature}-{k}",
+            temperature,
+            0.1,
+            symbols,
+            np.stack([walks.track(rng, PLACE, STEPS, r, frames=frames, frame_ps=0.1) for _ in symbols], axis=1),
+        )
+        for k in range(count)
+    ]
+
+
+def motion(temperature, **options):
+    return kinetics.motion(("001_Li", "001", "Li"), tracks(temperature, **options), WHERE, SETTINGS, axes=2, seed=1)
+
+
+def barrier(hop, forward, *, std=0.01):
+    return neb.Barrier(hop, "001", "Li", "converged", 4, forward, std, forward, std, None, True, 0.0)  # noqa: FBT003
+
+
+@pytest.fixture(scope="module")
+def motions():
+    return [motion(t) for t in (700.0, 900.0, 1200.0)]
+
+
+def test_a_motion_counts_hops_time_and_diffusion(motions):
+    hot = motions[-1]
+    assert (hot.replicas, hot.system, hot.temperature_kelvin) == (4, "001_Li", 1200.0)
+    assert_allclose(hot.ion_ps, 800.0, rtol=0.01)
+    true = rate(1200.0) * walks.A**2
+    assert hot.from_jumps.mean.low < true < hot.from_jumps.mean.high
+    assert hot.from_displacements.mean.low < true < hot.from_displacements.mean.high
+    assert hot.layers == {"surface": 1.0}
+    assert {r.hop for r in hot.rates} >= {"x", "y"}
+
+
+def test_species_are_told_apart():
+    both = tracks(1200.0, symbols=("Li", "Mg"), count=2)
+    lithium, magnesium = (
+        kinetics.motion(("s", "001", ion), both, WHERE, SETTINGS, axes=2, seed=1) for ion in ("Li", "Mg")
+    )
+    assert lithium.jumps != magnesium.jumps
+    assert_allclose([lithium.ion_ps, magnesium.ion_ps], 400.0, rtol=0.01)
+
+
+def test_activation_energy_and_attempts_come_back_and_agree_with_the_barrier(motions):
+    found = kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY), barrier("y", 0.6)], WHERE, SETTINGS)
+    x, y = found.hops
+    assert (x.hop, x.ways) == ("x", 2)
+    assert x.line.activation_ev.low < ENERGY < x.line.activation_ev.high
+    assert x.attempt_thz.low < ATTEMPTS < x.attempt_thz.high
+    assert x.verdict == kinetics.AGREES
+    assert y.verdict == kinetics.DIFFERS
+    assert found.diffusion.activation_ev.low < ENERGY < found.diffusion.activation_ev.high
+    assert found.diffusion.extrapolated.low < rate(300.0) * walks.A**2 < found.diffusion.extrapolated.high
+
+
+def test_what_barriers_expect_is_the_walk_they_describe():
+    """Equal rates k each way on a square lattice: D = k a^2."""
+    found = kinetics.kinetics([motion(900.0)], HOPS, SITES, [barrier("x", 0.4), barrier("y", 0.4)], WHERE, SETTINGS)
+    expected = 10.0 * np.exp(-0.4 / (BOLTZMANN_EV_PER_KELVIN * 300.0)) * walks.A**2
+    assert_allclose(found.expected.angstrom2_per_ps[0], expected, rtol=1e-9)
+    assert found.expected.temperatures_kelvin[0] == 300.0
+    half = kinetics.kinetics([motion(900.0)], HOPS, SITES, [barrier("x", 0.4)], WHERE, SETTINGS).expected
+    assert_allclose(half.angstrom2_per_ps[0], expected / 2, rtol=1e-9)
+    assert half.missing == ("y",)
+    assert kinetics.kinetics([motion(900.0)], HOPS, SITES, [], WHERE, SETTINGS).expected is None
+
+
+def test_bulk_anatase_expected_from_its_barrier():
+    sites, ways = walks.anatase()
+    where = hops.basins(walks.ANATASE, sites, ways, SETTINGS)
+    one = neb.Barrier("bulk_oct", "bulk", "Li", "converged", 1, 0.5, None, 0.5, None, None, True, 0.0)  # noqa: FBT003
+    found = kinetics.expected(where, sites, {ways[0].name: ways[0]}, {"bulk_oct": one}, np.array([1000.0]), axes=3)
+    k = 10.0 * np.exp(-0.5 / (BOLTZMANN_EV_PER_KELVIN * 1000.0))
+    assert_allclose(found.angstrom2_per_ps[0], k * (walks.A**2 / 2 + walks.C**2 / 8) / 3, rtol=1e-6)
+
+
+def test_without_hops_there_are_limits_and_no_line():
+    quiet = [motion(t, value=1e-9) for t in (800.0, 1000.0)]
+    found = kinetics.kinetics(quiet, HOPS, SITES, [barrier("x", 0.3)], WHERE, SETTINGS)
+    assert found.diffusion.status.startswith("not resolved: 0 hops")
+    assert found.diffusion.extrapolated.value is None
+    assert {h.verdict for h in found.hops} == {kinetics.NOT_RESOLVED}
+    assert all(m.from_jumps.mean.value is None and m.from_jumps.mean.high > 0 for m in quiet)
+
+
+def test_a_wide_interval_is_no_agreement():
+    points = [arrhenius.Point(t, 6.0, 6.0 / rate(t)) for t in (800.0, 1000.0)]
+    line = arrhenius.line(points, at_kelvin=300.0, min_events=10)
+    assert kinetics.verdict(line, ENERGY, 0.01, 0.05) == kinetics.NOT_RESOLVED
+    assert kinetics.verdict(line, None, None, 0.05) == kinetics.NOT_RESOLVED
+
+
+def test_stops_are_counted_by_their_first_words():
+    assert kinetics.stopped_by(["done", "desorbed: an ion ...", "done"]) == {"done": 2, "desorbed": 1}
+
+
+def test_densities_fold_into_one_cell():
+    ion = np.tile([[1.9 + 3.8 * 5, 0.1, 12.0]], (50, 1, 1))
+    one = trajectory.Track("r", 900.0, 0.1, ("Li",), ion)
+    (found,) = density.densities(("001_Li", "001", "Li"), [one], walks.SQUARE)
+    counts = np.array(found.counts)
+    assert counts.sum() == 50
+    assert counts.shape == (19, 19)
+    assert counts[9, 0] == 50
+    assert found.cell_angstrom == ((3.8, 0.0), (0.0, 3.8))

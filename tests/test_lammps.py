@@ -1,0 +1,190 @@
+"""The deck for LAMMPS, the exported model loaded back, and dumps read as tracks."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from mlip import cli, config, extxyz, files, lammps, loading, models, structures
+from mlip.graphs import graph
+from mlip.potential import load
+
+SETTINGS = config.Md(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
+FACET = config.Facet(name="001", miller=(0, 0, 1), layers=3, repeat=(1, 1))
+
+
+@pytest.fixture
+def start(tmp_path):
+    slab = structures.slab(structures.crystal("anatase"), FACET, bond_angstrom=2.35)
+    moves = loading.mobile(slab, 1)
+    slab.append("Li")
+    slab.positions[-1] = [1.9, 1.9, slab.positions[:, 2].max() + 1.5]
+    slab.info = {"host": "001", "ions": "Li", "repeat": [1, 1, 1]}
+    slab.arrays["mobile"] = np.append(moves, True)
+    files.write_frames(tmp_path / "001_Li.extxyz", [slab])
+    return tmp_path / "001_Li.extxyz"
+
+
+class Domain:
+    """The data that LAMMPS hands to a unified ML-IAP model on one rank: every periodic neighbour is a ghost atom."""
+
+    def __init__(self, atoms, elements, cutoff):
+        found = graph(atoms, elements, cutoff)
+        sender, receiver = found.edge_index  # a vector goes from sender to receiver
+        self.nlocal, count = len(atoms), found.edge_index.shape[1]
+        self.owner = np.concatenate([np.arange(self.nlocal), receiver])
+        self.ntotal, self.npairs = self.nlocal + count, count
+        self.elems = found.species[self.owner]
+        self.pair_i, self.pair_j = sender, self.nlocal + np.arange(count)
+        moved = atoms.positions[receiver] + found.shifts
+        self.rij = moved - atoms.positions[sender]
+        self.eatoms = np.zeros(self.nlocal)
+        self.forces = np.zeros((self.nlocal, 3))
+
+    def forward_exchange(self, source, target, _):
+        target[:] = source[self.owner]
+
+    def reverse_exchange(self, source, target, _):
+        target.zero_()
+        import torch
+
+        target.index_add_(0, torch.as_tensor(self.owner), source)
+
+    def update_pair_forces_gpu(self, pairs):
+        pairs = pairs.detach().numpy()
+        np.add.at(self.forces, self.owner[self.pair_i], pairs)
+        np.subtract.at(self.forces, self.owner[self.pair_j], pairs)
+
+
+def test_the_exported_model_gives_the_energy_and_forces_of_the_member(committee, start, tmp_path):
+    import torch
+
+    path = tmp_path / "m.pt"
+    lammps.export_model(models.load(committee), path, member=2)
+    with models.quiet():
+        back = torch.load(path, weights_only=False)
+    atoms = extxyz.read_frames(start)[0]
+    atoms.rattle(0.05, seed=3)
+    domain = Domain(atoms, back.element_types, 2 * back.rcutfac)
+    back.compute_forces(domain)
+    atoms.calc = load(committee, members=[2])
+    assert_allclose(domain.energy, atoms.get_potential_energy(), rtol=1e-9)
+    assert_allclose(domain.eatoms.sum(), domain.energy, rtol=1e-12)
+    assert_allclose(domain.forces, atoms.get_forces(), rtol=0, atol=1e-8)
+    assert tuple(back.element_types) == models.load(committee).elements
+
+
+def test_the_deck_is_whole(committee, start, tmp_path):
+    out = tmp_path / "deck"
+    source = tmp_path / "c.yaml"
+    source.write_text("md: {target_ps: 2, equilibrate_ps: 1, frame_steps: 10, time_step_fs: 2}\n")
+    words = ["export", committee, "--to", "lammps", "-o", out, "--start", start, "--config", source]
+    assert cli.main([str(w) for w in words]) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "deck.json",
+        "in.md",
+        "model-mliap_lammps.pt",
+        "start.data",
+        "submit.sh",
+    ]
+    text = (out / "in.md").read_text()
+    atoms = extxyz.read_frames(start)[0]
+    assert "pair_style mliap unified model-mliap_lammps.pt 0\npair_coeff * * Ti O Li\n" in text
+    assert "timestep 0.002\n" in text
+    assert f"group ions id {len(atoms)}:{len(atoms)}\n" in text
+    assert "group frozen id " in text
+    assert text.count("\nrun ") == 2
+    assert "\nrun 500\nreset_timestep 0\n" in text
+    assert text.endswith("run 1000\n")
+    deck = files.read_record(out / "deck.json", lammps.Deck)
+    assert deck.frozen == tuple(np.flatnonzero(~atoms.arrays["mobile"].astype(bool)))
+    assert len(deck.frozen) == 3
+    script = (out / "submit.sh").read_text()
+    assert "--gpus-per-node=4" in script
+    assert "-in in.md" in script
+
+
+def test_the_data_file_has_every_atom_where_it_is(start):
+    from ase.io import read
+
+    atoms = extxyz.read_frames(start)[0]
+    atoms.positions[0] -= atoms.cell.array[0]  # outside the cell: kept by its image
+    elements = tuple(dict.fromkeys(atoms.get_chemical_symbols()))
+    path = start.with_name("start.data")
+    path.write_text(lammps._data(atoms, elements))
+    back = read(path, format="lammps-data", units="metal", atom_style="atomic")
+    assert list(back.symbols) == list(atoms.symbols)
+    assert_allclose(back.cell.array, atoms.cell.array, rtol=0, atol=1e-9)
+    scaled = (back.positions - atoms.positions) @ np.linalg.inv(atoms.cell.array)
+    assert_allclose(scaled, np.round(scaled), rtol=0, atol=1e-9)
+
+
+def test_ids_are_shortened():
+    assert lammps._ranges([0, 1, 2, 5, 7, 8]) == "1:3 6 8:9"
+
+
+def test_starts_that_do_not_fit_are_refused(committee, start, tmp_path):
+    model = models.load(committee)
+    plain = extxyz.read_frames(start)[0]
+    plain.info = {}
+    with pytest.raises(ValueError, match="the start lacks host, ions, repeat; give a start that the md stage wrote"):
+        lammps.export(model, tmp_path / "x", plain, SETTINGS)
+    other = extxyz.read_frames(start)[0]
+    other.symbols[-1] = "K"
+    with pytest.raises(ValueError, match=r"elements \['K'\] are not in the model"):
+        lammps.export(model, tmp_path / "x", other, SETTINGS)
+    turned = extxyz.read_frames(start)[0]
+    turned.set_cell(turned.cell.array[[1, 0, 2]])
+    with pytest.raises(ValueError, match="first edge of the cell along x"):
+        lammps._data(turned, ("Ti", "O", "Li"))
+    with pytest.raises(ValueError, match=r"member 9: .* has members 1 to 2"):
+        lammps.export_model(model, tmp_path / "m.pt", member=9)
+    with pytest.raises(ValueError, match="LAMMPS needs a start; give one of the md stage"):
+        lammps.export_files(committee, tmp_path / "x", start=None, source=None, member=1)
+
+
+def dumped(folder, deck, *, frames=30, drift=(0.02, 0.0, 0.0)):
+    """What the deck makes LAMMPS write: an ion that moves along y by 0.1 Angstrom a frame on a drifting slab."""
+    run = folder / "runs" / "T900-1"
+    run.mkdir(parents=True)
+    lines, moved = [], ["# time-averaged data for fix drift", "# TimeStep c_shift[1] c_shift[2] c_shift[3]"]
+    for k in range(frames):
+        x, y, z = np.array([1.9, 1.9 + 0.1 * k, 12.0]) + k * np.array(drift)
+        step = k * deck.header.frame_steps
+        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", "1", "ITEM: BOX BOUNDS pp pp pp"]
+        lines += ["0.0 3.8", "0.0 3.8", "0.0 24.0", "ITEM: ATOMS id xu yu zu", f"19 {x:.6f} {y:.6f} {z:.6f}"]
+        moved.append(f"{step} " + " ".join(f"{k * d:.8f}" for d in drift))
+    (run / "ions.dump").write_text("\n".join(lines) + "\n")
+    (run / "drift.txt").write_text("\n".join(moved) + "\n")
+    (run / "temperature.txt").write_text("900\n")
+    return run
+
+
+def test_a_dump_comes_back_as_tracks_without_the_drift(committee, start, tmp_path):
+    deck = lammps.export(models.load(committee), tmp_path, extxyz.read_frames(start)[0], SETTINGS)
+    dumped(tmp_path, deck)
+    header, (track,) = lammps.read(tmp_path)
+    assert header == deck.header
+    assert (track.replica, track.temperature_kelvin, track.symbols, track.frame_ps) == ("T900-1", 900.0, ("Li",), 0.02)
+    assert_allclose(track.positions[:, 0, 0], 1.9, rtol=0, atol=2e-6)
+    assert_allclose(track.positions[:, 0, 1], 1.9 + 0.1 * np.arange(30), rtol=0, atol=2e-6)
+
+
+def test_dumps_that_do_not_fit_are_one_line(committee, start, tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        lammps.read(tmp_path / "nowhere")
+    deck = lammps.export(models.load(committee), tmp_path, extxyz.read_frames(start)[0], SETTINGS)
+    with pytest.raises(ValueError, match=r"holds no runs/\*/ions.dump; run LAMMPS there with submit.sh"):
+        lammps.read(tmp_path)
+    run = dumped(tmp_path, deck)
+    whole = (run / "ions.dump").read_text()
+    for cut in (-12, -40, -120, 15):
+        (run / "ions.dump").write_text(whole[:cut])
+        with pytest.raises(ValueError, match=r"ions.dump: .*(is cut short|cut short or of another deck)"):
+            lammps.read(tmp_path)
+    (run / "ions.dump").write_text(whole.replace("ITEM: TIMESTEP\n20\n", "ITEM: TIMESTEP\n25\n"))
+    with pytest.raises(ValueError, match="frames are not 10 steps apart"):
+        lammps.read(tmp_path)
+    (run / "ions.dump").write_text(whole)
+    (run / "drift.txt").write_text("".join((run / "drift.txt").read_text().splitlines(keepends=True)[:-3]))
+    with pytest.raises(ValueError, match="has no line for step 270; it is cut short"):
+        lammps.read(tmp_path)

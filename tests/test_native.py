@@ -1,0 +1,131 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import tiny
+from numpy.testing import assert_allclose
+
+from mlip import gate, models, native, potential
+from mlip.batch import Batch
+
+pytest.importorskip("symmetrix")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """Compiled code goes to a folder of this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYMMETRIX_JIT_CACHE", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+def released(*, max_ell, max_l=0, members=1, layers=2):
+    """Random weights: nothing that could hide a wrong path is small."""
+    import torch
+
+    architecture = tiny.ARCHITECTURE.model_copy(
+        update={"max_ell": max_ell, "channels": 8, "correlation": 3, "max_l": max_l, "layers": layers}
+    )
+    shape = models.scratch_shape(
+        architecture, e0_ev=dict.fromkeys(architecture.elements, -1.5), force_rms=1.3, neighbours=10.0
+    )
+    torch.manual_seed(4)
+    return models.Released(
+        tuple(models.build(shape).eval() for _ in range(members)), shape, {"target": "pbe"}, "random"
+    )
+
+
+FRAMES = [tiny.rattled(seed=1), tiny.rattled("Ti2O4", seed=5).repeat((2, 1, 1)), tiny.rattled("Ti2O4", seed=6)]
+
+
+def check_close(found, expected, atol=1e-6):
+    for a, b in zip(found, expected, strict=True):
+        assert_allclose(a.energies_ev, b.energies_ev, rtol=0, atol=atol)
+        assert_allclose(a.forces, b.forces, rtol=0, atol=10 * atol)
+
+
+@pytest.mark.parametrize("max_ell", [1, 2])
+def test_lifted_model_is_the_same_model(max_ell):
+    small = released(max_ell=max_ell)
+    large = native.lifted(small)
+    assert large.shape["max_ell"] == 3
+    check_close(potential.Evaluator(large)(FRAMES), potential.Evaluator(small)(FRAMES), atol=1e-7)
+    assert native.lifted(large) is large
+
+
+def test_what_cannot_be_lifted_is_said():
+    with pytest.raises(ValueError, match="only 3, or lower with scalar messages"):
+        native.lifted(released(max_ell=2, max_l=1))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    model = released(max_ell=2, members=2)
+    folder = tmp_path_factory.mktemp("native")
+    return potential.Evaluator(model), potential.Evaluator(model, native=folder), folder
+
+
+def test_same_energies_and_forces_as_mace_torch(pair):
+    plain, fast, folder = pair
+    check_close(fast(FRAMES), plain(FRAMES))
+    energies = [f.energies_ev for f in fast(FRAMES)]
+    assert min(abs(e[0] - e[1]) for e in energies) > 1e-3  # two members, not one twice
+    written = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
+    assert len(written) == 2
+    potential.Evaluator(plain.model, native=folder)
+    assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == written
+
+
+def test_moving_structures_and_calls_of_any_size(pair, monkeypatch):
+    plain, fast, _ = pair
+    rng = np.random.default_rng(0)
+    batch = Batch(fast, FRAMES, skin_angstrom=0.5)
+    positions = [f.positions.copy() for f in FRAMES]
+    for edges in (10**6, 1, 10**6):
+        monkeypatch.setattr(fast, "edges_per_call", edges)
+        for _ in range(3):
+            positions = [p + rng.normal(scale=0.05, size=p.shape) for p in positions]
+            frames = [f.copy() for f in FRAMES]
+            for f, p in zip(frames, positions, strict=True):
+                f.positions = p
+            check_close(batch(positions), plain(frames))
+    assert batch.rebuilds > len(FRAMES)
+
+
+def test_the_gate_takes_it_and_refuses_another_model(pair):
+    plain, fast, folder = pair
+    ways = gate.ways(device="cpu", dtype="float64", native=True)
+    limits = (1e-3, 1e-3)
+    make = partial(gate.evaluator, plain.model, folder=folder)
+    (found,) = gate.check(plain.model, FRAMES, ways, limits=limits, make=make)
+    assert found.accepted
+    assert found.way.backend == "symmetrix-xl"
+    assert 0 < found.force_ev_per_angstrom < 1e-4
+    other = plain.model.subset([2, 1])
+    refused, taken = gate.check(
+        other,
+        FRAMES,
+        ways,
+        limits=limits,
+        make=lambda way: fast if way == ways[0] else gate.evaluator(other, way, folder=folder),
+    )
+    assert (refused.accepted, taken.accepted) == (False, True)
+    assert gate.accepted([refused, taken]).backend == "mace-torch"
+
+
+def test_stress_comes_from_mace_torch(pair):
+    plain, fast, _ = pair
+    frames = FRAMES[:1]
+    assert_allclose(fast(frames, stress=True)[0].stresses, plain(frames, stress=True)[0].stresses, rtol=0, atol=1e-9)
+
+
+def test_a_model_it_cannot_take_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"symmetrix-xl cannot take this model \(ValueError: edge harmonics"):
+        potential.Evaluator(released(max_ell=2, max_l=1), native=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"symmetrix-xl is not installed; pip install 'facet-mlip\[native\]'"):
+        potential.Evaluator(released(max_ell=3), native=tmp_path)
