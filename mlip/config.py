@@ -121,7 +121,7 @@ class Train(Section):
     architecture: Architecture = Architecture()
     members: Count = 2
     epochs: Count = 60
-    batch_frames: Count = 4
+    batch_frames: Count = 4  # of an update; packed by edges into as many calls as memory needs
     learning_rate: Positive = 1e-3
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     energy_weight: Positive = 500.0  # of the squared error of the energy per atom, eV^2
@@ -239,7 +239,8 @@ class Energetics(Section):
     # what differs from dft.settings, in the words of the engine; an atom gets the spin of its ground state besides
     atom_settings: dict[str, Any] = {"k_length_angstrom": 1.0}
     metal_settings: dict[str, Any] = {"k_length_angstrom": 40.0, "point_group": True}
-    lattice_settings: dict[str, Any] = {"point_group": True}
+    # a cell's number of plane waves jumps with its strain; at 520 eV that leaves 28 GPa of a modulus open
+    lattice_settings: dict[str, Any] = {"point_group": True, "cutoff_ev": 700.0}
 
     @model_validator(mode="after")
     def _surfaces_are_distinct(self) -> "Energetics":

@@ -1,6 +1,7 @@
-"""What the DFT settings cost: errors of forces and energy differences against a tighter setting.
+"""What the DFT settings cost: errors of forces and energy differences against a tighter setting, or another code.
 
 Takes a few frames and a function `ask` that labels them at a variant of the settings; gives one `Variant` per setting.
+A label that failed a check (info `refused`) counts with its numbers and says so: it shows what the setting costs.
 Within a study the last variant is the reference. Absolute energies shift with most settings and mean nothing; what
 counts are forces and differences: between configurations of one composition, and between a host with an ion and the
 same host without it (an adsorption energy but for the constant energy of its reference).
@@ -40,6 +41,8 @@ class Variant:
     frames: int  # labelled here and at the reference
     force_rms_ev_per_angstrom: float | None  # of components
     force_max_ev_per_angstrom: float | None
+    force_rms_by_species: dict[str, float]  # eV/Angstrom
+    net_force_ev_per_angstrom: float | None  # per atom, of the worst frame, before the labels were freed of it
     energy_ev: float | None  # largest change of a difference
     differences: tuple[Difference, ...]
     seconds_per_frame: float | None  # wall time of the labels, if they say
@@ -82,11 +85,30 @@ def _variant(
         frames=len(both),
         force_rms_ev_per_angstrom=float(np.sqrt((wrong**2).mean())) if both else None,
         force_max_ev_per_angstrom=float(np.abs(wrong).max()) if both else None,
+        force_rms_by_species=_by_species(both),
+        net_force_ev_per_angstrom=max((float(a.info["net_force"]) / len(a) for a, _ in both), default=None),
         energy_ev=max((abs(d.change_ev) for d in differences), default=None),
         differences=differences,
         seconds_per_frame=sum(times) / len(times) if times else None,
-        status=DONE if len(both) == len(found) else f"{len(found) - len(both)} of {len(found)} frames have no label",
+        status=_status(found, len(both)),
     )
+
+
+def _by_species(both: Sequence[tuple[Atoms, Atoms]]) -> dict[str, float]:
+    """Root mean square of the force components that differ, by element."""
+    squares: dict[str, list[float]] = {}
+    for a, b in both:
+        for symbol, wrong in zip(a.symbols, a.arrays["dft_forces"] - b.arrays["dft_forces"], strict=True):
+            squares.setdefault(symbol, []).append(float((wrong**2).mean()))
+    return {symbol: float(np.sqrt(np.mean(squares[symbol]))) for symbol in sorted(squares)}
+
+
+def _status(found: Sequence[Atoms | None], both: int) -> str:
+    """What is missing, and which labels of this setting a check would keep from training."""
+    refused = [f.info for f in found if f is not None and "refused" in f.info]
+    parts = [f"{len(found) - both} of {len(found)} frames have no label"] if both < len(found) else []
+    parts += [f"{info['frame_id']} is no label to train on: {info['refused']}" for info in refused]
+    return "; ".join(parts) or DONE
 
 
 def _difference(one: tuple[Atoms, Atoms], other: tuple[Atoms, Atoms]) -> Difference | None:

@@ -4,6 +4,7 @@ Takes a `Run` whose stages sites and neb are whole; gives structures and bands, 
 """
 
 import fnmatch
+from collections.abc import Sequence
 
 from ase import Atoms
 
@@ -92,3 +93,8 @@ def occupied(run: Run) -> list[energetics.Occupied]:
         )
         for s in chosen
     ]
+
+
+def potential_energies(run: Run, frames: Sequence[Atoms]) -> list[float]:
+    """Energies in eV of the committee of the run, at its level."""
+    return [p.energy_ev for p in jobs.predictions(run.path("train", "model"), frames, device="cpu")]

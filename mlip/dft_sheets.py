@@ -7,6 +7,7 @@ is marked; what was not calculated is a dash with its status.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlip.config import Target
 from mlip.convergence import INSERTION, Variant
 from mlip.energetics import Adsorption, Energetics, Surface
 from mlip.ladder import Step
@@ -14,7 +15,7 @@ from mlip.references import References, Value
 from mlip.sheets import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, Sheet, compact, number, sheet, unit
 
 Tables = tuple[tuple[str, Sheet], ...]  # caption, table
-INSIDE, OUTSIDE = "inside", "outside"
+INSIDE, OUTSIDE, OPEN = "inside", "outside", "not resolved"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Measured:
     of: str
     unit: str
     run: float | None
+    error: float | None  # standard error of `run`, where it is known
     own: float | None
     low: float
     high: float
@@ -32,10 +34,12 @@ class Measured:
 
     @property
     def where(self) -> str:
-        """Whether the value of this run, or else the earlier one, lies in the window."""
+        """Whether the value of this run, or else the earlier one, lies in the window; an error may leave that open."""
         value = self.run if self.run is not None else self.own
         if value is None:
             return "not calculated"
+        if self.run is not None and self.error is not None and self.error > (self.high - self.low) / 2:
+            return OPEN
         return INSIDE if self.low <= value <= self.high else OUTSIDE
 
 
@@ -49,6 +53,7 @@ _HOP: list[Column] = [
 def measured(found: Energetics | None, references: References) -> tuple[Measured, ...]:
     """Every quantity that has a window, in the order of the file."""
     now = _values(found) if found is not None else {}
+    errors = _errors(found) if found is not None else {}
     own = {_key(v): v.value for v in references.values if v.role == "own"}
     return tuple(
         Measured(
@@ -56,6 +61,7 @@ def measured(found: Energetics | None, references: References) -> tuple[Measured
             of=w.ion or w.facet or "",
             unit=w.unit,
             run=now.get(_key(w)),
+            error=errors.get(_key(w)),
             own=own.get(_key(w)),
             low=w.value,
             high=w.upper if w.upper is not None else w.value,
@@ -75,8 +81,8 @@ def energies(found: Energetics | None, references: References) -> Tables:
     """Tables of the energies around the barriers; without a run what comes with the references."""
     tables = [("", windows(measured(found, references)))]
     if found is not None:
-        tables += [("Metals", metals(found)), ("Surfaces", surfaces(found.surfaces))]
-        tables += [("Adsorption energies per ion", adsorption(found.adsorption))]
+        tables += [("Metals", metals(found)), ("Surfaces", surfaces(found.surfaces, found.target))]
+        tables += [("Adsorption energies per ion", adsorption(found.adsorption, found.target))]
     return _shown(*tables)
 
 
@@ -94,7 +100,7 @@ def windows(rows: Sequence[Measured]) -> Sheet:
     columns: list[Column] = [
         ("Quantity", TEXT, lambda r: r.quantity),
         ("Of", TEXT, lambda r: r.of),
-        ("This run", NUMBER, lambda r: DASH if r.run is None else compact(r.run)),
+        ("This run", NUMBER, _run),
         ("Project, PBE", NUMBER, lambda r: DASH if r.own is None else compact(r.own)),
         ("Window", NUMBER, lambda r: f"{compact(r.low)} to {compact(r.high)}"),
         ("Unit", TEXT, lambda r: unit(r.unit)),
@@ -104,7 +110,13 @@ def windows(rows: Sequence[Measured]) -> Sheet:
     return sheet(columns, rows)
 
 
-def adsorption(rows: Sequence[Adsorption]) -> Sheet:
+def _run(row: Measured) -> str:
+    if row.run is None:
+        return DASH
+    return compact(row.run) + ("" if row.error is None else f" \u00b1 {row.error:.2g}")
+
+
+def adsorption(rows: Sequence[Adsorption], target: Target) -> Sheet:
     """Adsorption energies against atom and metal."""
     columns: list[Column] = [
         ("Host", TEXT, lambda r: r.host),
@@ -114,6 +126,7 @@ def adsorption(rows: Sequence[Adsorption]) -> Sheet:
         ("with D3 (eV)", NUMBER, lambda r: number(r.atom_d3_ev)),
         ("Against metal, PBE (eV)", NUMBER, lambda r: number(r.metal_ev)),
         ("with D3 (eV)", NUMBER, lambda r: number(r.metal_d3_ev)),
+        (f"Potential, against metal, {target.upper()} (eV)", NUMBER, lambda r: number(r.potential_metal_ev)),
         ("Per electron (eV)", NUMBER, lambda r: number(r.metal_per_electron_ev)),
         ("Voltage against own metal (V)", NUMBER, lambda r: number(r.voltage_v)),
         ("Status", TEXT, lambda r: r.status),
@@ -121,7 +134,7 @@ def adsorption(rows: Sequence[Adsorption]) -> Sheet:
     return sheet(columns, rows)
 
 
-def surfaces(rows: Sequence[Surface]) -> Sheet:
+def surfaces(rows: Sequence[Surface], target: Target) -> Sheet:
     """Surface energies of the facets."""
     columns: list[Column] = [
         ("Facet", TEXT, lambda r: r.name),
@@ -130,6 +143,7 @@ def surfaces(rows: Sequence[Surface]) -> Sheet:
         (f"Area ({UNITS['A2']})", NUMBER, lambda r: number(r.area_angstrom2, 2)),
         ("PBE (J/m\u00b2)", NUMBER, lambda r: number(r.pbe_j_per_m2)),
         ("PBE-D3 (J/m\u00b2)", NUMBER, lambda r: number(r.d3_j_per_m2)),
+        (f"Potential, {target.upper()} (J/m\u00b2)", NUMBER, lambda r: number(r.potential_j_per_m2)),
         ("Relaxed by", TEXT, lambda r: r.relaxed_by),
         ("Status", TEXT, lambda r: r.status),
     ]
@@ -197,6 +211,8 @@ def settings(rows: Sequence[Variant]) -> Sheet:
         ("Frames", NUMBER, lambda r: str(r.frames)),
         (f"Force error, rms (meV/{ANGSTROM})", NUMBER, lambda r: _milli(r, r.force_rms_ev_per_angstrom)),
         (f"largest (meV/{ANGSTROM})", NUMBER, lambda r: _milli(r, r.force_max_ev_per_angstrom)),
+        (f"By species, rms (meV/{ANGSTROM})", TEXT, _species),
+        (f"Net force per atom (meV/{ANGSTROM})", NUMBER, lambda r: _thousand(r.net_force_ev_per_angstrom)),
         ("Between configurations (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=False))),
         ("Ion on its host (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=True))),
         ("Seconds a frame", NUMBER, lambda r: number(r.seconds_per_frame, 0)),
@@ -216,6 +232,12 @@ def _thousand(value: float | None) -> str:
 
 def _milli(row: Variant, value: float | None) -> str:
     return DASH if row.reference else number(1e3 * value if value is not None else None, 1)
+
+
+def _species(row: Variant) -> str:
+    if row.reference or not row.force_rms_by_species:
+        return DASH
+    return ", ".join(f"{symbol} {1e3 * value:.0f}" for symbol, value in row.force_rms_by_species.items())
 
 
 def _largest(row: Variant, *, insertion: bool) -> float | None:
@@ -249,3 +271,18 @@ def _values(found: Energetics) -> dict[tuple[str, str | None, str | None], float
         if bound.host == "bulk":
             values["insertion energy", "bulk", bound.ion] = bound.metal_ev
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _errors(found: Energetics) -> dict[tuple[str, str | None, str | None], float]:
+    """Standard errors of the values that are fitted, under the same names."""
+    errors = found.crystal.errors if found.crystal is not None else None
+    if errors is None:
+        return {}
+    lengths = errors.lengths_angstrom
+    known = {
+        "lattice a": lengths[0],
+        "lattice c": lengths[2],
+        "oxygen coordinate u": errors.apex,
+        "bulk modulus (VRH)": errors.hill_gpa,
+    }
+    return {(name, "bulk", None): value for name, value in known.items() if value is not None}

@@ -22,6 +22,7 @@ from mlip import (
     files,
     label,
     ladder,
+    single_points,
     tasks,
 )
 from mlip.run import Run, locked, opened, place
@@ -131,8 +132,10 @@ def _with_bar(run: Run, frames: list[Atoms], share: tuple[int, int] = (0, 1)) ->
 
 
 def study_convergence(run: Run) -> Convergence:
-    """Errors of the DFT settings against tighter ones, on frames of the dataset."""
-    c, ask = run.config, _Asker(run)
+    """Errors of the DFT settings against tighter ones, or against another code, on frames of the dataset."""
+    c, ask = run.config, _Asker(run, refused=True)
+    for variant in (v for variants in c.convergence.studies.values() for v in variants):
+        engines.settings_of(engines.varied(c.dft, variant))  # a wrong one is told before any is calculated
     there = {str(f.info["frame_id"]): f for f in extxyz.read_frames(place(c.dataset.path) / "frames.extxyz")}
     if missing := [name for name in c.convergence.frames if name not in there]:
         raise ValueError(f"convergence.frames: {missing[0]!r} is no frame of {c.dataset.path}; name frames of it")
@@ -153,10 +156,7 @@ def find_energetics(run: Run) -> energetics.Energetics:
         name = f"crystal_{Path(c.structures.crystal).stem}"
         crystal, status = energetics.crystal(dft_inputs.crystal(run), name, ask, own, changes=own.lattice_settings)
     surfaces = _surfaces(run, ask) if "surfaces" in own.parts else ()
-    bound = [
-        energetics.adsorption(place_, ask, alone=atoms.get(place_.ion), elemental=metals.get(place_.ion))
-        for place_ in (dft_inputs.occupied(run) if "adsorption" in own.parts else ())
-    ]
+    bound = _bound(run, ask, atoms, metals) if "adsorption" in own.parts else ()
     ask.close("energetics")
     return energetics.Energetics(
         level=label.settings_hash(c.dft),
@@ -166,6 +166,7 @@ def find_energetics(run: Run) -> energetics.Energetics:
         crystal_status=status,
         surfaces=tuple(surfaces),
         adsorption=tuple(bound),
+        target=c.common.target,
     )
 
 
@@ -198,23 +199,31 @@ def climb_ladder(run: Run) -> Ladder:
 
 
 class _Asker:
-    """Labels of frames at the level of a run, or at a variant of it; remembers what has no label and why."""
+    """Labels of frames at the level of a run, or at a variant of it; remembers what has no label and why.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    With `refused` the numbers of labels that failed a check too, to be measured and never trained on.
+    """
+
+    def __init__(self, run: Run, *, refused: bool = False) -> None:
+        self._run, self._refused = run, refused
         self.problems: list[label.Problem] = []
         self.waiting = 0  # frames that the next call may label
 
     def __call__(self, frames: Sequence[Atoms], changes: Mapping[str, Any]) -> tuple[Atoms | None, ...]:
-        dft, workers = self._run.config.dft, self._run.config.common.workers
-        varied = dft.model_copy(update={"settings": dft.settings | dict(changes)})
+        dft, workers = engines.varied(self._run.config.dft, changes), self._run.config.common.workers
         with estimate(str(frames[0].info["group"])) as tick:
-            made = label.label(frames, varied, self._run.folder / "labels", workers=workers, on_tick=tick)
+            made = label.label(frames, dft, self._run.folder / "labels", workers=workers, on_tick=tick)
         for problem in made.problems:
             console.print(f"  {problem.frame_id}: {problem.reason}", soft_wrap=True)
         self.problems += made.problems
         self.waiting += sum(problem.file is None for problem in made.problems)
-        return made.frames
+        return self._with_refused(frames, made) if self._refused else made.frames
+
+    @staticmethod
+    def _with_refused(frames: Sequence[Atoms], made: label.Labelled) -> tuple[Atoms | None, ...]:
+        aside = {p.frame_id: Path(p.file) for p in made.problems if p.file is not None}
+        pairs = [(f, found, aside.get(str(f.info["frame_id"]))) for f, found in zip(frames, made.frames, strict=True)]
+        return tuple(found if file is None else single_points.read_refused(file, f) for f, found, file in pairs)
 
     def has(self, frames: Sequence[Atoms]) -> bool:
         """Whether there is nothing to calculate for these frames at the level of the run."""
@@ -238,9 +247,31 @@ def _batches(tiers: Sequence[Sequence[Atoms]], size: int | None) -> Iterator[Seq
         yield from (tier[k : k + step] for k in range(0, len(tier), step))
 
 
+def _bound(
+    run: Run, ask: _Asker, atoms: Mapping[str, energetics.Atom], metals: Mapping[str, energetics.Metal]
+) -> list[energetics.Adsorption]:
+    """Adsorption energies of the chosen sites, by DFT and by the potential."""
+    places = dft_inputs.occupied(run)
+    own = dft_inputs.potential_energies(run, [atoms for p in places for atoms in (p.covered, p.clean)])
+    every = {str(f.info["frame_id"]): f for p in places for f in energetics.adsorption_frames(p)}
+    labels = dict(zip(every, ask(list(every.values()), {}), strict=True))  # all at once, for the workers
+    return [
+        energetics.adsorption(
+            p,
+            lambda frames, _: [labels[str(f.info["frame_id"])] for f in frames],
+            alone=atoms.get(p.ion),
+            elemental=metals.get(p.ion),
+            potential_ev=covered - clean,
+            target=run.config.common.target,
+        )
+        for p, covered, clean in zip(places, own[::2], own[1::2], strict=True)
+    ]
+
+
 def _surfaces(run: Run, ask: _Asker) -> list[energetics.Surface]:
     """Surface energies of slabs relaxed by the potential, and by DFT where that is asked for."""
     own, relaxed, word = run.config.energetics, dft_inputs.relaxed_slabs(run), "the potential"
+    known = dict(zip(relaxed, dft_inputs.potential_energies(run, list(relaxed.values())), strict=True))
     if own.relax == "dft":
         word = "DFT"
         for name, atoms in relaxed.items():
@@ -251,4 +282,14 @@ def _surfaces(run: Run, ask: _Asker) -> list[energetics.Surface]:
                 vacuum=name != "bulk",
             )
             relaxed[name] = relax(atoms)
-    return [energetics.surface(relaxed[f.name], relaxed["bulk"], ask, facet=f, relaxed_by=word) for f in own.surfaces]
+    return [
+        energetics.surface(
+            relaxed[f.name],
+            relaxed["bulk"],
+            ask,
+            facet=f,
+            relaxed_by=word,
+            potential_ev=(known[f.name], known["bulk"]),
+        )
+        for f in own.surfaces
+    ]

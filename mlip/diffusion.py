@@ -31,6 +31,7 @@ NOT_POSITIVE = "jumps cancel: upper limit"
 INTERVALS = 40  # of time in the regression of kinisi
 START_RESIDENCES = 2.0  # mean residence times before the regression begins
 LONGEST = 0.5  # part of a trajectory that is the longest interval of time
+LATEST_START = 0.4  # part of the longest interval; a regression that has to begin later has too little left
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def from_displacements(
         return Regression(f"not resolved: {frames} frames (at least 20)", NOTHING, None, (), (), ())
     steps = np.unique(np.linspace(1, longest, min(INTERVALS, longest)).round().astype(int))
     start = steps[min(2, len(steps) - 1)] if residence_ps is None else START_RESIDENCES * residence_ps / frame_ps
-    start = int(steps[np.searchsorted(steps, min(float(start), 0.4 * longest))])
+    start = int(steps[np.searchsorted(steps, min(float(start), LATEST_START * longest))])
     analyser = _analyser(np.stack([t[:frames] for t in tracks], axis=1), frame_ps, steps, axes)
     times = analyser.da.coords["time interval"].values
     series = tuple(
@@ -216,6 +217,9 @@ def from_displacements(
     )
     if residence_ps is None:
         return Regression(LIMIT, NOTHING, None, *series)
+    if START_RESIDENCES * residence_ps > LATEST_START * longest * frame_ps:
+        short = f"not resolved: tracks of {frames * frame_ps:.3g} ps are too short for stays of {residence_ps:.3g} ps"
+        return Regression(short, NOTHING, None, *series)
     if (times >= start * frame_ps * (1 - 1e-9)).sum() < 3:
         return Regression("not resolved: too few intervals of time", NOTHING, None, *series)
     samples = _sampled(analyser, start * frame_ps, seed) / (2 * axes)

@@ -67,6 +67,7 @@ class Surface:
     d3_j_per_m2: float | None  # PBE and D3
     relaxed_by: str
     status: str
+    potential_j_per_m2: float | None = None  # of the run's potential, at its own level
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Adsorption:
     metal_per_electron_ev: float | None
     voltage_v: float | None  # against the ion's own metal, PBE
     status: str
+    potential_metal_ev: float | None = None  # of the run's potential, at its own level, against the metal in DFT
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Energetics:
     crystal_status: str
     surfaces: tuple[Surface, ...]
     adsorption: tuple[Adsorption, ...]
+    target: config.Target = "pbe"  # level of the potential
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,25 @@ def crystal(
         return None, f"{NOT_CALCULATED}: {error}"
 
 
-def surface(slab: Atoms, bulk_cell: Atoms, ask: Ask, *, facet: config.Facet, relaxed_by: str) -> Surface:
-    """Surface energy of a relaxed slab against the relaxed bulk cell of the same lattice."""
+def surface(
+    slab: Atoms,
+    bulk_cell: Atoms,
+    ask: Ask,
+    *,
+    facet: config.Facet,
+    relaxed_by: str,
+    potential_ev: tuple[float, float] | None = None,
+) -> Surface:
+    """Surface energy of a relaxed slab against the relaxed bulk cell of the same lattice.
+
+    Args:
+        slab: relaxed.
+        bulk_cell: relaxed.
+        ask: gives labels.
+        facet: of the slab.
+        relaxed_by: in words.
+        potential_ev: energies of the slab and of the bulk cell by the potential.
+    """
     frame = named(slab, f"surface_{facet.name}", host=facet.name, vacuum=True)
     reference = named(bulk_cell, "surface_bulk", host="bulk")
     found, whole = ask([frame, reference], {})
@@ -192,16 +212,40 @@ def surface(slab: Atoms, bulk_cell: Atoms, ask: Ask, *, facet: config.Facet, rel
         parts = [a - len(slab) / len(bulk_cell) * b for a, b in zip(energies(found), energies(whole), strict=True)]
         pbe, d3 = (joule_per_m2(e, 2 * area) for e in (parts[0], sum(parts)))
     status = NOT_CALCULATED if pbe is None else DONE
-    return Surface(facet.name, facet.layers, len(slab), area, pbe, d3, relaxed_by, status)
+    own = None
+    if potential_ev is not None:
+        own = joule_per_m2(potential_ev[0] - len(slab) / len(bulk_cell) * potential_ev[1], 2 * area)
+    return Surface(facet.name, facet.layers, len(slab), area, pbe, d3, relaxed_by, status, own)
+
+
+def adsorption_frames(of: Occupied) -> tuple[Atoms, Atoms]:
+    """The host with the ion and the clean host, as they are labelled."""
+    covered = named(of.covered, f"adsorbed_{of.host}_{of.ion}_{of.site}", host=of.host, ion=of.ion, vacuum=of.vacuum)
+    return covered, named(of.clean, f"clean_{of.host}", host=of.host, vacuum=of.vacuum)
 
 
 def adsorption(
-    of: Occupied, ask: Ask, *, alone: Atom | None, elemental: Metal | None, charge: float | None = None
+    of: Occupied,
+    ask: Ask,
+    *,
+    alone: Atom | None,
+    elemental: Metal | None,
+    charge: float | None = None,
+    potential_ev: float | None = None,
+    target: config.Target = "pbe",
 ) -> Adsorption:
-    """Adsorption energies of an ion on a site; what lacks a reference is None and named in the status."""
-    covered = named(of.covered, f"adsorbed_{of.host}_{of.ion}_{of.site}", host=of.host, ion=of.ion, vacuum=of.vacuum)
-    clean = named(of.clean, f"clean_{of.host}", host=of.host, vacuum=of.vacuum)
-    found = ask([covered, clean], {})
+    """Adsorption energies of an ion on a site; what lacks a reference is None and named in the status.
+
+    Args:
+        of: the site.
+        ask: gives labels.
+        alone: the isolated atom.
+        elemental: the metal.
+        charge: electrons per ion, where not the usual ones.
+        potential_ev: what the ion adds to the energy of the host, by a potential trained on DFT total energies.
+        target: level of that potential.
+    """
+    found = ask(adsorption_frames(of), {})
     z = charge or CATION_CHARGES.get(of.ion, 1.0)
     names = ("host with the ion", "clean host")
     lacking = [f"the {name}" for name, label in zip(names, found, strict=True) if label is None]
@@ -212,6 +256,9 @@ def adsorption(
         pbe, d3 = (a - b for a, b in zip(energies(found[0]), energies(found[1]), strict=True))
     atom_ev = _less(pbe, alone.energy_ev if alone else None)
     metal_ev = _less(pbe, elemental.energy_ev if elemental else None)
+    reference = elemental.energy_ev if elemental else None
+    if target == "pbe-d3":
+        reference = _plus(reference, elemental.d3_ev if elemental else None)
     return Adsorption(
         host=of.host,
         ion=of.ion,
@@ -224,6 +271,7 @@ def adsorption(
         metal_per_electron_ev=metal_ev / z if metal_ev is not None else None,
         voltage_v=voltage(metal_ev, z) if metal_ev is not None else None,
         status=f"no label of {', '.join(lacking)}" if lacking else DONE,
+        potential_metal_ev=_less(potential_ev, reference),
     )
 
 

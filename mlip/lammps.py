@@ -19,6 +19,7 @@ from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from mlip import config, extxyz, files, models
+from mlip.dynamics import EQUILIBRATION_FRICTION_PER_PS
 from mlip.trajectory import Header, Track
 
 Array = NDArray[np.float64]
@@ -166,6 +167,7 @@ def _input(deck: Deck) -> str:
     header = deck.header
     first = header.atoms - len(header.ions) + 1
     step = header.time_step_fs / 1000.0
+    hard = max(deck.friction_per_ps, EQUILIBRATION_FRICTION_PER_PS)
     frozen = "group frozen id " + _ranges(deck.frozen) if deck.frozen else "group frozen empty"
     return f"""# Langevin dynamics with a MACE potential through ML-IAP. Run with
 #   lmp -k on g 1 -sf kk -pk kokkos newton on neigh half -in {INPUT} -var T 900 -var seed 1
@@ -191,19 +193,22 @@ group ions id {first}:{header.atoms}
 {frozen}
 group mobile subtract all frozen
 compute heat mobile temp
-thermo_modify temp heat
+compute_modify heat extra/dof 0
+thermo_style custom step time c_heat pe
 thermo {max(header.frame_steps, 100)}
 
 # where the host has drifted, taken away when the run is read back
 compute moved host displace/atom
 compute shift host reduce ave c_moved[1] c_moved[2] c_moved[3]
 
-velocity mobile create ${{T}} ${{seed}} dist gaussian loop geom mom no rot no
+# a relaxed start gives half of its kinetic energy to the potential, so velocities are those of twice the temperature
+velocity mobile create $(2.0*v_T) ${{seed}} temp heat dist gaussian loop geom mom no rot no
 velocity frozen set 0.0 0.0 0.0
 fix move mobile nve
-fix bath mobile langevin ${{T}} ${{T}} {1.0 / deck.friction_per_ps:g} ${{seed}} zero no
+fix bath mobile langevin ${{T}} ${{T}} {1.0 / hard:g} ${{seed}} zero no
 run {round(deck.equilibrate_ps / step)}
 reset_timestep 0
+fix bath mobile langevin ${{T}} ${{T}} {1.0 / deck.friction_per_ps:g} $(v_seed+1000) zero no
 
 fix drift host ave/time {header.frame_steps} 1 {header.frame_steps} c_shift[1] c_shift[2] c_shift[3] &
   file ${{out}}/{DRIFT} format " %.8f"

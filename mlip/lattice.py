@@ -9,11 +9,13 @@ to the forces along q, and its minimum is found by Newton's method.
 
 with H the second derivatives at the minimum, H' those in e with q relaxed, n how many axes share a strain. The mean of
 both is the Voigt-Reuss-Hill modulus (Hill, Proc. Phys. Soc. A 65, 349 (1952), doi:10.1088/0370-1298/65/5/307). Energies
-only, so there is no Pulay stress; what a fixed cutoff leaves is in the residual of the fit.
+only, so there is no Pulay stress. At a fixed cutoff the number of plane waves jumps from cell to cell, and energies
+with it. Standard errors take every strained cell to be off on its own, by as much as the residual of the fit says:
+s^2 = residual^2 n / (n - m) with n strained cells and m terms in the strains.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 
 import numpy as np
@@ -28,6 +30,7 @@ Array = NDArray[np.float64]
 SYMPREC_ANGSTROM = 1e-3
 GPA_PER_EV_PER_ANGSTROM3 = ELEMENTARY_CHARGE_COULOMB * 1e21  # 1.602e-19 J / 1e-30 m^3 in 1e9 Pa
 ORDER = 3
+SMALL = 1e-3  # of a standard error, to differentiate
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """Standard errors of a lattice, from the residual of its fit."""
+
+    lengths_angstrom: tuple[float, float, float]
+    apex: float | None
+    hill_gpa: float
+
+
+@dataclass(frozen=True)
 class Lattice:
     """The minimum of a crystal's energy."""
 
@@ -63,6 +75,7 @@ class Lattice:
     hill_gpa: float
     samples: int
     residual_ev: float  # root mean square, energies of the primitive cell
+    errors: Errors | None = None  # None: as many terms as cells
 
 
 def space(conventional: Atoms) -> Space:
@@ -132,22 +145,64 @@ def fitted(
     Raises:
         ValueError: too few samples, or no minimum among them.
     """
-    x, cells = np.array(points, dtype=np.float64), len(of.axes)
-    scale = np.abs(x).max(axis=0)
-    powers = [p for order in range(ORDER + 1) for p in combinations_with_replacement(range(x.shape[1]), order)]
-    slopes = np.array([[_slope(of, p, f, k) for k in range(len(of.modes))] for p, f in zip(x, forces, strict=True)])
-    y, shift = x / scale, float(np.min(energies_ev))
-    rows = [_monomials(y, powers, ())] + [_monomials(y, powers, (cells + k,)) for k in range(len(of.modes))]
-    wanted = [np.array(energies_ev) - shift] + [slopes[:, k] * scale[cells + k] for k in range(len(of.modes))]
-    found, _, rank, _ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(wanted), rcond=None)
-    if rank < len(powers):
-        raise ValueError(f"{len(x)} labelled cells do not determine the {len(powers)} terms of the fit; label the rest")
-    residual = float(np.sqrt(((rows[0] @ found - wanted[0]) ** 2).mean()))
-    low = _minimum(found, powers, y[int(np.argmin(energies_ev))])
-    hessian = _second(found, powers, low) / np.outer(scale, scale)
-    return _lattice(
-        of, low * scale, float((_monomials(low[None], powers, ()) @ found)[0]) + shift, hessian, len(x), residual
-    )
+    fit = _Fit(of, np.array(points, dtype=np.float64), np.array(energies_ev), forces)
+    found, rank = fit.solved(fit.wanted)
+    if rank < len(fit.powers):
+        raise ValueError(
+            f"{len(points)} labelled cells do not determine the {len(fit.powers)} terms of the fit; label the rest"
+        )
+    low = _minimum(found, fit.powers, fit.y[int(np.argmin(energies_ev))])
+    whole = fit.lattice(found, low)
+    return replace(whole, errors=_errors(fit, low, whole))
+
+
+class _Fit:
+    """The samples of a crystal, scaled, and the terms of the polynomial."""
+
+    def __init__(self, of: Space, x: Array, energies_ev: Array, forces: Sequence[Array]) -> None:
+        self.of, self.cells = of, len(of.axes)
+        self.scale = np.abs(x).max(axis=0)
+        self.y, self.shift = x / self.scale, float(energies_ev.min())
+        self.powers = [p for order in range(ORDER + 1) for p in combinations_with_replacement(range(x.shape[1]), order)]
+        modes = range(len(of.modes))
+        rows, wanted = [_monomials(self.y, self.powers, ())], [energies_ev - self.shift]
+        for k in modes:
+            slopes = [_slope(of, p, f, k) for p, f in zip(x, forces, strict=True)]
+            rows.append(_monomials(self.y, self.powers, (self.cells + k,)))
+            wanted.append(np.array(slopes) * self.scale[self.cells + k])
+        self.rows, self.wanted = np.array(rows), np.array(wanted)
+
+    def solved(self, wanted: Array) -> tuple[Array, int]:
+        """Coefficients for energies and slopes, and how many terms these determine."""
+        found, _, rank, _ = np.linalg.lstsq(np.concatenate(self.rows), np.concatenate(wanted), rcond=None)
+        return np.asarray(found), int(rank)
+
+    def lattice(self, found: Array, low: Array) -> Lattice:
+        """The crystal at a point."""
+        residual = float(np.sqrt(((self.rows[0] @ found - self.wanted[0]) ** 2).mean()))
+        hessian = _second(found, self.powers, low) / np.outer(self.scale, self.scale)
+        energy = float((_monomials(low[None], self.powers, ()) @ found)[0]) + self.shift
+        return _lattice(self.of, low * self.scale, energy, hessian, len(self.y), residual)
+
+
+def _errors(fit: _Fit, low: Array, whole: Lattice) -> Errors | None:
+    """What energies of strained cells that are off by one standard error each change, in quadrature, to first order."""
+    strains, which = np.unique(np.round(fit.y[:, : fit.cells], 6), axis=0, return_inverse=True)
+    terms = sum(all(variable < fit.cells for variable in power) for power in fit.powers)
+    if len(strains) <= terms:
+        return None
+    off = whole.residual_ev * float(np.sqrt(len(strains) / (len(strains) - terms)))
+    changes = []
+    for strain in range(len(strains)):
+        wanted = fit.wanted.copy()
+        wanted[0, which == strain] += SMALL * off
+        found, _ = fit.solved(wanted)
+        slope = [float((_monomials(low[None], fit.powers, (k,)) @ found)[0]) for k in range(len(low))]
+        moved = fit.lattice(found, low - np.linalg.solve(_second(found, fit.powers, low), slope))
+        now, before = (np.array([*r.lengths_angstrom, r.apex or 0.0, r.hill_gpa]) for r in (moved, whole))
+        changes.append((now - before) / SMALL)
+    a, b, c, height, modulus = np.sqrt((np.array(changes) ** 2).sum(axis=0)).tolist()
+    return Errors((a, b, c), height if whole.apex is not None else None, modulus)
 
 
 def apex(atoms: Atoms, length_angstrom: float) -> float | None:

@@ -15,10 +15,7 @@ from mlip.density import Density
 from mlip.hops import Estimate
 from mlip.kinetics import Diffused, Kinetics, Motion
 from mlip.network import Hop
-from mlip.plots import BLACK, GREEN, GREY, LAYERS, MEMBERS, VERMILION
-from mlip.plots import _bytes as encoded
-from mlip.plots import _figure as canvas
-from mlip.plots import _images as periodic
+from mlip.plots import BLACK, GREEN, GREY, LAYERS, MEMBERS, VERMILION, canvas, encoded, periodic
 from mlip.references import References
 from mlip.sites import Site
 from mlip.units import CM2_PER_S
@@ -88,6 +85,7 @@ def ranges(references: References, host: str, ion: str) -> list[Range]:
 def density(found: Density, host: Atoms) -> bytes:
     """Where ions were over one cell, from above (PNG); the host's outermost atoms on top."""
     from matplotlib.colors import LogNorm
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     counts = np.array(found.counts, dtype=float)
     edges = np.array(found.cell_angstrom)
@@ -97,7 +95,8 @@ def density(found: Density, host: Atoms) -> bytes:
         shown = np.ma.masked_less(counts, 1.0)
         norm = LogNorm(1.0, max(2.0, float(counts.max())))
         mesh = axis.pcolormesh(corners[..., 0], corners[..., 1], shown, norm=norm, cmap="viridis", rasterized=True)
-        figure.colorbar(mesh, ax=axis, label="frames", shrink=0.85)
+        bar = figure.colorbar(mesh, ax=axis, label="frames", shrink=0.85, format=StrMethodFormatter("{x:g}"))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
         symbols, places = periodic(host, margin_angstrom=0.1)
         top = places[:, 2] > places[:, 2].max() - OUTERMOST_ANGSTROM
         for symbol, place in zip(np.array(symbols)[top], places[top], strict=True):
@@ -171,7 +170,7 @@ def _width(rate: float, rates: Mapping[str, float]) -> float:
 def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Range]) -> bytes:
     """D against 1000/T: points, line with its band, the barriers' line, published ranges of another quantity (SVG)."""
     line = found.diffusion
-    with canvas(4.6, 3.2) as (figure, (axis,)):
+    with canvas(3.4, 3.0) as (figure, (axis,)):
         for m in motions:
             x = 1000.0 / m.temperature_kelvin
             _point(axis, x, m.from_jumps.mean, marker="o", colour=BLACK)
@@ -194,7 +193,7 @@ def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Ra
         axis.set_yscale("log")
         axis.set_xlabel("1000 K / T")
         axis.set_ylabel("D (cm\u00b2/s)")
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(0.0, -0.2))
         axis.set_title(f"{found.system}, {found.ion}", fontsize=8)
         return encoded(figure)
 

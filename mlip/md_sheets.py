@@ -27,11 +27,19 @@ def interval(found: Estimate, factor: float = 1.0) -> str:
     return f"{compact(e.value)} ({compact(e.low)} to {compact(e.high)})"
 
 
-def demonstration(found: Diffused) -> tuple[str, ...]:
-    """A line that says so where trajectories are too short to be more than a demonstration."""
-    if found.target_ps >= DEMONSTRATION_PS:
-        return ()
-    return (f"A demonstration: the trajectories last {found.target_ps:g} ps each, and hops take nanoseconds.",)
+def remarks(found: Diffused) -> tuple[str, ...]:
+    """Lines that say so where trajectories are too short to be more than a demonstration, and where no ion hopped."""
+    lines = []
+    if found.target_ps < DEMONSTRATION_PS:
+        lines.append(
+            f"A demonstration: the trajectories last {found.target_ps:g} ps each, too short for numbers to quote."
+        )
+    if found.motions and not any(m.jumps for m in found.motions):
+        lines.append(
+            "No ion hopped: every D and every rate below is an upper limit at 95 % (marked <), which says how long "
+            "was looked and nothing of how fast ions are. It falls as trajectories get longer."
+        )
+    return tuple(lines)
 
 
 def diffusion(found: Diffused) -> tuple[tuple[str, Sheet], ...]:
@@ -40,6 +48,7 @@ def diffusion(found: Diffused) -> tuple[tuple[str, Sheet], ...]:
         ("Diffusion coefficients extrapolated from higher temperatures", extrapolated(found.kinetics)),
         ("Activation energies of hops beside NEB barriers", activation(found.kinetics)),
         ("Diffusion coefficients at the temperatures of the trajectories", diffusivities(found.motions)),
+        ("Memory of jumps and anisotropy", memory(found.motions)),
         ("Elements of the tensor", tensors(found.motions)),
         ("Rates of hops", rates(found.motions)),
     )
@@ -90,11 +99,23 @@ def diffusivities(motions: Sequence[Motion]) -> Sheet:
         (f"D from hops {D_UNIT}", NUMBER, lambda m: interval(m.from_jumps.mean, CM2_PER_S)),
         (f"D from displacements {D_UNIT}", NUMBER, lambda m: interval(m.from_displacements.mean, CM2_PER_S)),
         ("Do they agree", TEXT, _both),
-        ("Correlation", NUMBER, lambda m: interval(m.from_jumps.correlation)),
-        ("Anisotropy", NUMBER, lambda m: interval(m.from_jumps.anisotropy)),
         ("Status", TEXT, lambda m: m.from_jumps.status),
     ]
     return sheet(columns, motions)
+
+
+def memory(motions: Sequence[Motion]) -> Sheet:
+    """How far jumps depend on the ones before, and D along the last axis over D along the others."""
+    columns: list[Column] = [
+        ("System", TEXT, lambda m: m.system),
+        ("Ion", TEXT, lambda m: m.ion),
+        ("T (K)", NUMBER, lambda m: f"{m.temperature_kelvin:g}"),
+        ("Hops that lead somewhere", NUMBER, lambda m: str(m.from_jumps.hops)),
+        ("D over that of independent jumps", NUMBER, lambda m: interval(m.from_jumps.correlation)),
+        ("Ratio", TEXT, lambda m: "D_zz / mean of D_xx, D_yy" if "zz" in m.from_jumps.tensor else "D_yy / D_xx"),
+        ("Anisotropy", NUMBER, lambda m: interval(m.from_jumps.anisotropy)),
+    ]
+    return sheet(columns, [m for m in motions if m.from_jumps.hops])
 
 
 def _below(motion: Motion) -> str:

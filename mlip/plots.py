@@ -46,7 +46,7 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def _figure(width: float, height: float, panels: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
+def canvas(width: float, height: float, panels: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
     """A figure of width x height inches and its axes, in the style of the report."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -56,7 +56,8 @@ def _figure(width: float, height: float, panels: int = 1) -> Iterator[tuple["Fig
         yield figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def _bytes(figure: "Figure", form: str = "svg") -> bytes:
+def encoded(figure: "Figure", form: str = "svg") -> bytes:
+    """The bytes of a figure, the same for the same figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
@@ -68,7 +69,7 @@ def _bytes(figure: "Figure", form: str = "svg") -> bytes:
 
 def headline(rows: Sequence[Headline]) -> bytes:
     """Published, DFT and potential's barriers side by side (SVG); rows without a number have no mark and say so."""
-    with _figure(4.8, 0.42 * len(rows) + 0.9) as (figure, axes):
+    with canvas(4.8, 0.42 * len(rows) + 0.9) as (figure, axes):
         axis = axes[0]
         for k, row in enumerate(rows):
             _headline_row(axis, -k, row)
@@ -79,7 +80,7 @@ def headline(rows: Sequence[Headline]) -> bytes:
         axis.grid(visible=True, axis="x", color="#E5E5E5", linewidth=0.6)
         axis.set_axisbelow(True)
         _legend_of(axis)
-        return _bytes(figure)
+        return encoded(figure)
 
 
 def _headline_row(axis: "Axes", y: float, row: Headline) -> None:
@@ -108,7 +109,7 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
         bands: of one hop and ion, one per member.
         dft_ev: DFT barrier, drawn as a level.
     """
-    with _figure(3.1, 2.1) as (figure, axes):
+    with canvas(3.1, 2.1) as (figure, axes):
         axis = axes[0]
         for band in bands:
             if len(band.energies_ev) == len(band.coordinate_angstrom) and band.energies_ev:
@@ -124,7 +125,7 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
         axis.set_ylabel("energy (eV)")
         if axis.get_legend_handles_labels()[0]:
             axis.legend(loc="best")
-        return _bytes(figure)
+        return encoded(figure)
 
 
 def _mean_line(axis: "Axes", bands: Sequence[Band]) -> None:
@@ -144,11 +145,11 @@ def _mean_line(axis: "Axes", bands: Sequence[Band]) -> None:
 
 def parity(found: Parity) -> bytes:
     """Energies and forces of the potential against DFT (PNG)."""
-    with _figure(6.4, 2.9, panels=2) as (figure, axes):
+    with canvas(6.4, 2.9, panels=2) as (figure, axes):
         energy = np.array(found.energy_ref_ev_per_atom), np.array(found.energy_ev_per_atom)
         _parity_panel(axes[0], *energy, "energy (eV/atom)", size=14)
         _parity_panel(axes[1], np.array(found.force_ref), np.array(found.force), "force component (eV/\u00c5)", size=4)
-        return _bytes(figure, "png")
+        return encoded(figure, "png")
 
 
 def _parity_panel(axis: "Axes", reference: Array, model: Array, label: str, *, size: float) -> None:
@@ -167,7 +168,7 @@ def _parity_panel(axis: "Axes", reference: Array, model: Array, label: str, *, s
 
 def training(histories: Mapping[int, Sequence[Epoch]]) -> bytes:
     """Loss and force error by epoch, a colour per member (SVG)."""
-    with _figure(6.4, 2.3, panels=2) as (figure, axes):
+    with canvas(6.4, 2.3, panels=2) as (figure, axes):
         for member, history in histories.items():
             colour = MEMBERS[member % len(MEMBERS)]
             x = [e.epoch + 1 for e in history]
@@ -182,7 +183,7 @@ def training(histories: Mapping[int, Sequence[Epoch]]) -> bytes:
             axis.set_yscale("log")
         if histories:
             axes[1].legend()
-        return _bytes(figure)
+        return encoded(figure)
 
 
 def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = ()) -> bytes:
@@ -195,12 +196,12 @@ def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = (
     """
     lengths = host.cell.lengths()
     ratio = _depth(host) / lengths[1]
-    with _figure(6.4, 3.1 + 0.2 * max(0.0, ratio - 1), panels=2) as (figure, axes):
+    with canvas(6.4, 3.1 + 0.2 * max(0.0, ratio - 1), panels=2) as (figure, axes):
         _view(axes[0], host, sites, bands, plane=(0, 1, 2))
         axes[0].set_title("from above", fontsize=8)
         _view(axes[1], host, sites, bands, plane=(0, 2, 1))
         axes[1].set_title("from the side", fontsize=8)
-        return _bytes(figure)
+        return encoded(figure)
 
 
 def _depth(host: Atoms) -> float:
@@ -208,7 +209,7 @@ def _depth(host: Atoms) -> float:
     return float(z.max() - z.min()) + 3.0
 
 
-def _images(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Array]:
+def periodic(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Array]:
     """Symbols and positions of the atoms in the cell and of their lateral images within a margin around it."""
     symbols, positions = [], []
     inverse = np.linalg.inv(np.array(host.cell))
@@ -230,7 +231,7 @@ def _view(
     from matplotlib.patches import Circle
 
     across, up, along = plane
-    symbols, positions = _images(host)
+    symbols, positions = periodic(host)
     sign = 1.0 if along == 2 else -1.0  # from the side the nearest atoms have the smallest y
     height = sign * positions[:, along]
     span = float(np.ptp(height)) or 1.0

@@ -206,7 +206,7 @@ def _motion(material: Material) -> list[Part]:
             material.diffused, results.sites, results.hops, material.pictures, material.references
         )
         figures = tuple(Figure(_uri(d.image, d.form), d.caption, d.caption) for d in drawn)
-        words = (*md_sheets.demonstration(material.diffused), *WORDS["diffusion"])
+        words = (*md_sheets.remarks(material.diffused), *WORDS["diffusion"])
         tables_ = md_sheets.diffusion(material.diffused)
         parts.append(Part("diffusion", "Diffusion from molecular dynamics", words, tables_, figures, small=True))
     return parts

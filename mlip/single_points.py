@@ -163,6 +163,16 @@ def read_label(path: Path, frame: Atoms) -> Atoms:
     return made
 
 
+def read_refused(failure: Path, frame: Atoms) -> Atoms | None:
+    """The numbers of a label that failed a check, the reason in info `refused`; None where there are none."""
+    numbers = failure.with_suffix(".xyz")
+    if not numbers.exists():
+        return None
+    made = read_label(numbers, frame)
+    made.info["refused"] = files.read_record(failure, Failure).reason
+    return made
+
+
 def wall_seconds(path: Path) -> float:
     """Measured seconds of a label; zero where its file does not say."""
     found = re.search(r"wall_s=([0-9.e+-]+)", path.read_text(encoding="utf-8").split("\n", 2)[1])

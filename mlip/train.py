@@ -7,6 +7,9 @@ averaged weights, optimiser, best loss, history. The order of frames and the wei
 
     loss = w_E mean[((E - E_ref)/N)^2] + w_F mean[huber(F - F_ref)]
 
+Frames of an update are packed by their edges into calls of bounded size, and the gradients of the calls add up to that
+of the whole, so memory does not depend on how large the frames of an update happen to be.
+
 Members of a committee differ by the order of frames, by their initial weights when new, and by the weight of each group
 in the loss, drawn from Exp(1): the Bayesian bootstrap (Rubin 1981, doi:10.1214/aos/1176345338); no label is left out.
 """
@@ -26,9 +29,11 @@ from numpy.typing import NDArray
 
 from mlip import config, graphs, models, plain
 from mlip.files import digest_of, write_bytes_atomic
+from mlip.potential import out_of_memory
 
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
 FINAL_RATE = 0.01  # of the learning rate, reached along a cosine
+EDGES_PER_CALL = {"cpu": 24_000, "cuda": 400_000}  # halved when memory is out
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,19 @@ def _require_labels(frames: Sequence[Atoms]) -> None:
             raise ValueError(f"training frame {number}: has no REF_energy or REF_forces; run the dataset stage again")
 
 
+def packed(chosen: Sequence[Sample], edges: int) -> list[list[Sample]]:
+    """The samples in order, as calls of at most so many edges, or of a single sample."""
+    out: list[list[Sample]] = []
+    filled = 0
+    for one in chosen:
+        if not out or filled + one.graph.edges > edges:
+            out.append([])
+            filled = 0
+        out[-1].append(one)
+        filled += one.graph.edges
+    return out
+
+
 class Training:
     """State of one training between epochs."""
 
@@ -168,6 +186,7 @@ class Training:
         self.optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, amsgrad=True)
         self.average = ExponentialMovingAverage(parameters, decay=settings.ema_decay, use_num_updates=True)
         self.steps_per_epoch = steps_per_epoch
+        self.edges_per_call = EDGES_PER_CALL[device]
         self.history: list[Epoch] = []
         self.best_loss = math.inf
         self.best_weights: dict[str, Any] = {}
@@ -212,8 +231,11 @@ class Training:
         energies = real([s.energy_ev for s in part])
         return data, energies, real(np.concatenate([s.forces for s in part])), real([s.weight for s in part]), counts
 
-    def errors(self, part: Sequence[Sample], *, training: bool) -> tuple[Any, Any, Any]:
-        """Loss of a batch, energy errors per atom (B,) and force errors (N, 3)."""
+    def errors(self, part: Sequence[Sample], *, training: bool, of: tuple[int, int]) -> tuple[Any, Any, Any]:
+        """What samples add to a loss, errors of the energy per atom (B,) and of the forces (N, 3).
+
+        `of`: frames and atoms over which that loss is a mean.
+        """
         import torch
 
         data, energies, forces, weights, counts = self.batch(part)
@@ -223,9 +245,34 @@ class Training:
         huber = self.settings.huber_ev_per_angstrom
         per_atom = torch.nn.functional.huber_loss(out["forces"], forces, reduction="none", delta=huber).mean(dim=1) * 2
         atom_weights = weights[data["batch"]]
-        loss = self.settings.energy_weight * (weights * energy_error**2).mean()
-        loss = loss + self.settings.force_weight * (atom_weights * per_atom).mean()
+        loss = self.settings.energy_weight * (weights * energy_error**2).mean() * (len(part) / of[0])
+        loss = loss + self.settings.force_weight * (atom_weights * per_atom).mean() * (len(forces) / of[1])
         return loss, energy_error.detach(), force_error.detach()
+
+    def gradient(self, chosen: Sequence[Sample]) -> float:
+        """Loss of samples; its gradient is in the parameters. Calls get smaller where memory is out.
+
+        Raises:
+            ValueError: memory is out for a single frame.
+        """
+        whole = len(chosen), sum(len(s.forces) for s in chosen)
+        calls = packed(chosen, self.edges_per_call)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        try:
+            for part in calls:
+                loss, _, _ = self.errors(part, training=True, of=whole)
+                loss.backward()
+                total += float(loss.detach())
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if max(map(len, calls)) == 1:
+                raise ValueError("memory is out for a single frame; train on smaller cells, or in float32") from error
+            self.edges_per_call //= 2
+        else:
+            return total
+        return self.gradient(chosen)
 
     def train_epoch(self, train: Sequence[Sample], *, epoch: int, seed: int, member: int) -> float:
         """One pass over the training samples; gives the mean loss."""
@@ -238,13 +285,10 @@ class Training:
         for number, first in enumerate(range(0, len(train), size)):
             self.set_rate(epoch * self.steps_per_epoch + number)
             part = [train[k] for k in order[first : first + size]]
-            self.optimiser.zero_grad(set_to_none=True)
-            loss, _, _ = self.errors(part, training=True)
-            loss.backward()
+            total += self.gradient(part) * len(part)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
             self.optimiser.step()
             self.average.update()
-            total += float(loss.detach()) * len(part)
         return total / len(train)
 
     def validate(self, valid: Sequence[Sample]) -> tuple[float, float, float]:
@@ -252,17 +296,17 @@ class Training:
         import torch
 
         total, energy, force = 0.0, [], []
+        whole = len(valid), sum(len(s.forces) for s in valid)
         self.model.eval()
         with self.average.average_parameters():
-            for first in range(0, len(valid), self.settings.batch_frames):
-                part = valid[first : first + self.settings.batch_frames]
-                loss, energy_error, force_error = self.errors(part, training=False)
-                total += float(loss.detach()) * len(part)
+            for part in packed(valid, self.edges_per_call):
+                loss, energy_error, force_error = self.errors(part, training=False, of=whole)
+                total += float(loss.detach())
                 energy.append(energy_error)
                 force.append(force_error)
         self.model.zero_grad(set_to_none=True)
         e_rmse = float(torch.cat(energy).pow(2).mean().sqrt())
-        return total / len(valid), float(torch.cat(force).pow(2).mean().sqrt()), e_rmse
+        return total, float(torch.cat(force).pow(2).mean().sqrt()), e_rmse
 
     def averaged_weights(self) -> dict[str, Any]:
         """A copy of the averaged weights in float64 on the CPU."""

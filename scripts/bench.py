@@ -215,9 +215,9 @@ def neb_of_ase(hops):
     return out | {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - used}
 
 
-def md(peer, replicas):
-    """Steps of Langevin dynamics, all replicas together, per second."""
-    start = slab(49)
+def md(peer, atoms, replicas):
+    """Steps of Langevin dynamics, all replicas together, per second, with all cores."""
+    start, steps = slab(atoms), 20 if atoms < 100 else 5
     if peer == "ase":
         from ase import units
         from ase.md.langevin import Langevin
@@ -227,9 +227,10 @@ def md(peer, replicas):
         rng = np.random.default_rng(0)
         MaxwellBoltzmannDistribution(start, temperature_K=700, rng=rng)
         moving = Langevin(start, units.fs, temperature_K=700, friction=0.5e-3 / units.fs, rng=rng)
-        return {"steps_per_s": 20 / best(lambda: moving.run(20), seconds=10, least=2)}
-    from mlip import config, md_jobs, trajectory
-    from mlip import md as dynamics
+        return {"steps_per_s": steps / best(lambda: moving.run(steps), seconds=10, least=2)}
+    if peer == "torch-sim":
+        return {"steps_per_s": steps * replicas / best(torch_sim_steps([start] * replicas, steps), seconds=10, least=2)}
+    from mlip import config, dynamics, md_jobs, trajectory
 
     settings = config.Md(replicas=replicas, temperatures_kelvin=(700.0,), equilibrate_ps=0.0, target_ps=1000.0)
     header = trajectory.Header(
@@ -254,11 +255,39 @@ def md(peer, replicas):
     field = md_jobs.Committee(evaluator(peer), [start] * replicas, member=1, skin_angstrom=settings.skin_angstrom)
     state = dynamics.start(batch, settings, field)
 
-    def twenty():
+    def some():
         nonlocal state
-        state, _ = dynamics.advance(batch, state, settings, field, until=state.step + 20)
+        state, _ = dynamics.advance(batch, state, settings, field, until=state.step + steps)
 
-    return {"steps_per_s": 20 * replicas / best(twenty, seconds=10, least=2)}
+    return {"steps_per_s": steps * replicas / best(some, seconds=10, least=2)}
+
+
+def torch_sim_steps(starts, steps):
+    """So many steps of torch-sim's Langevin dynamics of all structures in one batch, as a call."""
+    import torch
+    import torch_sim
+    from ase import units
+    from torch_sim.models.mace import MaceModel
+
+    device = torch.device("cpu")
+    network = torch.load(mace_file(), map_location=device, weights_only=False)  # a file of our own making
+    model = MaceModel(network, device=device, dtype=torch.float64, compute_stress=False)
+    number = {"dtype": torch.float64, "device": device}
+    begin_at, advance = torch_sim.nvt_langevin(
+        model,
+        dt=torch.tensor(torch_sim.units.MetalUnits.time * 1e-3, **number),
+        kT=torch.tensor(700 * units.kB, **number),
+        gamma=torch.tensor(0.5 / torch_sim.units.MetalUnits.time, **number),
+        seed=0,
+    )
+    state = begin_at(torch_sim.initialize_state(starts, device, torch.float64))
+
+    def some():
+        nonlocal state
+        for _ in range(steps):
+            state = advance(state)
+
+    return some
 
 
 def train(peer):
@@ -340,6 +369,20 @@ def start_up(_peer):
     }
 
 
+def run_again(_peer):
+    """`mlip run` on runs/quick, which must be finished: nothing is left to do."""
+    folder = REPOSITORY / "runs" / "quick"
+    if not (folder / "report" / "result.json").exists():
+        raise ValueError("runs/quick is not there or not finished; make run first")
+    command = [sys.executable, "-m", "mlip.cli", "run", "configs/quick.yaml", str(folder)]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+        times.append(time.perf_counter() - start)
+    return {"first_seconds": times[0], "seconds": min(times)}
+
+
 def sites(peer):
     """Site search of Li on the clean (001) slab, one process."""
     from mlip import config, potential
@@ -382,11 +425,13 @@ PLAN = {
     "point": [("point", p, n, d) for d in ("float64", "float32") for n in REPEATS for p in (*OURS, "ase")],
     "many": [("many", p, d) for d in ("float64", "float32") for p in (*OURS, "ase")],
     "neb": [*(("neb", p) for p in (*OURS, "ase")), ("neb", "mace-torch", TIGHT)],
-    "md": [("md", p, n) for p in OURS for n in (1, 16)] + [("md", "ase", 1)],
+    "md": [("md", p, n, 1) for n in REPEATS for p in (*OURS, "ase", "torch-sim") if n < 1000 or p in OURS]
+    + [("md", p, 49, 16) for p in (*OURS, "torch-sim")],
     "train": [("train", p) for p in ("ours", "mace")],
     "sites": [("sites", p) for p in OURS],
     "start": [("start_up", "ours")],
     "profile": [("profile", p) for p in OURS],
+    "again": [("run_again", "ours")],
 }
 
 
@@ -411,12 +456,12 @@ def finished(process):
     return json.loads(out.strip().splitlines()[-1])
 
 
-def skipped(item, words):
+def skipped(words):
     """Why a measurement cannot be made here, or None."""
     if "native" in words and importlib.util.find_spec("symmetrix") is None:
         return "symmetrix-xl is not installed"
-    if item == "md" and importlib.util.find_spec("mlip.md") is None:
-        return "there is no molecular dynamics"
+    if "torch-sim" in words and importlib.util.find_spec("torch_sim") is None:
+        return "torch-sim is not installed; pip install torch-sim-atomistic==0.3.0"
     return None
 
 
@@ -438,7 +483,7 @@ def main():
         name = " ".join(map(str, (item, *words)))
         if name in known and not given.again:
             continue
-        if reason := skipped(item, words):
+        if reason := skipped(words):
             print(f"{name}: skipped: {reason}")
             continue
         try:

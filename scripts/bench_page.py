@@ -20,7 +20,7 @@ def page(known, machine):
             "own; shortest of many calls. *Ours, native*: with symmetrix-xl; *ours*: mace-torch alone.\n"
         ),
     ]
-    for make in (points, many, neb, md, training, rest):
+    for make in (aims, points, many, neb, md, flat, training, rest):
         lines = make(known)
         if lines:
             parts.append("\n".join(lines) + "\n")
@@ -103,13 +103,61 @@ def _apart(one, other):
 
 
 def md(known):
-    peer = get(known, "md ase 1", "steps_per_s")
-    rows = [[f"{PEER}, Langevin, 1 replica", shown(peer), ""]]
+    rows = []
+    for atoms, n in ((49, 1), (196, 1), (980, 1), (1960, 1), (49, 16)):
+        peer = get(known, f"md ase {atoms} 1", "steps_per_s")
+        found = {p: get(known, f"md {p} {atoms} {n}", "steps_per_s") for p in ("mace-torch", "native", "torch-sim")}
+        cells = [c for own in found.values() for c in (shown(own, 2), ratio(own, peer))]
+        if any(cells):
+            rows.append([f"{atoms} atoms, {n} replica{'s' * (n > 1)}", shown(peer, 2), *cells])
+    head = ["steps/s of all replicas", f"{PEER}, 1 replica", "ours", "", "ours, native", "", "torch-sim", ""]
+    return table("Molecular dynamics, one process with all cores", head, rows)
+
+
+def flat(known):
+    """Cost of an atom and step against the size of the cell."""
+    rows = []
     for label, way in (("ours", "mace-torch"), ("ours, native", "native")):
-        for n in (1, 16):
-            own = get(known, f"md {way} {n}", "steps_per_s")
-            rows.append([f"{label}, {n} replica{'s' * (n > 1)}", shown(own), ratio(own, peer)])
-    return table("Molecular dynamics, 49 atoms", ["", "steps/s, one process", ""], rows)
+        rates = [get(known, f"md {way} {n} 1", "steps_per_s") for n in (196, 980, 1960)]
+        costs = [None if r is None else 1e6 / (r * n) for r, n in zip(rates, (196, 980, 1960), strict=True)]
+        spread = "" if None in costs else f"{100 * (max(costs) / min(costs) - 1):.0f} %"
+        rows.append([label, *(shown(c, 0) for c in costs), spread])
+    head = ["microseconds per atom and step", "196 atoms", "980", "1960", "largest above smallest"]
+    return table("Cost of an atom (aim: within 15 %)", head, rows)
+
+
+def aims(known):
+    """What was asked for beside what was measured."""
+    neb = {p: get(known, f"neb {p}", "seconds") for p in ("ase", "mace-torch", "native")}
+    rows = [
+        ["six bands, native, against ASE", "at least 6x", ratio(neb["ase"], neb["native"])],
+        ["six bands, mace-torch, against ASE", "at least 2.5x", ratio(neb["ase"], neb["mace-torch"])],
+        *(
+            [f"49 atoms, {p}: overhead beyond the network", "under 10 %", percent(get(known, f"profile {p}", "overhead"))]
+            for p in ("mace-torch", "native")
+        ),
+        *(
+            [f"memory at 1960 atoms, {p}, against {PEER}", "at most 1.00", quotient(known, p)]
+            for p in ("mace-torch", "native")
+        ),
+        ["`mlip --help`", "under 0.3 s", seconds(get(known, "start_up ours", "seconds"))],
+        ["`mlip run` with nothing to do", "under 5 s", seconds(get(known, "run_again ours", "seconds"))],
+    ]  # fmt: skip
+    rows = [r for r in rows if r[2]]
+    return table("Aims", ["", "aim", "measured"], rows)
+
+
+def percent(value):
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def seconds(value):
+    return "" if value is None else f"{value:.2f} s"
+
+
+def quotient(known, way):
+    own, peer = (get(known, f"point {p} 1960 float64", "peak_mb") for p in (way, "ase"))
+    return "" if own is None or peer is None else f"{own / peer:.2f}"
 
 
 def training(known):

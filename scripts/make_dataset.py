@@ -28,7 +28,7 @@ SAME_PATH = {  # such bands on a path that is there already join its group, so t
     "ladder_001_in_Li": "001_perp_Li_neb",
     "ladder_100_010zz_Mg": "100_zz_Mg_neb",
 }
-OURS = "saddle and end of the CI-NEB band of this potential's first release, not relaxed with DFT"
+OURS = "saddle and end of the CI-NEB band of this potential's first release, trained on 54 labels; not relaxed with DFT"
 GEOMETRY = "CI-NEB image of SevenNet-0 (11July2024), not relaxed with DFT"
 PATHS = (
     card.LabelledPath(
@@ -51,10 +51,11 @@ PATHS = (
 )  # fmt: skip
 LIMITS = (
     "few frames: 12 to 49 atoms, one ion a cell, anatase bulk and ideal (001) and (100) slabs of four layers only",
-    "geometries come from a universal potential (SevenNet-0) and are not relaxed with DFT: residual forces up to 1 eV/Angstrom at its minima",
+    "geometries come from SevenNet-0 and from this project's own potential and are not relaxed with DFT: residual forces up to 1 eV/Angstrom at their minima",
     "spin-paired PBE without Hubbard U: the electron of Li or Mg is spread over all Ti, no polarons, no Ti3+ moments",
-    "no dipole correction: on a Mg-covered (001) cell it changes energy differences by 3 meV and forces by 10 meV/Angstrom rms",
-    "520 eV: force rms difference about 29 meV/Angstrom and energy differences about 4 meV against 600 eV, measured at 500 eV on a Mg-covered (001) cell",
+    "what settings change in E(001_11_Li_hop1) - E(001_11_Li_site) = 1.286 eV (001 1x1 cell, 13 atoms): spin +11, dipole correction -19, 600 eV +21, 6x6x1 k-points +36 meV",
+    "and in the force components of these frames, rms: spin 34, dipole correction 18 (with 001_11_clean_relaxed), 600 eV 24, 6x6x1 k-points 45 meV/Angstrom",
+    "and in the energy of Li on the clean slab there, 001_11_Li_site - 001_11_clean_relaxed: spin -20 meV (clean slab taken as unpolarised), dipole correction +19 meV",
     "the sum of the forces is not zero (egg-box effect; up to 0.02 eV/Angstrom per atom along the normal of the 49-atom (001) slabs): the mean force is subtracted from dft_forces, net_force keeps the largest component of the sum before that",
     "energies are relative to GPAW's atoms (spin-paired, spherical): no cohesive or adsorption energies without references at the same settings",
     "e0_ev is a fit to the compositions here, not isolated atoms; Ti against O is open at fixed stoichiometry and set to nearly equal energy per atom",
@@ -115,8 +116,9 @@ def described(frames, settings_hash, checksum):
         dispersion={**asdict(dispersion.D3_BJ_PBE), "package": "dftd3 (simple-dftd3)", "periodic": "three directions"},
         units=extxyz.UNITS,
         licence="MIT",
-        sampled="relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K), all with the universal "
-        "potential SevenNet-0, labelled by DFT single points; bulk at three volumes. A group is one path, one trajectory or one family of "
+        sampled="relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K) with the universal "
+        "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (600 to 900 K) with this project's own "
+        "potential, as `sampling` of a frame says; all labelled by DFT single points; bulk at three volumes. A group is one path, one trajectory or one family of "
         "configurations and is never split. Positions and forces have 8 decimals, as the source files.",
         counts=counted(frames),
         limits=LIMITS,

@@ -2,7 +2,8 @@
 
     python scripts/make_own_dft.py RUN [--out datasets/references/own_dft.yaml]
 
-Every number carries the level (settings hash), how it was made and when. What the run lacks is not written.
+Every number carries the level (settings hash), how it was made and when. What the run lacks is not written, nor what its
+fit leaves open by more than 5 %.
 """
 
 import argparse
@@ -10,14 +11,31 @@ from pathlib import Path
 
 import yaml
 
-from mlip import energetics, files
+from mlip import energetics, files, lattice
 from mlip.config import Dft
 from mlip.engines import settings_of
 
+LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 HEAD = """\
 # Our own DFT of quantities with a window of acceptance. Made by scripts/make_own_dft.py; do not edit.
 # How: mlip/energetics.py and mlip/lattice.py.
 """
+
+
+def fitted(crystal: lattice.Lattice | None) -> list[tuple[str, str, float, float | None, str]]:
+    """What the fit of the crystal gives: id, quantity, value, standard error, unit."""
+    if crystal is None:
+        return []
+    errors = crystal.errors
+    lengths = errors.lengths_angstrom if errors else (None, None, None)
+    made = [
+        ("a", "lattice a", crystal.lengths_angstrom[0], lengths[0], "Angstrom"),
+        ("c", "lattice c", crystal.lengths_angstrom[2], lengths[2], "Angstrom"),
+        ("bulk-modulus", "bulk modulus (VRH)", crystal.hill_gpa, errors.hill_gpa if errors else None, "GPa"),
+    ]
+    if crystal.apex is not None:
+        made.append(("u", "oxygen coordinate u", crystal.apex, errors.apex if errors else None, "1"))
+    return made
 
 
 def values(found: energetics.Energetics) -> list[dict[str, object]]:
@@ -29,15 +47,14 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
             entry = {"id": f"own-{key}", "quantity": quantity, **where, "value": round(value, 4), "unit": unit}
             made.append(entry | {"method": method, "sources": ["D"], "evidence": "C"})
 
-    crystal = found.crystal
-    if crystal is not None:
-        how = f"PBE; cubic polynomial through {crystal.samples} cells, residual {1e3 * crystal.residual_ev:.2f} meV"
-        bulk = {"facet": "bulk"}
-        add("a", "lattice a", crystal.lengths_angstrom[0], "Angstrom", how, **bulk)
-        add("c", "lattice c", crystal.lengths_angstrom[2], "Angstrom", how, **bulk)
-        add("u", "oxygen coordinate u", crystal.apex, "1", how, **bulk)
-        add("bulk-modulus", "bulk modulus (VRH)", crystal.hill_gpa, "GPa", how, **bulk)
-        add("bulk-modulus-reuss", "bulk modulus (Reuss)", crystal.reuss_gpa, "GPa", how, **bulk)
+    for key, quantity, value, error, unit in fitted(found.crystal):
+        if error is not None and abs(error) > LARGEST_ERROR * abs(value):
+            print(f"{quantity}: {value:.4g} +- {error:.2g} {unit} is too uncertain, left out")
+            continue
+        crystal = found.crystal
+        how = f"PBE; polynomial through {crystal.samples} cells, residual {1e3 * crystal.residual_ev:.2g} meV"
+        how += f", standard error {error:.1g}" if error is not None else ""
+        add(key, quantity, value, unit, how, facet="bulk")
     for metal in found.metals:
         name, how = f"{metal.structure} {metal.symbol}", "PBE, zero smearing"
         add(f"cohesive-{metal.symbol}", "cohesive energy", metal.cohesive_ev, "eV", how, ion=metal.symbol)
@@ -88,10 +105,11 @@ def main() -> None:
         for name in ("atom_settings", "metal_settings", "lattice_settings")
     )
     citation = f"this project: {level}, {made.finished[:10]}; differs for {differs}; atoms in their spin state"
-    body = {"role": "own", "sources": {"D": {"citation": citation, "read": "own data"}}, "values": values(found)}
+    listed = values(found)
+    body = {"role": "own", "sources": {"D": {"citation": citation, "read": "own data"}}, "values": listed}
     text = yaml.safe_dump(body, sort_keys=False, width=160, default_flow_style=None, allow_unicode=True)
     files.write_text_atomic(options.out, HEAD + text)
-    print(f"{options.out}: {len(values(found))} values")
+    print(f"{options.out}: {len(listed)} values")
 
 
 if __name__ == "__main__":

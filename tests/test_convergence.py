@@ -46,6 +46,10 @@ def test_errors_against_the_last_variant():
     assert_allclose([v.force_rms_ev_per_angstrom for v in found], [RMS, RMS / 2, 0.0], rtol=1e-12, atol=0)
     assert_allclose([v.force_max_ev_per_angstrom for v in found], [5.5, 2.75, 0.0], rtol=1e-12, atol=0)
     assert_allclose([v.energy_ev for v in found], [0.02, 0.01, 0.0], rtol=1e-9, atol=0)
+    assert found[0].force_rms_by_species.keys() == {"Ti", "O", "Li"}
+    ti = np.sqrt(((np.arange(3.0) - 5.5) ** 2).mean())  # the first atom
+    assert_allclose([v.force_rms_by_species["Ti"] for v in found], [ti, ti / 2, 0.0], rtol=1e-12, atol=0)
+    assert_allclose([v.net_force_ev_per_angstrom for v in found], [1.0, 0.5, 0.0], rtol=1e-7, atol=1e-9)
     only = found[0].differences
     assert [(d.kind, d.high, d.low) for d in only] == [("configurations", "hop", "site")]
     assert_allclose((only[0].value_ev, only[0].change_ev), (0.62, 0.02), rtol=1e-9, atol=0)
@@ -73,6 +77,19 @@ def test_missing_labels_are_counted_and_left_out():
     assert found[1].status == "calculated"
     none = convergence.study("cutoff", ({"error": 1.0}, {"error": 0.0}), frames()[1:2], partly)[0]
     assert (none.force_rms_ev_per_angstrom, none.force_max_ev_per_angstrom, none.frames) == (None, None, 0)
+
+
+def test_a_label_that_failed_a_check_counts_and_says_so():
+    def wrong(given, changes):
+        out = ask(given, changes)
+        if changes["error"]:
+            out[1].info["refused"] = "the net force is 1 eV/Angstrom"
+        return out
+
+    found = convergence.study("cutoff", ({"error": 1.0}, {"error": 0.0}), frames()[:2], wrong)
+    assert_allclose(found[0].energy_ev, 0.02, rtol=1e-9, atol=0)
+    assert found[0].frames == 2
+    assert [v.status for v in found] == ["hop is no label to train on: the net force is 1 eV/Angstrom", "calculated"]
 
 
 def test_other_cells_make_no_difference():

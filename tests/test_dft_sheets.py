@@ -1,12 +1,14 @@
 """Tables of the DFT stages: windows, ladder, adsorption, convergence."""
 
+from dataclasses import replace
+
 import pytest
 from material import FOLDER, step
 
 from mlip import dft_sheets, references
 from mlip.convergence import CONFIGURATIONS, INSERTION, Difference, Variant
 from mlip.energetics import Adsorption, Atom, Energetics, Metal, Surface
-from mlip.lattice import Lattice
+from mlip.lattice import Errors, Lattice
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ FOUND = Energetics(
     crystal=LATTICE,
     crystal_status="calculated",
     surfaces=(Surface("001", 4, 12, 14.4, 1.20, 1.5, "the potential", "calculated"),),
-    adsorption=(Adsorption("bulk", "Li", "V1", 1.0, None, None, -1.7, -1.9, -1.7, 1.7, "no label of the atom"),),
+    adsorption=(Adsorption("bulk", "Li", "V1", 1.0, None, None, -1.7, -1.9, -1.7, 1.7, "no label of the atom", -1.75),),
 )
 
 
@@ -44,6 +46,15 @@ def test_values_are_held_against_their_windows(loaded):
     assert {key: (rows[key].run, rows[key].where) for key in expected} == expected
     assert rows["surface energy", "(101)"].run is None
     assert rows["cohesive energy", "Mg"].run is None
+
+
+def test_a_value_whose_error_is_wider_than_its_window_is_not_resolved(loaded):
+    wide = replace(LATTICE, errors=Errors((0.004, 0.004, 0.09), 0.0005, 28.2))
+    rows = {r.quantity: r for r in dft_sheets.measured(replace(FOUND, crystal=wide), loaded) if r.of == "bulk"}
+    assert rows["lattice a"].where == "inside"
+    assert rows["lattice c"].where == rows["bulk modulus (VRH)"].where == "not resolved"  # 9.62 to 9.78, 172 to 196
+    table = dft_sheets.windows(tuple(rows.values()))
+    assert [row[2] for row in table.rows if row[0] == "bulk modulus (VRH)"] == ["183 \u00b1 28"]
 
 
 def test_windows_are_those_of_published_values(loaded):
@@ -85,7 +96,7 @@ def test_ladder_says_what_follows():
 
 
 def test_adsorption_and_surfaces_and_metals():
-    assert dft_sheets.adsorption(FOUND.adsorption).rows[0] == (
+    assert dft_sheets.adsorption(FOUND.adsorption, "pbe").rows[0] == (
         (
             "bulk",
             "Li",
@@ -94,12 +105,13 @@ def test_adsorption_and_surfaces_and_metals():
             "\u2013",
             "\u22121.700",
             "\u22121.900",
+            "\u22121.750",
             "\u22121.700",
             "1.700",
             "no label of the atom",
         )
     )
-    assert dft_sheets.surfaces(FOUND.surfaces).rows[0][4] == "1.200"
+    assert dft_sheets.surfaces(FOUND.surfaces, "pbe-d3").rows[0][4] == "1.200"
     metals = dft_sheets.metals(FOUND).rows
     assert metals[0][:2] == ("bcc Li", "3.810, 9.700")
     assert metals[1] == ("hcp Mg", *["\u2013"] * 4, "not calculated: 13 of 13 cells have no label")
@@ -113,10 +125,24 @@ def test_settings_against_the_reference():
     )
     reference = False
     rows = (
-        Variant("cutoff", {"cutoff_ev": 400.0}, reference, 3, 0.068, 0.3, 0.012, changes, 90.0, "calculated"),
-        Variant("cutoff", {}, not reference, 3, 0.0, 0.0, 0.0, (), None, "calculated"),
+        Variant(
+            "cutoff",
+            {"cutoff_ev": 400.0},
+            reference,
+            3,
+            0.068,
+            0.3,
+            {"Li": 0.0204, "O": 0.071},
+            0.0123,
+            0.012,
+            changes,
+            90.0,
+            "calculated",
+        ),
+        Variant("cutoff", {}, not reference, 3, 0.0, 0.0, {"Li": 0.0, "O": 0.0}, 0.006, 0.0, (), None, "calculated"),
     )
     table = dft_sheets.settings(rows)
-    assert table.rows[0][1:8] == ("cutoff ev 400.0", "3", "68.0", "300.0", "4.0", "\u221212.0", "90")
+    assert table.rows[0][1:6] == ("cutoff ev 400.0", "3", "68.0", "300.0", "Li 20, O 71")
+    assert table.rows[0][6:10] == ("12", "4.0", "\u221212.0", "90")
     assert table.rows[1][1] == "as the run (reference)"
-    assert table.rows[1][3:7] == ("\u2013",) * 4
+    assert table.rows[1][3:9] == (*["\u2013"] * 3, "6", *["\u2013"] * 2)  # its own net force is known

@@ -12,8 +12,9 @@ from ase.calculators.morse import MorsePotential
 from bands import path
 from material import host
 from numpy.testing import assert_allclose
+from vasp_jobs import paw_data, vasprun
 
-from mlip import cli, dataset, dft_stages, energetics, engines, extxyz, files, stages
+from mlip import cli, dataset, dft_inputs, dft_stages, energetics, engines, extxyz, files, stages, tasks
 from mlip.network import Bottleneck
 from mlip.run import opened
 from mlip.units import joule_per_m2
@@ -147,6 +148,67 @@ def test_convergence_of_settings_of_known_error(tmp_path, bands, capsys):
     assert "convergence.frames: 'nothing' is no frame" in capsys.readouterr().err
 
 
+def test_convergence_counts_labels_that_fail_a_check_and_says_so(tmp_path, bands):
+    """A net force no dataset would take is what the setting costs; the frame stays out of the labels."""
+    studies = {"drift": [{"drift": 0.1}, {"drift": 0.0}]}
+    frames = ["001_11_Li_site", "001_11_clean_relaxed"]
+    run = made(tmp_path, bands, convergence={"frames": frames, "studies": studies})
+    assert cli.main(["convergence", str(run.folder)]) == 0
+    first, last = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence).variants
+    assert first.frames == last.frames == 2
+    assert_allclose(first.force_max_ev_per_angstrom, 0.0, rtol=0, atol=1e-8)  # the mean force is taken off
+    assert first.status.startswith(
+        "001_11_Li_site is no label to train on: the net force is 0.1000 eV/Angstrom per atom"
+    )
+    assert "; 001_11_clean_relaxed is no label to train on" in first.status
+    assert last.status == "calculated"
+    assert len(list((run.folder / "labels").glob("*/failed/*.json"))) == 2
+    assert len(list((run.folder / "labels").glob("*/*.xyz"))) == 2
+
+
+def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsys):
+    """VASP jobs beside the labels of the run: inputs first, a comparison when the jobs are done."""
+    monkeypatch.setenv("VASP_PP_PATH", str(paw_data(tmp_path / "pp")))
+    studies = {"second opinion": [{"preset": "vasp-paper", "dispersion": "none"}, {}]}
+    names = ["001_11_Li_site", "001_11_clean_relaxed"]
+    run = made(tmp_path, bands, convergence={"frames": names, "studies": studies})
+    assert cli.main(["convergence", str(run.folder)]) == 0
+    assert "2 frames wait: run the same command again to go on" in capsys.readouterr().err
+    waiting = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence).variants[0]
+    assert (waiting.frames, waiting.status) == (0, "2 of 2 frames have no label")
+    ours = {f.info["frame_id"]: f for p in (run.folder / "labels").glob("*/*.xyz") for f in extxyz.read_frames(p)}
+    dft = engines.varied(run.config.dft, studies["second opinion"][0])
+    for name in names:
+        frame = ours[name]
+        order = sorted(range(len(frame)), key=lambda k: frame[k].symbol)
+        forces = frame.arrays["dft_forces"] + np.where(np.array(frame.symbols) == "Li", 0.5, 0.0)[:, None]
+        energy = -70.0 + float(frame.info["dft_energy"]) + (0.03 if "Li" in name else 0.0)
+        job = tasks.Store(run.folder / "labels" / tasks.settings_hash(dft)).work(tasks.digest(frame, dft))
+        vasprun(job, energy_ev=energy, forces=forces[order])
+    assert cli.main(["convergence", str(run.folder)]) == 0
+    found = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence).variants[0]
+    assert (found.frames, found.energy_ev) == (2, pytest.approx(0.03, abs=1e-6))
+    # the net force of 0.5 eV/A is told, and taken off all 13 atoms before forces are compared; the clean slab is right
+    assert "the net force is 0.0385 eV/Angstrom per atom" in found.status
+    assert_allclose(found.net_force_ev_per_angstrom, 0.5 / 13, rtol=1e-4, atol=0)
+    assert_allclose(found.force_rms_by_species["Li"], 0.5 * 12 / 13, rtol=1e-4, atol=0)
+    assert_allclose(found.force_rms_by_species["O"], 0.5 / 13 / 2**0.5, rtol=1e-4, atol=0)
+    assert not run.path("convergence", "unfinished").exists()
+
+
+def test_a_wrong_variant_is_told_before_any_is_calculated(tmp_path, bands, capsys):
+    studies = {"shift": [{"shift": 0.5}, {"shfit": 0.0}]}
+    run = made(tmp_path, bands, convergence={"frames": ["001_11_Li_site"], "studies": studies})
+    assert cli.main(["convergence", str(run.folder)]) == 1
+    assert "dft.settings.shfit: unknown key; cosine-exact has" in capsys.readouterr().err
+    assert not (run.folder / "labels").exists()
+    studies = {"shift": [{"shift": 0.5}, {}], "total": [{"preset": "castep-pbe"}, {}]}
+    other = made(tmp_path / "other", bands, convergence={"frames": ["001_11_Li_site"], "studies": studies})
+    assert cli.main(["convergence", str(other.folder)]) == 1
+    assert "dft.preset: 'castep-pbe' is of no engine; a preset begins with cosine or gpaw" in capsys.readouterr().err
+    assert not (other.folder / "labels").exists()
+
+
 def test_energetics_of_a_metal_and_what_it_lacks(tmp_path, bands):
     plain = {"atom_settings": {}, "metal_settings": {}, "lattice_settings": {}}
     run = made(
@@ -183,7 +245,11 @@ def test_energetics_of_surfaces_and_sites(finished, tmp_path):
     excess = slab.get_potential_energy() - len(slab) / len(whole) * whole.get_potential_energy()
     area = np.linalg.norm(np.cross(slab.cell[0], slab.cell[1]))
     assert_allclose(surface.pbe_j_per_m2, joule_per_m2(excess, 2 * area), rtol=1e-6, atol=0)
+    ours = dft_inputs.potential_energies(opened(tmp_path / "run"), [slab, whole])
+    own = joule_per_m2(ours[0] - len(slab) / len(whole) * ours[1], 2 * area)
+    assert_allclose(surface.potential_j_per_m2, own, rtol=1e-6, atol=0)
     assert {b.host for b in found.adsorption} == {"bulk", "001"}
+    assert all(b.potential_metal_ev is None for b in found.adsorption)  # the metal is not known
     assert {b.status for b in found.adsorption} == {"no label of the atom, the metal"}
     assert all(b.metal_ev is None and b.atom_ev is None for b in found.adsorption)
     before = opened(tmp_path / "run").fingerprint("report")

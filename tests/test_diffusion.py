@@ -168,6 +168,23 @@ def test_bulk_anatase_diffuses_along_c_as_its_geometry_says():
     assert_allclose(found.tensor["zz"].value, 0.05 * walks.C**2 / 8, rtol=0.5)
 
 
+def test_bulk_anatase_diffuses_along_c_as_its_geometry_says_by_displacements_too():
+    rng = np.random.default_rng(17)
+    places = walks.VOIDS @ walks.ANATASE
+    steps = walks.steps_of(places, walks.ANATASE, 3.2)
+    tracks = [walks.track(rng, places, steps, 0.2, frames=2000, frame_ps=0.1) for _ in range(12)]
+    first_c = [t[:, [2, 0, 1]] for t in tracks]
+    c, a = (
+        diffusion.from_displacements(kind, 0.1, axes=n, residence_ps=1.25, seed=1).mean
+        for kind, n in ((first_c, 1), (tracks, 2))
+    )
+    assert a.low < 0.2 * walks.A**2 / 4 < a.high
+    assert c.low < 0.2 * walks.C**2 / 8 < c.high
+    sigma = np.hypot((c.high - c.low) / c.value, (a.high - a.low) / a.value) / 3.92
+    assert sigma < 0.35
+    assert abs(np.log(c.value / a.value * 2 * walks.A**2 / walks.C**2)) < 2 * sigma
+
+
 def test_kinisi_agrees_with_jumps_and_with_the_truth():
     rng = np.random.default_rng(8)
     tracks = [walks.track(rng, PLACE, STEPS, 0.2, frames=3000, frame_ps=0.1, noise=0.3) for _ in range(8)]
@@ -217,5 +234,9 @@ def test_without_hops_kinisi_is_not_asked_for_a_number():
     found = diffusion.from_displacements([rng.normal(0, 0.3, (200, 3))], 0.1, axes=2, residence_ps=None, seed=1)
     assert (found.status, found.mean) == (diffusion.LIMIT, hops.NOTHING)
     assert len(found.msd_angstrom2) == len(found.times_ps) > 5
+    once = PLACE + rng.normal(0, 0.3, (50, 3)) + [3.8, 0.0, 0.0] * (np.arange(50) > 20)[:, None]
+    seen = diffusion.from_displacements([once], 0.1, axes=2, residence_ps=5.0, seed=1)
+    assert seen.status == "not resolved: tracks of 5 ps are too short for stays of 5 ps"
+    assert seen.mean == hops.NOTHING
     short = diffusion.from_displacements([rng.normal(0, 0.3, (12, 3))], 0.1, axes=2, residence_ps=1.0, seed=1)
     assert short.status == "not resolved: 12 frames (at least 20)"

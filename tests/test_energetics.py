@@ -74,6 +74,18 @@ def test_adsorption_against_atom_and_metal(ion, metal_ev, charge, volt):
     assert ask.changes == [{}]
 
 
+def test_the_potential_is_held_against_the_same_metal():
+    """At its own level: the D3 of the metal counts where the potential has D3."""
+    ask, metal = Known(lambda _: None), elemental("Mg", -1.5, d3_ev=-0.2)
+    for target, expected in (("pbe", -1.9), ("pbe-d3", -1.7)):
+        found = energetics.adsorption(occupied(), ask, alone=None, elemental=metal, potential_ev=-3.4, target=target)
+        assert_allclose(found.potential_metal_ev, expected, rtol=1e-9, atol=0)
+        assert found.metal_ev is None
+    assert (
+        energetics.adsorption(occupied(), ask, alone=None, elemental=None, potential_ev=-3.4).potential_metal_ev is None
+    )
+
+
 def test_adsorption_says_what_it_lacks():
     ask = Known(lambda f: None if f.info["ion"] == "none" else -51.0)
     found = energetics.adsorption(occupied(), ask, alone=None, elemental=elemental("Mg", -1.5))

@@ -8,6 +8,7 @@ import tiny
 from ase import Atoms
 from ase.io import read
 from numpy.testing import assert_allclose
+from vasp_jobs import PAW, paw_data, vasprun
 
 from mlip import config, dispersion, engines, extxyz, label
 from mlip.engines import vasp
@@ -15,17 +16,12 @@ from mlip.engines import vasp
 PAPER = vasp.PRESETS["vasp-paper"]
 DFT = config.Dft(preset="vasp-paper")
 PULL = np.array([[0, 0, 0.1], [0, 0, -0.1]])
-PAW = {"Li": "Li_sv", "H": "H", "O": "O", "Ti": "Ti_sv", "Mg": "Mg"}
 
 
 @pytest.fixture
 def potcars(tmp_path, monkeypatch):
     """A folder with PAW data in name only."""
-    root = tmp_path / "pp"
-    for symbol, name in PAW.items():
-        place = root / ("potpaw_PBE" if symbol in {"Li", "H"} else "") / name
-        place.mkdir(parents=True)
-        (place / "POTCAR").write_text(f"  PAW_PBE {name} 01Jan2000\n")
+    root = paw_data(tmp_path / "pp")
     monkeypatch.setenv("VASP_PP_PATH", str(root))
     return root
 
@@ -33,51 +29,6 @@ def potcars(tmp_path, monkeypatch):
 @pytest.fixture
 def shipped():
     return {f.info["frame_id"]: f for f in extxyz.read_frames(tiny.DATA / "frames.extxyz")}
-
-
-def vasprun(folder, *, energy_ev, forces, d3_ev=0.0, steps=7, **changes):
-    """The vasprun.xml of a finished job whose inputs are in the folder, as VASP 6 writes it, without the eigenvalues."""
-    structure = read(folder / "POSCAR", format="vasp")
-    lines = (folder / "INCAR").read_text().splitlines()
-    tags = dict(line.split(" = ") for line in lines) | changes.get("tags", {})
-    nelm, symbols = tags["NELM"], structure.get_chemical_symbols()
-
-    def rows(name, values):
-        body = "".join(f"<v>{' '.join(f'{x:.8f}' for x in row)}</v>\n" for row in values)
-        return f'<varray name="{name}">\n{body}</varray>\n'
-
-    def geometry(name):
-        attribute = f' name="{name}"' if name else ""
-        basis = rows("basis", structure.cell.array)
-        return f"<structure{attribute}>\n<crystal>\n{basis}</crystal>\n{rows('positions', structure.get_scaled_positions())}</structure>\n"
-
-    def energies(free):
-        pairs = {"e_fr_energy": free, "e_wo_entrp": free + 0.02, "e_0_energy": free + 0.01}
-        return "<energy>\n" + "".join(f'<i name="{k}">{v:.8f}</i>\n' for k, v in pairs.items()) + "</energy>\n"
-
-    atoms = "".join(f"<rc><c>{s}</c><c>1</c></rc>\n" for s in symbols)
-    paw = changes.get("paw", PAW)
-    types = "".join(
-        f"<rc><c>{symbols.count(s)}</c><c>{s:2s}</c><c>1.0</c><c>1.0</c><c> PAW_PBE {paw[s]} 01Jan2000 </c></rc>\n"
-        for s in sorted(set(symbols))
-    )
-    scf = "".join(f"<scstep>\n{energies(energy_ev - d3_ev + 2.0**-k)}</scstep>\n" for k in range(1, steps))
-    scf += f"<scstep>\n{energies(energy_ev - d3_ev)}</scstep>\n"
-    incar = "".join(f'<i name="{k}">{v}</i>\n' for k, v in tags.items() if k not in {"LREAL", "LWAVE", "LCHARG"})
-    text = (
-        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n'
-        '<generator>\n<i name="program" type="string">vasp </i>\n<i name="version" type="string">6.4.2  </i>\n</generator>\n'
-        f"<incar>\n{incar}</incar>\n"
-        '<kpoints>\n<generation param="Monkhorst-Pack">\n<v type="int" name="divisions">1 1 1</v>\n</generation>\n'
-        '<varray name="kpointlist">\n<v>0.0 0.0 0.0</v>\n</varray>\n<varray name="weights">\n<v>1.0</v>\n</varray>\n</kpoints>\n'
-        '<parameters>\n<separator name="electronic">\n<separator name="electronic convergence">\n'
-        f'<i type="int" name="NELM">{nelm}</i>\n</separator>\n</separator>\n</parameters>\n'
-        f'<atominfo>\n<atoms>{len(symbols)}</atoms>\n<types>{len(set(symbols))}</types>\n<array name="atoms">\n<set>\n{atoms}</set>\n</array>\n'
-        f'<array name="atomtypes">\n<set>\n{types}</set>\n</array>\n</atominfo>\n'
-        f"{geometry('initialpos')}<calculation>\n{scf}{geometry('')}{rows('forces', forces)}{energies(energy_ev)}</calculation>\n"
-        f"{geometry('finalpos')}</modeling>\n"
-    )
-    (folder / "vasprun.xml").write_text(text)
 
 
 def prepared(tmp_path, frame, dft=DFT):

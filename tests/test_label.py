@@ -15,7 +15,7 @@ import tiny
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import cli, config, dft_stages, dispersion, extxyz, files, label, labels, run, tasks
+from mlip import cli, config, dft_stages, dispersion, extxyz, files, label, labels, run, single_points, tasks
 
 HASH = label.settings_hash(cells.DFT)
 
@@ -191,6 +191,9 @@ def test_a_label_far_from_the_last_one_of_its_system_is_kept_aside(tmp_path):
     assert "eV per atom from that of lih_0 in the same cell" in problem.reason
     kept = next((tmp_path / HASH / "failed").glob("*.xyz"))  # with its numbers
     assert extxyz.read_frames(kept)[0].info["frame_id"] == "lih_1"
+    other = cells.hydride(1, 0.75, group="who_asks")
+    seen = single_points.read_refused(Path(problem.file), other)
+    assert (seen.info["group"], seen.info["refused"]) == ("who_asks", problem.reason.split("; to try")[0])
 
 
 @cells.needs_gpaw

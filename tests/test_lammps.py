@@ -1,4 +1,8 @@
-"""The deck for LAMMPS, the exported model loaded back, and dumps read as tracks."""
+"""The deck for LAMMPS, the exported model loaded back, and dumps read as tracks; with `lmp` on the PATH a real run of it."""
+
+import os
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,6 +13,10 @@ from mlip.graphs import graph
 from mlip.potential import load
 
 SETTINGS = config.Md(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
+
+
+LMP = shutil.which("lmp") or ""
+STARTS = bool(LMP) and subprocess.run([LMP, "-h"], capture_output=True, check=False).returncode == 0
 FACET = config.Facet(name="001", miller=(0, 0, 1), layers=3, repeat=(1, 1))
 
 
@@ -188,3 +196,85 @@ def test_dumps_that_do_not_fit_are_one_line(committee, start, tmp_path):
     (run / "drift.txt").write_text("".join((run / "drift.txt").read_text().splitlines(keepends=True)[:-3]))
     with pytest.raises(ValueError, match="has no line for step 270; it is cut short"):
         lammps.read(tmp_path)
+
+
+def bulk_start(folder):
+    """Two ions in bulk, where everything moves."""
+    atoms = structures.bulk(structures.crystal("anatase"), (2, 2, 1))
+    for symbol, part in (("Li", 0.5), ("Mg", 0.0)):
+        atoms.append(symbol)
+        atoms.positions[-1] = [1.9, part * 7.6, part * 9.7]
+    atoms.info = {"host": "bulk", "ions": "Li-Mg", "repeat": [1, 1, 1]}
+    atoms.arrays["mobile"] = np.ones(len(atoms), bool)
+    files.write_frames(folder / "bulk.extxyz", [atoms])
+    return folder / "bulk.extxyz"
+
+
+def ran(folder, *, seed):
+    """The deck run by LAMMPS without forces, every other line as it is, with a dump of all atoms in the cell beside it."""
+    lines = (folder / "in.md").read_text().splitlines()
+    for k, line in enumerate(lines):
+        if line.startswith("pair_"):
+            lines[k] = "pair_style zero 5.0" if line.startswith("pair_style") else "pair_coeff * *"
+        if line.startswith("dump_modify"):
+            lines[k] += "\ndump every all custom 10 every.dump id x y z ix iy iz\ndump_modify every format float %.8f"
+    (folder / "in.test").write_text("\n".join(lines))
+    run = folder / "runs" / f"T900-{seed}"
+    run.mkdir(parents=True)
+    words = ["-in", "in.test", "-var", "T", "900", "-var", "seed", str(seed), "-var", "out", f"runs/{run.name}"]
+    done = subprocess.run([LMP, *words, "-log", "log"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return run, done.stdout
+
+
+def everything(path, count):
+    """Positions in the cell and images of all atoms by id: (F, N, 3) each."""
+    blocks = path.read_text().split("ITEM: TIMESTEP\n")[1:]
+    rows = np.array([[line.split() for line in b.splitlines()[-count:]] for b in blocks], dtype=float)
+    rows = np.take_along_axis(rows, rows[:, :, :1].argsort(axis=1), axis=1)
+    return rows[:, :, 1:4], rows[:, :, 4:]
+
+
+@pytest.mark.skipif(not STARTS, reason="lmp (LAMMPS) is not on the PATH, or does not start")
+@pytest.mark.parametrize("host", ["001", "bulk"])
+def test_lammps_runs_the_deck_and_its_dump_comes_back(committee, start, tmp_path, host):
+    source = start if host == "001" else bulk_start(tmp_path)
+    atoms = extxyz.read_frames(source)[0]
+    folder = tmp_path / "deck"
+    deck = lammps.export(models.load(committee), folder, atoms, SETTINGS)
+    run, screen = ran(folder, seed=3)
+    assert "WARNING" not in screen
+    heat = [line.split() for line in screen.splitlines()]
+    assert ["0", "0", "1800", "0"] in heat  # twice the temperature over three degrees of freedom of each mobile atom
+    header, (track,) = lammps.read(folder)
+    places, images = everything(folder / "every.dump", len(atoms))
+    unwrapped = places + images @ atoms.cell.array
+    first = len(atoms) - len(deck.header.ions)
+    drift = (unwrapped - atoms.positions)[:, :first].mean(axis=1)
+    assert (track.replica, track.temperature_kelvin) == (run.name, 900.0)
+    assert track.positions.shape == (101, len(header.ions), 3)
+    assert_allclose(track.positions, unwrapped[:, first:] - drift[:, None], rtol=0, atol=3e-6)
+    assert np.ptp(images[:, first:], axis=0).max() > 0  # an ion has left the cell on the way
+    frozen = list(deck.frozen)
+    assert_allclose(unwrapped[:, frozen] - atoms.positions[frozen], 0.0, rtol=0, atol=1e-7)
+    assert np.abs(drift).max() > 0.1
+
+
+@pytest.mark.parametrize(("task", "temperature", "seed"), [(0, "700", "1"), (7, "900", "2"), (14, "1200", "3")])
+def test_the_batch_script_gives_each_task_its_temperature_seed_and_folder(
+    committee, start, tmp_path, task, temperature, seed
+):
+    lammps.export(models.load(committee), tmp_path, extxyz.read_frames(start)[0], SETTINGS)
+    launcher = tmp_path / "bin" / "srun"
+    launcher.parent.mkdir()
+    launcher.write_text('#!/bin/bash\necho "$@"\n')
+    launcher.chmod(0o755)
+    path = {"PATH": f"{launcher.parent}:{os.environ['PATH']}"}
+    slurm = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_GPUS_ON_NODE": "4"}
+    told = subprocess.run(
+        ["bash", "submit.sh"], cwd=tmp_path, env=path | slurm, capture_output=True, text=True, check=True
+    ).stdout
+    out = f"runs/T{temperature}-{seed}"
+    assert f"-in in.md -var T {temperature} -var seed {seed} -var out {out} -log {out}/log.lammps" in told
+    assert "-k on g 4 -sf kk" in told
+    assert (tmp_path / out).is_dir()

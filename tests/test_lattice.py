@@ -106,3 +106,28 @@ def test_tilted_axes_are_refused():
     turned.rotate(30, "x", rotate_cell=True)
     with pytest.raises(ValueError, match="not along x, y and z"):
         lattice.space(turned)
+
+
+def test_errors_are_those_of_energies_that_jump_from_cell_to_cell(anatase):
+    """Noise that all cells of one strain share, as the number of plane waves makes it."""
+    of, cells = anatase
+    points = [c.point for c in cells]
+    labels = [springs(of, point) for point in points]
+    same = {point: tuple(np.round(point[:2], 6)) for point in points}
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(40):
+        jump = {strain: rng.normal(scale=1e-4) for strain in dict.fromkeys(same.values())}
+        energies = [e + jump[same[p]] for (e, _), p in zip(labels, points, strict=True)]
+        found.append(lattice.fitted(of, points, energies, [f for _, f in labels]))
+    for value, error in (
+        (lambda r: r.lengths_angstrom[0], lambda r: r.errors.lengths_angstrom[0]),
+        (lambda r: r.lengths_angstrom[2], lambda r: r.errors.lengths_angstrom[2]),
+        (lambda r: r.apex, lambda r: r.errors.apex),
+        (lambda r: r.hill_gpa, lambda r: r.errors.hill_gpa),
+    ):
+        spread, told = np.std([value(r) for r in found]), np.median([error(r) for r in found])
+        assert 0.6 < told / spread < 1.4
+    exact = lattice.fitted(of, points, [e for e, _ in labels], [f for _, f in labels])
+    assert exact.errors.hill_gpa < 1e-6
+    assert np.std([r.hill_gpa for r in found]) > 0.1

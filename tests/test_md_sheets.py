@@ -1,5 +1,7 @@
 """Tables of molecular dynamics: values with intervals, limits with their sign, words of a demonstration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import test_kinetics as known
@@ -55,10 +57,23 @@ def test_limits_are_limits_in_every_table(found):
 
 
 def test_a_short_run_is_called_a_demonstration(found):
-    assert md_sheets.demonstration(found)[0].startswith("A demonstration: the trajectories last 60 ps each")
-    from dataclasses import replace
+    (line,) = md_sheets.remarks(found)
+    assert line.startswith("A demonstration: the trajectories last 60 ps each")
+    assert md_sheets.remarks(replace(found, target_ps=1000.0)) == ()
 
-    assert md_sheets.demonstration(replace(found, target_ps=1000.0)) == ()
+
+def test_where_no_ion_hopped_words_say_that_everything_is_a_limit(found):
+    still = replace(found, motions=found.motions[-1:], target_ps=1000.0)
+    (line,) = md_sheets.remarks(still)
+    assert line.startswith("No ion hopped: every D and every rate below is an upper limit at 95 %")
+    assert md_sheets.remarks(replace(still, motions=())) == ()
+
+
+def test_memory_and_anisotropy_are_told_where_there_are_hops(found):
+    sheet = dict(md_sheets.diffusion(found))["Memory of jumps and anisotropy"]
+    assert column(sheet, "T") == ["900", "1200"]
+    assert set(column(sheet, "Ratio")) == {"D_yy / D_xx"}
+    assert all(" to " in cell for cell in column(sheet, "Anisotropy"))
 
 
 def test_trajectories_say_how_they_ended():

@@ -94,6 +94,7 @@ def test_diffusion_has_limits_and_the_report_says_so(moved):
     assert "## Molecular dynamics" in text
     assert "## Diffusion from molecular dynamics" in text
     assert "A demonstration: the trajectories last 0.001 ps each" in text
+    assert "No ion hopped: every D and every rate below is an upper limit" in text
     assert "is an extrapolation along a straight line" in text
     assert "< " in text.split("Diffusion coefficients at the temperatures")[1]
 
@@ -130,6 +131,19 @@ def test_replicas_that_stop_leave_frames_for_labelling(moved, again, tmp_path):
     assert command("diffusion", again) == 0
     done = files.read_result(again / "diffusion" / "result.json", kinetics.Diffused)
     assert done.motions == ()
+
+
+def test_an_exploded_start_is_a_status_and_nothing_is_made_of_it(moved, again, tmp_path, capsys):
+    changes = {"max_force_ev_per_angstrom": 1e-6, "systems": MD["systems"][:1]}
+    assert command("init", configured(moved, tmp_path / "c.yaml", **changes), again) == 0
+    assert command("md", again) == 0
+    assert "001_Li: 2 of 2 exploded at the start" in capsys.readouterr().out
+    (system,) = result(again).systems
+    assert all(o.status.startswith("exploded at the start: a force of") for o in system.replicas)
+    assert [o.length_ps for o in system.replicas] == [0.0, 0.0]
+    assert len(extxyz.read_frames(again / "md" / "stopped.extxyz")) == 2
+    assert command("diffusion", again) == 0
+    assert files.read_result(again / "diffusion" / "result.json", kinetics.Diffused).motions == ()
 
 
 def test_a_run_of_lammps_is_taken_into_the_diffusion_stage(moved, again, tmp_path):

@@ -40,7 +40,7 @@ def test_parity_is_png():
 def drawn(monkeypatch, bands, **keys):
     """Labels and line styles on the axes of a profile."""
     kept = {}
-    monkeypatch.setattr(plots, "_bytes", lambda figure, form="svg": kept.update(axis=figure.axes[0]) or b"")
+    monkeypatch.setattr(plots, "encoded", lambda figure, form="svg": kept.update(axis=figure.axes[0]) or b"")
     plots.profile(bands, **keys)
     return [(line.get_label(), line.get_linestyle()) for line in kept["axis"].get_lines()]
 
@@ -56,7 +56,7 @@ def test_mean_only_where_all_members_converged(monkeypatch):
 
 def test_rows_without_number_are_named_not_drawn(monkeypatch):
     kept = {}
-    monkeypatch.setattr(plots, "_bytes", lambda figure, form="svg": kept.update(axis=figure.axes[0]) or b"")
+    monkeypatch.setattr(plots, "encoded", lambda figure, form="svg": kept.update(axis=figure.axes[0]) or b"")
     plots.headline(headline())
     assert [r.mlip_ev is None for r in headline()].count(True) == 2
     assert [t.get_text() for t in kept["axis"].texts] == ["not resolved"] * 2

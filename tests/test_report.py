@@ -160,7 +160,7 @@ def test_ladder_and_convergence_are_shown_where_they_were_run(rendered):
     assert 'id="ladder"' not in rendered.html
     assert 'id="convergence"' not in rendered.html
     assert 'id="energetics"' in rendered.html  # windows and our own DFT come with the code
-    variant = Variant("cutoff", {"cutoff_ev": 400.0}, *(False, 2, 0.068, 0.3, 0.014, (), None, "calculated"))
+    variant = Variant("cutoff", {"cutoff_ev": 400.0}, *(False, 2, 0.068, 0.3, {}, 0.01, 0.014, (), None, "calculated"))
     whole = material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,))
     found = report.render(whole)
     for text in ("DFT on the potential&#39;s own bands", "What the DFT settings cost", "DFT band needed"):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -185,6 +186,63 @@ def test_killed_at_a_random_moment_ends_with_the_same_weights(do, split, tmp_pat
     assert outcome == complete, f"killed {moment:.3f} s after checkpoint {written}"
     same(weights, expected)
     assert not [p for p in folder.iterdir() if p.name != "checkpoint.pt" and not p.name.endswith(".tmp")]
+
+
+@pytest.fixture
+def update(split, one_thread):
+    """A training between two updates, and its samples."""
+    shape, weights = train.start(SMALL, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
+    state = train.Training(SMALL, shape, weights, device="cpu", steps_per_epoch=1)
+    return state, train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])
+
+
+def gradients(state):
+    return {n: p.grad.clone() for n, p in state.model.named_parameters() if p.grad is not None}
+
+
+def test_calls_are_packed_by_edges(update):
+    _, samples = update
+    edges = [s.graph.edges for s in samples]
+    limit = max(edges) + min(edges)
+    calls = train.packed(samples, limit)
+    assert [s for part in calls for s in part] == samples
+    assert all(sum(s.graph.edges for s in part) <= limit for part in calls)
+    assert all(
+        sum(s.graph.edges for s in part) + following[0].graph.edges > limit for part, following in pairwise(calls)
+    )
+    assert [len(part) for part in train.packed(samples, 1)] == [1] * len(samples)
+
+
+def test_gradients_of_small_calls_add_up_to_that_of_the_update(update):
+    state, samples = update
+    loss = state.gradient(samples)
+    whole = gradients(state)
+    state.edges_per_call = 1
+    assert_allclose(state.gradient(samples), loss, rtol=1e-12, atol=0)
+    for name, value in gradients(state).items():
+        assert_allclose(value, whole[name], rtol=1e-9, atol=1e-9 * float(whole[name].abs().max()))
+
+
+def test_out_of_memory_makes_calls_smaller_and_goes_on(update, monkeypatch):
+    state, samples = update
+    expected = state.gradient(samples)
+    whole, errors, sizes = gradients(state), state.errors, []
+
+    def crowded(part, **more):
+        sizes.append(len(part))
+        if len(part) > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return errors(part, **more)
+
+    monkeypatch.setattr(state, "errors", crowded)
+    state.edges_per_call = sum(s.graph.edges for s in samples)
+    assert_allclose(state.gradient(samples), expected, rtol=1e-12, atol=0)
+    for name, value in gradients(state).items():
+        assert_allclose(value, whole[name], rtol=1e-9, atol=1e-9 * float(whole[name].abs().max()))
+    assert max(sizes) == len(samples)
+    monkeypatch.setattr(state, "errors", lambda *_, **__: (_ for _ in ()).throw(MemoryError("Unable to allocate")))
+    with pytest.raises(ValueError, match="memory is out for a single frame"):
+        state.gradient(samples)
 
 
 def test_checkpoint_is_for_its_own_data_and_settings(do, tmp_path):

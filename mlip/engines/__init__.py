@@ -102,6 +102,14 @@ def settings_of(dft: Dft) -> Section:
         raise ValueError("\n".join(lines)) from error
 
 
+def varied(dft: Dft, changes: Mapping[str, Any]) -> Dft:
+    """A level with further differences; a key `preset` names another one, of another code perhaps, to differ from."""
+    preset, rest = changes.get("preset"), {key: value for key, value in changes.items() if key != "preset"}
+    if preset is None:
+        return dft.model_copy(update={"settings": dft.settings | rest})
+    return dft.model_copy(update={"preset": str(preset), "settings": rest})
+
+
 def is_slab(atoms: Atoms) -> bool:
     """Whether the frame is a slab with its normal along the third cell vector, as its info says."""
     return bool(atoms.info.get("vacuum", False))

@@ -15,6 +15,7 @@ class Settings(Section):
     step: float = 0.0
     bend: float = 0.6
     shift: float = 0.0  # of all energies
+    drift: float = 0.0  # added to the force on every atom, so that the net force is not zero
     refuse: str = ""  # part of the file name of a frame that gets no label
 
 
@@ -46,7 +47,7 @@ def session(settings):
         own = atoms.copy()
         own.calc = surface if own.get_chemical_formula() == hop()[0].get_chemical_formula() else _morse()
         energy, forces = own.get_potential_energy() + settings.shift, own.get_forces()
-        forces = forces - forces.mean(axis=0)  # the wells of the host are fixed in space
+        forces = forces - forces.mean(axis=0) + settings.drift  # the wells of the host are fixed in space
         return Calculated(float(energy), float(energy), np.array(forces), 1)
 
     return calculate
