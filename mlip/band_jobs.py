@@ -5,15 +5,16 @@ killed run goes on from the bands that are done and the checkpoints of those tha
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ase import Atoms
 
-from mlip import config, dispersion, extxyz, files, neb, network, pool
+from mlip import config, dispersion, extxyz, files, gate, neb, network, pool
 from mlip.jobs import ModelUse, end_points, evaluator
 from mlip.workers import run_parallel
 
+Result = tuple[neb.Band, list[Atoms]]
 POOL = 8  # bands that advance together on a CPU
 
 
@@ -86,29 +87,74 @@ def pools(todo: Sequence[BandJob], *, workers: int) -> list[tuple[BandJob, ...]]
 
 def run_pool(todo: Sequence[BandJob]) -> int:
     """The bands of a pool, continued where they were begun; images and outcomes go to disk band by band."""
+
+    def finish(number: int, result: Result) -> None:
+        job, (band, images) = todo[number], result
+        files.write_frames(job.folder / f"{job.stem}.extxyz", images)
+        files.write_record(job.done, BandOutcome(band, _dispersion(band, images, job.target)))
+        for left in job.folder.glob(f"{job.stem}*.npz"):
+            left.unlink()
+
+    way = todo[0].model.way
+    plain = replace(gate.PLAIN, device=way.device)
+    if todo[0].settings.finish_plain and way != plain:
+        _settle_and_finish(todo, plain, finish)
+    else:
+        _advance(todo, finish)
+    return len(todo)
+
+
+def _settle_and_finish(todo: Sequence[BandJob], plain: gate.Way, finish: Callable[[int, Result], None]) -> None:
+    """Bands the fast way first; those that converged go on the plain way from there."""
+    settled: dict[int, Result] = {}
+    _advance(todo, settled.__setitem__)
+    numbers = [k for k, (band, _) in settled.items() if band.status == neb.CONVERGED]
+    for k in settled.keys() - numbers:
+        finish(k, settled[k])
+
+    def on_done(place: int, result: Result) -> None:
+        (before, _), (band, images) = settled[numbers[place]], result
+        note = f"{before.forward_ev:.4f} eV the fast way, finished the plain way"
+        finish(
+            numbers[place],
+            (
+                replace(
+                    band,
+                    note=f"{band.note}; {note}".removeprefix("; "),
+                    steps=before.steps + band.steps,
+                    force_calls=before.force_calls + band.force_calls,
+                ),
+                images,
+            ),
+        )
+
+    again = [replace(todo[k], model=replace(todo[k].model, way=plain)) for k in numbers]
+    _advance(again, on_done, begun=[settled[k][1] for k in numbers])
+
+
+def _advance(
+    todo: Sequence[BandJob], on_done: Callable[[int, Result], None], *, begun: Sequence[Sequence[Atoms]] = ()
+) -> None:
+    """The bands of jobs in one pool, from interpolations or from images of theirs."""
+    if not todo:
+        return
     use = evaluator(todo[0].model)
     judge = pool.committee_spread(use) if len(use.members) > 1 else None
     entries = []
-    for job in todo:
-        initial, final = extxyz.read_frames(end_points(job.ends, job.hop))
+    for number, job in enumerate(todo):
+        images = begun[number] if begun else ()
+        initial, final = (images[0], images[-1]) if images else extxyz.read_frames(end_points(job.ends, job.hop))
         steps = neb.climbing(
             initial,
             final,
             settings=job.settings,
             name=neb.BandName(job.hop.name, job.hop.host, job.member),
-            checkpoint=job.folder / f"{job.stem}.npz",
+            checkpoint=job.folder / f"{job.stem}{'_finish' if images else ''}.npz",
             judge=judge,
+            begun=images,
         )
         entries.append(pool.Entry(steps, initial, job.settings.images + 2, job.member - 1))
-
-    def finish(number: int, result: tuple[neb.Band, list[Atoms]]) -> None:
-        job, (band, images) = todo[number], result
-        files.write_frames(job.folder / f"{job.stem}.extxyz", images)
-        files.write_record(job.done, BandOutcome(band, _dispersion(band, images, job.target)))
-        (job.folder / f"{job.stem}.npz").unlink(missing_ok=True)
-
-    pool.advance(entries, use, on_done=finish)
-    return len(todo)
+    pool.advance(entries, use, on_done=on_done)
 
 
 def _dispersion(band: neb.Band, images: Sequence[Atoms], target: config.Target) -> float | None:

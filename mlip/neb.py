@@ -125,6 +125,7 @@ def climbing(
     name: BandName,
     checkpoint: Path | None = None,
     judge: Judge | None = None,
+    begun: Sequence[Atoms] = (),
 ) -> moving.Steps[tuple[Band, list[Atoms]]]:
     """The band of a hop and its final images, as steps that ask for energies and forces.
 
@@ -136,6 +137,7 @@ def climbing(
         checkpoint: an .npz file; a run that was killed continues from it and gives bitwise the same band. One that is
             damaged, of another hop, setting or potential is logged, not used, and replaced.
         judge: gives a committee's standard deviation of the forces, (N, 3) of each image; sees the final images only.
+        begun: images of this band, ends included, to go on from in place of the interpolation.
 
     Raises:
         ValueError: end points that do not belong together, or are one structure.
@@ -153,7 +155,9 @@ def climbing(
         failed = yield from _relax_ends((initial, target), images, tally=tally, settings=settings, save=save)
         if not failed:
             if progress is None:
-                images[:] = moving.interpolated(images[0], images[1], count=settings.images)
+                between = [image.copy() for image in begun[1:-1]]
+                interpolated = [] if between else moving.interpolated(*images, count=settings.images)
+                images[:] = interpolated or [images[0], *between, images[1]]
             progress = yield from moving.optimised(images, tally, settings=settings, progress=progress, save=save)
     except moving.NotFiniteError as error:
         failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
