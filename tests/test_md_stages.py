@@ -137,7 +137,7 @@ def test_an_exploded_start_is_a_status_and_nothing_is_made_of_it(moved, again, t
     changes = {"max_force_ev_per_angstrom": 1e-6, "systems": MD["systems"][:1]}
     assert command("init", configured(moved, tmp_path / "c.yaml", **changes), again) == 0
     assert command("md", again) == 0
-    assert "001_Li: 2 of 2 exploded at the start" in capsys.readouterr().out
+    assert "001_Li: 2 of 2 exploded at the start" in capsys.readouterr().err
     (system,) = result(again).systems
     assert all(o.status.startswith("exploded at the start: a force of") for o in system.replicas)
     assert [o.length_ps for o in system.replicas] == [0.0, 0.0]
