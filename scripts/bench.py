@@ -297,12 +297,11 @@ def train(peer):
     data = REPOSITORY / "datasets" / "tio2-mg-li"
     settings = config.Dataset(path=data)
     _, every = dataset.read_dataset(data, settings, target="pbe")
-    chosen = sorted((f for f in every if len(f) < 50), key=lambda f: f.info["frame_id"])[:: max(1, len(every) // 48)][
-        :48
-    ]
-    part = {"train": chosen[:40], "valid": chosen[40:]}
-    if not part["valid"]:
-        raise ValueError("too few frames")
+    others = set(sorted({f.info["group"] for f in every})[::6])
+    part = {
+        name: [f for f in every if (f.info["group"] in others) == held] for name, held in (("train", 0), ("valid", 1))
+    }
+    part = {name: part[name][:: len(part[name]) // count][:count] for name, count in (("train", 40), ("valid", 8))}
     e0 = dataset.write_split(
         STORE / "split", dataset.Split(tuple(part["train"]), tuple(part["valid"]), ()), "pbe"
     ).e0_ev["pbe"]
