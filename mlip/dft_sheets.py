@@ -83,7 +83,7 @@ def energies(found: Energetics | None, references: References) -> Tables:
     if found is not None:
         tables += [("Metals", metals(found)), ("Surfaces", surfaces(found.surfaces, found.target))]
         tables += [("Adsorption energies per ion", adsorption(found.adsorption, found.target))]
-    return _shown(*tables)
+    return _shown(*tables, ("DFT of this project from earlier calculations", earlier(references)))
 
 
 def convergence(rows: Sequence[Variant]) -> Tables:
@@ -108,6 +108,19 @@ def windows(rows: Sequence[Measured]) -> Sheet:
         ("In the window", TEXT, lambda r: r.where),
     ]
     return sheet(columns, rows)
+
+
+def earlier(references: References) -> Sheet:
+    """Our own DFT that comes with the references and has no window."""
+    known = {_key(v) for v in references.values if v.role == "window"}
+    columns: list[Column] = [
+        ("Quantity", TEXT, lambda v: v.quantity),
+        ("Of", TEXT, lambda v: " ".join(filter(None, (v.ion, v.facet)))),
+        ("Value", NUMBER, lambda v: compact(v.value)),
+        ("Unit", TEXT, lambda v: unit(v.unit)),
+        ("How", TEXT, lambda v: v.method),
+    ]
+    return sheet(columns, [v for v in references.values if v.role == "own" and _key(v) not in known])
 
 
 def _run(row: Measured) -> str:

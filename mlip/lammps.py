@@ -1,8 +1,9 @@
 """LAMMPS: runs too large for one GPU, with the same model, and their trajectories back.
 
 Takes a model, and the start of a system as the md stage writes it; gives a folder with the model for ML-IAP (as
-mace-torch makes it), `start.data`, the input `in.md`, a batch script for nodes of several GPUs, and `deck.json`, which
-says what the atoms are. Takes the folders that LAMMPS wrote there back as tracks of the ions. LAMMPS (2025 or later)
+mace-torch makes it), `start.data`, the input `in.md`, `in.more` to go on from a restart file, a batch script for nodes
+of several GPUs, and `deck.json`, which says what the atoms are. Takes the folders that LAMMPS wrote there back as tracks
+of the ions. LAMMPS (2025 or later)
 needs ML-IAP with Python and Kokkos: https://docs.lammps.org/Build_extras.html#ml-iap.
 """
 
@@ -23,7 +24,8 @@ from mlip.dynamics import EQUILIBRATION_FRICTION_PER_PS
 from mlip.trajectory import Header, Track
 
 Array = NDArray[np.float64]
-MODEL, START, INPUT, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "in.md", "submit.sh", "deck.json"
+MODEL, START, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "submit.sh", "deck.json"
+INPUT, MORE = "in.md", "in.more"
 DRIFT, DUMP = "drift.txt", "ions.dump"
 
 
@@ -99,6 +101,7 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: config.
     export_model(model, folder / MODEL, member=member)
     files.write_text_atomic(folder / START, _data(start, elements))
     files.write_text_atomic(folder / INPUT, _input(deck))
+    files.write_text_atomic(folder / MORE, _more(deck))
     files.write_text_atomic(folder / SCRIPT, BATCH)
     files.write_record(folder / DECK, deck)
     return deck
@@ -166,15 +169,15 @@ def _data(atoms: Atoms, elements: Sequence[str]) -> str:
 def _input(deck: Deck) -> str:
     header = deck.header
     first = header.atoms - len(header.ions) + 1
-    step = header.time_step_fs / 1000.0
     hard = max(deck.friction_per_ps, EQUILIBRATION_FRICTION_PER_PS)
     frozen = "group frozen id " + _ranges(deck.frozen) if deck.frozen else "group frozen empty"
     return f"""# Langevin dynamics with a MACE potential through ML-IAP. Run with
 #   lmp -k on g 1 -sf kk -pk kokkos newton on neigh half -in {INPUT} -var T 900 -var seed 1
-# Each run needs a folder of its own: -var out runs/T900-1 (it must exist).
+# Each run needs a folder of its own: -var out runs/T900-1 (it must exist). {MORE} goes on from a restart file there.
 variable T index 900
 variable seed index 1
 variable out index .
+variable every index 50000
 
 units metal
 atom_style atomic
@@ -182,41 +185,68 @@ atom_modify map yes
 boundary p p p
 newton on
 read_data {START}
-
-pair_style mliap unified {MODEL} 0
-pair_coeff * * {" ".join(deck.elements)}
-neighbor 1.0 bin
-timestep {step:g}
-
 group host id 1:{first - 1}
 group ions id {first}:{header.atoms}
 {frozen}
 group mobile subtract all frozen
-compute heat mobile temp
-compute_modify heat extra/dof 0
-thermo_style custom step time c_heat pe
-thermo {max(header.frame_steps, 100)}
 
-# where the host has drifted, taken away when the run is read back
-compute moved host displace/atom
-compute shift host reduce ave c_moved[1] c_moved[2] c_moved[3]
-
+{_forces(deck)}
 # a relaxed start gives half of its kinetic energy to the potential, so velocities are those of twice the temperature
 velocity mobile create $(2.0*v_T) ${{seed}} temp heat dist gaussian loop geom mom no rot no
 velocity frozen set 0.0 0.0 0.0
 fix move mobile nve
 fix bath mobile langevin ${{T}} ${{T}} {1.0 / hard:g} ${{seed}} zero no
-run {round(deck.equilibrate_ps / step)}
+run {round(deck.equilibrate_ps / _step_ps(deck))}
 reset_timestep 0
-fix bath mobile langevin ${{T}} ${{T}} {1.0 / deck.friction_per_ps:g} $(v_seed+1000) zero no
-
-fix drift host ave/time {header.frame_steps} 1 {header.frame_steps} c_shift[1] c_shift[2] c_shift[3] &
-  file ${{out}}/{DRIFT} format " %.8f"
-dump ions ions custom {header.frame_steps} ${{out}}/{DUMP} id xu yu zu
-dump_modify ions sort id format float %.6f
 print "${{T}}" file ${{out}}/temperature.txt
-restart 50000 ${{out}}/restart.a ${{out}}/restart.b
-run {round(deck.target_ps / step)}
+
+{_production(deck, "", "$(v_seed+1000)")}"""
+
+
+def _more(deck: Deck) -> str:
+    return f"""# Goes on from a restart file of {INPUT} or of itself: -var last runs/T900-1/restart.a, and so on.
+# The noise of the thermostat is new; positions, velocities and what the drift is measured from are those of the file.
+variable T index 900
+variable seed index 1
+variable out index .
+variable every index 50000
+
+read_restart ${{last}}
+{_forces(deck)}
+fix move mobile nve
+{_production(deck, ".$(step)", "$(v_seed+1000+step)")}"""
+
+
+def _step_ps(deck: Deck) -> float:
+    return deck.header.time_step_fs / 1000.0
+
+
+def _forces(deck: Deck) -> str:
+    return f"""pair_style mliap unified {MODEL} 0
+pair_coeff * * {" ".join(deck.elements)}
+neighbor 1.0 bin
+timestep {_step_ps(deck):g}
+compute heat mobile temp
+compute_modify heat extra/dof 0
+thermo_style custom step time c_heat pe
+thermo {max(deck.header.frame_steps, 100)}
+
+# where the host has drifted, taken away when the run is read back
+compute moved host displace/atom
+compute shift host reduce ave c_moved[1] c_moved[2] c_moved[3]
+"""
+
+
+def _production(deck: Deck, part: str, seed: str) -> str:
+    frame = deck.header.frame_steps
+    drift, dump = DRIFT.replace(".", f"{part}.", 1), DUMP.replace(".", f"{part}.", 1)
+    return f"""fix bath mobile langevin ${{T}} ${{T}} {1.0 / deck.friction_per_ps:g} {seed} zero no
+fix drift host ave/time {frame} 1 {frame} c_shift[1] c_shift[2] c_shift[3] &
+  file ${{out}}/{drift} format " %.8f"
+dump ions ions custom {frame} ${{out}}/{dump} id xu yu zu
+dump_modify ions sort id format float %.6f
+restart ${{every}} ${{out}}/restart.a ${{out}}/restart.b
+run {round(deck.target_ps / _step_ps(deck))} upto
 """
 
 
@@ -234,6 +264,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 BATCH = f"""#!/bin/bash
 # LAMMPS on nodes of several GPUs, a rank to a GPU; one array task for each temperature and seed.
 # Adapt to the cluster: partition, account, time, modules. Then: sbatch {SCRIPT}
+# What the time limit cut off goes on from its last restart file when the script is submitted again.
 #SBATCH --job-name=mlip-lammps
 #SBATCH --nodes=1
 #SBATCH --gpus-per-node=4
@@ -248,9 +279,12 @@ T=${{TEMPERATURES[$((SLURM_ARRAY_TASK_ID % 5))]}}
 SEED=$((SLURM_ARRAY_TASK_ID / 5 + 1))
 OUT=runs/T$T-$SEED
 mkdir -p "$OUT"
+LAST=$(ls -t "$OUT"/restart.? 2>/dev/null | head -n 1 || true)
+INPUT=(-in {INPUT})
+if [ -n "$LAST" ]; then INPUT=(-in {MORE} -var last "$LAST"); fi
 export OMP_NUM_THREADS=1
 srun lmp -k on g "$SLURM_GPUS_ON_NODE" -sf kk -pk kokkos newton on neigh half gpu/aware on \\
-  -in {INPUT} -var T "$T" -var seed "$SEED" -var out "$OUT" -log "$OUT/log.lammps"
+  "${{INPUT[@]}}" -var T "$T" -var seed "$SEED" -var out "$OUT" -log "$OUT/log.lammps"
 """
 
 
@@ -268,10 +302,12 @@ def read(folder: Path) -> tuple[Header, list[Track]]:
 
 
 def _track(run: Path, deck: Deck) -> Track:
-    steps, places = _dump(run / DUMP, count=len(deck.header.ions))
+    steps, places = _dumps(run, count=len(deck.header.ions))
     if (np.diff(steps) != deck.header.frame_steps).any():
-        raise ValueError(f"{run / DUMP}: frames are not {deck.header.frame_steps} steps apart; use the deck as it is")
-    drift = _drift(run / DRIFT)
+        raise ValueError(f"{run}/{DUMP}: frames are not {deck.header.frame_steps} steps apart; use the deck as it is")
+    drift: dict[int, list[float]] = {}
+    for path in _parts(run, DRIFT):
+        drift |= _drift(path)
     absent = [int(s) for s in steps if int(s) not in drift]
     if absent:
         raise ValueError(f"{run / DRIFT}: has no line for step {absent[0]}; it is cut short, or of another run")
@@ -280,22 +316,35 @@ def _track(run: Path, deck: Deck) -> Track:
     return Track(run.name, temperature, deck.header.frame_ps, deck.header.ions, places - shift[:, None])
 
 
-def _dump(path: Path, *, count: int) -> tuple[NDArray[np.int64], Array]:
-    """Steps (F,) and positions (F, n, 3) of a dump; a last frame that is cut off is an error."""
-    steps, frames = [], []
-    for step, rows in _blocks(path):
-        if len(rows) != count:
-            raise ValueError(
-                f"{path}: {len(rows)} ions at step {step}, not {count}; the file is cut short or of another deck"
-            )
-        steps.append(step)
-        frames.append(rows)
-    if not frames:
-        raise ValueError(f"{path}: holds no frame; run LAMMPS first")
-    return np.array(steps), np.array(frames)
+def _parts(run: Path, name: str) -> list[Path]:
+    """The file of this name and those of continuations, `name.STEP.ending`, in the order of their first steps."""
+    stem, ending = name.split(".")
+    later = [p for p in run.glob(f"{stem}.*.{ending}") if p.name.split(".")[1].isdecimal()]
+    return [run / name, *sorted(later, key=lambda p: int(p.name.split(".")[1]))]
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, list[list[float]]]]:
+def _dumps(run: Path, *, count: int) -> tuple[NDArray[np.int64], Array]:
+    """Steps (F,) and positions (F, n, 3) of a run; what a continuation has calculated again counts from there.
+
+    Only a part that was gone on from may end in a frame that is cut off.
+    """
+    found: dict[int, list[list[float]]] = {}
+    parts = _parts(run, DUMP)
+    for path in parts:
+        begun = int(path.name.split(".")[1]) if path.name != DUMP else 0
+        found = {step: rows for step, rows in found.items() if step < begun}
+        try:
+            found.update(_blocks(path, count=count))
+        except ValueError:
+            if path == parts[-1]:
+                raise
+    if not found:
+        raise ValueError(f"{run / DUMP}: holds no frame; run LAMMPS first")
+    return np.array(list(found)), np.array(list(found.values()))
+
+
+def _blocks(path: Path, *, count: int) -> Iterator[tuple[int, list[list[float]]]]:
+    """Step and positions of each frame of a dump, as far as it is whole."""
     lines = path.read_text(encoding="utf-8").splitlines()
     k = 0
     while k < len(lines):
@@ -304,7 +353,8 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[list[float]]]]:
             raise ValueError(
                 f"{path}: line {k + 1} begins no whole frame 'id xu yu zu'; the file is cut short or no such dump"
             )
-        count = int(head[3])
+        if int(head[3]) != count:
+            raise ValueError(f"{path}: {head[3]} ions at step {head[1]}, not {count}; the file is of another deck")
         try:
             rows = [[float(x) for x in line.split()] for line in lines[k + 9 : k + 9 + count]]
         except ValueError as error:
@@ -313,6 +363,8 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[list[float]]]]:
             ) from error
         if any(len(row) != 4 for row in rows):
             raise ValueError(f"{path}: a line after line {k + 9} is cut short; remove the last frame")
+        if len(rows) != count:
+            raise ValueError(f"{path}: {len(rows)} ions at step {head[1]}, not {count}; the file is cut short")
         yield int(head[1]), [row[1:] for row in sorted(rows)]
         k += 9 + count
 

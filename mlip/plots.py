@@ -85,7 +85,7 @@ def headline(rows: Sequence[Headline]) -> bytes:
 
 def _headline_row(axis: "Axes", y: float, row: Headline) -> None:
     axis.plot(row.published_ev, y + 0.18, "D", color=BLACK, markersize=4.5, label="published")
-    if row.dft_ev is not None:
+    if row.dft_ev is not None and not row.dft_is_elsewhere:
         axis.plot(row.dft_ev, y, "s", color=ORANGE, markersize=5, label="our DFT (single points)")
     if row.mlip_ev is not None:
         ours = row.mlip_ev + (row.d3_ev or 0.0)

@@ -128,7 +128,7 @@ def headline_lines(rows: Sequence[Headline]) -> tuple[tuple[str, ...], ...]:
             r.ion,
             r.facet,
             sheets.number(r.published_ev),
-            sheets.number(r.dft_ev),
+            sheets.dft_with_hop(r),
             sheets.with_error(r.mlip_ev, r.two_sigma_ev),
             sheets.number(r.difference_ev, 2, signed=True),
             r.verdict,
@@ -313,9 +313,14 @@ def _rules(document: Document) -> tuple[str, ...]:
 
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:
-    """One line that names the geometry of every DFT value of the headline table."""
+    """Lines that name the geometry of every DFT value of the headline table, and what it means with a hop beside it."""
     known = [f"{r.ion} {r.facet} {r.dft_hop} on the {r.dft_geometry}" for r in rows if r.dft_ev is not None]
-    return (f"Our DFT: single points at fixed geometries: {'; '.join(known)}.",) if known else ()
+    lines = [f"Our DFT: single points at fixed geometries: {'; '.join(known)}."] if known else []
+    if any(r.dft_is_elsewhere for r in rows):
+        lines.append(
+            "A hop beside our DFT: no label has the limiting hop; this is the lowest labelled one of that ion there."
+        )
+    return tuple(lines)
 
 
 def _html(material: Material, document: Document, parts: Sequence[Part]) -> str:

@@ -71,7 +71,7 @@ class Headline:
     published_ev: float
     doi: str | None
     dft_ev: float | None  # at the level of the published value as far as D3 is known
-    dft_hop: str | None
+    dft_hop: str | None  # the limiting one or the whole path, or else the lowest one of the facet that DFT has
     dft_geometry: str | None  # what the single points of dft_ev were made at
     mlip_ev: float | None  # lowest resolved bottleneck, at the level of the potential
     d3_ev: float | None  # added to it before the comparison
@@ -84,6 +84,11 @@ class Headline:
     limiting_hop: str | None
     verdict: str
     reason: str
+
+    @property
+    def dft_is_elsewhere(self) -> bool:
+        """Whether dft_ev belongs to another hop of the facet, because no DFT has the limiting one."""
+        return self.dft_ev is not None and self.dft_hop not in (self.limiting_hop, "+".join(self.hops))
 
 
 @dataclass(frozen=True)

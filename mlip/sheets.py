@@ -76,7 +76,7 @@ def headline(rows: Sequence[Headline], *, target: str) -> Sheet:
         ("Ion", TEXT, lambda r: r.ion),
         ("Facet", TEXT, lambda r: r.facet),
         ("Published (eV)", NUMBER, lambda r: number(r.published_ev)),
-        ("Our DFT (eV)", NUMBER, lambda r: number(r.dft_ev)),
+        ("Our DFT (eV)", NUMBER, dft_with_hop),
         (f"Potential, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.mlip_ev, r.two_sigma_ev)),
         ("D3 (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True)),
         ("Difference (eV)", NUMBER, lambda r: number(r.difference_ev, 2, signed=True)),
@@ -85,6 +85,11 @@ def headline(rows: Sequence[Headline], *, target: str) -> Sheet:
         ("Limiting hop", TEXT, lambda r: f"{r.limiting_hop}, from {r.start}" if r.limiting_hop else DASH),
     ]
     return sheet([c for c in columns if target == "pbe" or c[0] != "D3 (eV)"], rows)
+
+
+def dft_with_hop(row: Headline) -> str:
+    """The DFT barrier of a headline row, with the hop where it is not the limiting one."""
+    return number(row.dft_ev) + (f" ({row.dft_hop})" if row.dft_is_elsewhere else "")
 
 
 def budget(rows: Sequence[Headline]) -> Sheet:

@@ -37,7 +37,9 @@ def rows(results: Results, references: References, settings: config.Report) -> R
         paths=tuple(_path_row(path, results, settings) for path in results.bottlenecks),
         nearest=tuple(_nearest(value, results, settings) for value in published),
         order=_order(headline),
-        other=tuple(_other(v, results) for v in references.values if v.role == "checked" and v.quantity in ELSEWHERE),
+        other=tuple(
+            _other(v, results, references) for v in references.values if v.role == "checked" and v.quantity in ELSEWHERE
+        ),
     )
 
 
@@ -199,7 +201,8 @@ def _compare(high: Headline, low: Headline) -> Comparison:
     return Comparison(statement, published, difference, two_sigma, difference / (two_sigma / 2), outcome)
 
 
-def _other(value: Value, results: Results) -> Other:
+def _other(value: Value, results: Results, references: References) -> Other:
+    ours = (_adsorbed(value, results) or _own(value, references)) if value.quantity == "adsorption energy" else ""
     return Other(
         reference=value.id,
         quantity=value.quantity,
@@ -209,18 +212,27 @@ def _other(value: Value, results: Results) -> Other:
         unit=value.unit,
         method=value.method,
         where=value.where,
-        status=_adsorbed(value, results) or ELSEWHERE[value.quantity],
+        status=ours or ELSEWHERE[value.quantity],
     )
 
 
 def _adsorbed(value: Value, results: Results) -> str:
-    """Our adsorption energies where the quantity is one: the published reference is not stated, so both are given."""
-    found = [a for a in results.adsorption if (a.host, a.ion) == (value.host, value.ion)]
-    known = [a for a in found if a.metal_d3_ev is not None or a.atom_d3_ev is not None]
-    if value.quantity != "adsorption energy" or not known:
-        return ""
+    """This run's DFT adsorption energies: the published reference is not stated, so both are given."""
     lines = []
-    for a in known:
+    for a in results.adsorption:
         sides = (("atom", a.atom_d3_ev), ("metal", a.metal_d3_ev))
-        lines.append(f"{a.site}: " + ", ".join(f"{e:.3f} eV against the {name}" for name, e in sides if e is not None))
-    return "; ".join(lines) + " (PBE-D3, geometry of the potential)"
+        known = ", ".join(f"{e:.3f} eV against the {name}" for name, e in sides if e is not None)
+        if (a.host, a.ion) == (value.host, value.ion) and known:
+            lines.append(f"{a.site}: {known}")
+    return "; ".join(lines) + " (PBE-D3, geometry of the potential)" if lines else ""
+
+
+def _own(value: Value, references: References) -> str:
+    """The same of an earlier calculation of the project, coverage by coverage."""
+    lines: dict[str, list[str]] = {}
+    for reference in ("atom", "metal"):
+        for v in references.select(role="own", quantity=f"adsorption energy against the {reference} with D3"):
+            if (v.facet, v.ion) == (value.facet, value.ion):
+                lines.setdefault(v.path or "", []).append(f"{v.value:.3f} eV against the {reference}")
+    listed = "; ".join(f"{path}: {', '.join(energies)}" for path, energies in lines.items())
+    return f"{listed} (PBE-D3, single points of this project)" if listed else ""

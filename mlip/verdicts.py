@@ -243,7 +243,7 @@ def headline(value: Value, results: Results, settings: config.Report) -> Headlin
     certain = verdict != NOT_RESOLVED or (case.two_sigma_ev is not None and not _bound(case))
     path = case.path if certain else None
     limiting = case.path.limiting_hop if case.path else None
-    dft = _dft_of_path(case.path, results) if case.path else None
+    dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
     return Headline(
         reference=value.id,
         facet=value.facet or "",
@@ -273,6 +273,12 @@ def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None
     """The DFT barrier of a hop, on this potential's own band where there is one."""
     found = [d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
     return next((d for d in found if d.own_band), found[0] if found else None)
+
+
+def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
+    """The lowest DFT barrier of any hop of the ion on this facet, to stand beside the row; no verdict uses it."""
+    found = [d for d in results.dft if (d.host, d.ion) == (value.host, value.ion)]
+    return min(found, key=lambda d: d.barrier_ev + (d.d3_ev or 0.0), default=None)
 
 
 def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:

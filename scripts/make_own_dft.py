@@ -1,21 +1,31 @@
-"""Make datasets/references/own_dft.yaml from the energetics stage of a run: our own DFT, for reports without it.
+"""Make datasets/references/own_dft.yaml from the energetics stage of a run and the labels of a dataset: our own DFT, for
+reports without it.
 
-    python scripts/make_own_dft.py RUN [--out datasets/references/own_dft.yaml]
+    python scripts/make_own_dft.py RUN [--labels datasets/tio2-mg-li] [--out datasets/references/own_dft.yaml]
 
 Every number carries the level (settings hash), how it was made and when. What the run lacks is not written, nor what its
-fit leaves open by more than 5 %.
+fit leaves open by more than 5 %. Surface and adsorption energies come from labelled frames: a clean host, and the lowest
+frame with one ion in a cell that repeats it under the same k-points. Their geometries are those of potentials, so a
+surface energy is an upper bound; an adsorption energy is one too as far as the clean host is relaxed.
 """
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import yaml
+from ase import Atoms
 
-from mlip import energetics, files, lattice
+from mlip import config, dataset, energetics, files, lattice
 from mlip.config import Dft
 from mlip.engines import settings_of
+from mlip.units import joule_per_m2
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
+LARGEST_FORCE = 0.75  # eV/Angstrom, by DFT: above it a labelled frame is not near a minimum
+GEOMETRY = "single points at geometries of potentials"
 HEAD = """\
 # Our own DFT of quantities with a window of acceptance. Made by scripts/make_own_dft.py; do not edit.
 # How: mlip/energetics.py and mlip/lattice.py.
@@ -79,20 +89,122 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
         add(f"surface-{surface.name}", "surface energy", surface.pbe_j_per_m2, "J/m2", how, **facet)
         add(f"surface-d3-{surface.name}", "surface energy with D3", surface.d3_j_per_m2, "J/m2", how, **facet)
     for bound in found.adsorption:
-        quantity = "insertion energy" if bound.host == "bulk" else "adsorption energy against the metal"
-        how, facet = (
-            "PBE, against the metal, geometry of the potential",
-            "bulk" if bound.host == "bulk" else f"({bound.host})",
-        )
-        name = f"{bound.host}-{bound.ion}-{bound.site}"
-        add(f"bound-{name}", quantity, bound.metal_ev, "eV", how, facet=facet, host=bound.host, ion=bound.ion)
+        where = {"facet": "bulk" if bound.host == "bulk" else f"({bound.host})", "host": bound.host, "ion": bound.ion}
+        binding = "insertion" if bound.host == "bulk" else "adsorption"
+        key, name = f"bound-{bound.host}-{bound.ion}-{bound.site.replace(' ', '-')}", f"{binding} energy"
+        how = f"{bound.status}; {bound.site}"
+        if binding == "insertion":
+            add(key, name, bound.metal_ev, "eV", f"PBE, against the metal; {how}", **where)
+        for reference, value in (("metal", bound.metal_d3_ev), ("atom", bound.atom_d3_ev)):
+            quantity = f"{name} against the {reference} with D3"
+            add(f"{key}-{reference}-d3", quantity, value, "eV", f"PBE-D3; {how}", path=bound.site, **where)
     return made
+
+
+def repeats(clean: Atoms, covered: Atoms) -> int | None:
+    """How many clean cells a cell is, where it repeats them and its k-points are as dense; None otherwise."""
+    n = np.linalg.solve(clean.cell.array.T, covered.cell.array.T).T.round(4)
+    whole = np.rint(n).astype(int)
+    same_k = np.array_equal(np.diag(whole) * covered.info["kpts"], clean.info["kpts"])
+    if np.abs(n - whole).max() > 1e-3 or np.count_nonzero(whole - np.diag(np.diag(whole))) or not same_k:
+        return None
+    return int(np.diag(whole).prod())
+
+
+def lowest_clean(frames: Sequence[Atoms]) -> dict[str, Atoms]:
+    """The clean frame of lowest energy per atom of every host, in the cell that frames with an ion repeat."""
+    found: dict[str, Atoms] = {}
+    for frame in frames:
+        covered = [f for f in frames if f.info["host"] == frame.info["host"] and f.info["ion"] != "none"]
+        if frame.info["ion"] != "none" or not any(repeats(frame, f) for f in covered):
+            continue
+        best = found.get(frame.info["host"])
+        if best is None or energy(frame) / len(frame) < energy(best) / len(best):
+            found[frame.info["host"]] = frame
+    return found
+
+
+def energy(frame: Atoms) -> float:
+    """PBE energy of a labelled frame at zero smearing, eV."""
+    return energetics.energies(frame)[0]
+
+
+def largest_force(frame: Atoms) -> float:
+    """Of all atoms, eV/Angstrom."""
+    return float((frame.arrays["dft_forces"] ** 2).sum(axis=1).max() ** 0.5)
+
+
+def labelled_surfaces(clean: dict[str, Atoms]) -> list[energetics.Surface]:
+    """Surface energies of clean slabs against the clean bulk cell of the same lattice."""
+    if "bulk" not in clean:
+        return []
+    bulk, found = clean["bulk"], []
+    for host, slab in clean.items():
+        if host == "bulk":
+            continue
+        area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
+        n = len(slab) / len(bulk)
+        pbe, d3 = (a - n * b for a, b in zip(energetics.energies(slab), energetics.energies(bulk), strict=True))
+        layers = len({round(float(z), 0) for z in slab.positions[slab.symbols == "Ti", 2]})
+        how = f"potentials (largest DFT force {largest_force(slab):.2f} eV/Angstrom)"
+        both = joule_per_m2(pbe, 2 * area), joule_per_m2(pbe + d3, 2 * area)
+        found.append(energetics.Surface(host, layers, len(slab), area, *both, how, energetics.DONE))
+    return found
+
+
+def labelled_adsorption(
+    frames: Sequence[Atoms], clean: dict[str, Atoms], references: energetics.Energetics
+) -> list[energetics.Adsorption]:
+    """Adsorption energies of the lowest labelled frame of every host, ion and cell, the most dilute first."""
+    best: dict[tuple[str, str, int], Atoms] = {}
+    for frame in frames:
+        host, ion = frame.info["host"], frame.info["ion"]
+        n = repeats(clean[host], frame) if host in clean and ion != "none" else None
+        if n is not None and (frame.symbols == ion).sum() == 1 and largest_force(frame) < LARGEST_FORCE:
+            old = best.get((host, ion, n))
+            best[host, ion, n] = frame if old is None or energy(frame) < energy(old) else old
+    found = []
+    for (host, ion, n), frame in sorted(best.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):
+        alone = next(a for a in references.atoms if a.symbol == ion)
+        metal = next(m for m in references.metals if m.symbol == ion)
+        one, bare = energetics.energies(frame), energetics.energies(clean[host])
+        pbe, d3 = (a - n * b for a, b in zip(one, bare, strict=True))
+        site = f"one per {clean[host].repeat((n, 1, 1)).get_chemical_formula(mode='metal')}"
+        forces = f"{largest_force(frame):.2f} with the ion, {largest_force(clean[host]):.2f} without"
+        status = f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})"
+        charge = energetics.CATION_CHARGES[ion]
+        against = pbe - metal.energy_ev
+        found.append(
+            energetics.Adsorption(
+                host, ion, site, charge, pbe - alone.energy_ev, pbe + d3 - alone.energy_ev, against,
+                against + d3 - metal.d3_ev, against / charge, energetics.voltage(against, charge), status,
+            )
+        )  # fmt: skip
+    dilute = {(b.host, b.ion): b for b in reversed(found)}
+    return [b for b in found if b.host != "bulk" or dilute[b.host, b.ion] is b]
+
+
+def with_labels(found: energetics.Energetics, folder: Path) -> energetics.Energetics:
+    """The result with what the labels of a dataset say about surfaces and adsorption.
+
+    Raises:
+        ValueError: the labels have another level than the run.
+    """
+    card, frames = dataset.read_dataset(folder, config.Dataset(), target="pbe")
+    if card.settings_hash != found.level:
+        raise ValueError(
+            f"{folder}: labels of level {card.settings_hash}, the run has {found.level}; use labels of one level"
+        )
+    clean = lowest_clean(frames)
+    surfaces, bound = labelled_surfaces(clean), labelled_adsorption(frames, clean, found)
+    return replace(found, surfaces=(*found.surfaces, *surfaces), adsorption=(*found.adsorption, *bound))
 
 
 def main() -> None:
     """Read the run, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--labels", type=Path, help="dataset whose labels have the level of the run")
     parser.add_argument("--out", type=Path, default=Path("datasets/references/own_dft.yaml"))
     options = parser.parse_args()
     result = options.run / "energetics" / "result.json"
@@ -104,6 +216,8 @@ def main() -> None:
         f"{name.removesuffix('_settings')}: {', '.join(f'{k} {v}' for k, v in own[name].items())}"
         for name in ("atom_settings", "metal_settings", "lattice_settings")
     )
+    if options.labels is not None:
+        found = with_labels(found, options.labels)
     citation = f"this project: {level}, {made.finished[:10]}; differs for {differs}; atoms in their spin state"
     listed = values(found)
     body = {"role": "own", "sources": {"D": {"citation": citation, "read": "own data"}}, "values": listed}

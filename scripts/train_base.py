@@ -5,8 +5,9 @@ through the energy shift, a constant per element that puts the teacher's energie
     python scripts/train_base.py WORK --teacher ... --anchor ... --release datasets/models/base --members 2
 
 The first form trains one member and continues after an interruption; the second collects finished members into a model
-folder. Run both twice: the second time with --base FOLDER, the result of the first, which goes on from there with energies
-weighted up (forces shape the potential first; energies along a path decide a barrier). Teacher files come from scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames.
+folder. Both are run once for every pass of PASSES: `--stage 2 --base FOLDER` goes on from the result of pass 1, and so on
+(forces shape the potential first; energies along a path decide a barrier). Teacher files come from
+scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames.
 """
 
 import argparse
@@ -20,6 +21,11 @@ from mlip import config, dataset, files, models, train
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
+PASSES = (
+    {"epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
+    {"epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
+    {"epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+)
 
 
 def shifted(teacher, anchor, dft):
@@ -53,9 +59,9 @@ def main():
     parser.add_argument("--anchor", type=Path, required=True)
     parser.add_argument("--member", type=int, default=1)
     parser.add_argument("--members", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--base", help="second pass: model folder of the first")
+    parser.add_argument("--stage", type=int, default=1, choices=range(1, len(PASSES) + 1), metavar="PASS")
+    parser.add_argument("--base", help="model folder of the pass before")
     parser.add_argument("--release", type=Path)
     options = parser.parse_args()
     import torch
@@ -65,21 +71,18 @@ def main():
     _, dft = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
     shift, residual = shifted(teacher, read(options.anchor, ":"), dft)
     fit, held = divided(teacher, seed=1)
+    if (options.stage > 1) != bool(options.base):
+        parser.error("--base is the result of the pass before: needed from pass 2 on, and only there")
+    one = PASSES[options.stage - 1]
     settings = config.Train(
-        base=None,
+        base=options.base,
         architecture=config.Architecture(channels=64, max_l=0, layers=2, correlation=3, max_ell=2, cutoff_angstrom=5.0),
-        epochs=options.epochs,
         batch_frames=4,
-        learning_rate=5e-3,
-        ema_decay=0.995,
-        energy_weight=20.0,
         force_weight=100.0,
         huber_ev_per_angstrom=0.5,
-        patience=options.epochs,
+        patience=one["epochs"],
+        **one,
     )
-    if options.base:
-        second = {"base": options.base, "epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0}
-        settings = settings.model_copy(update=second)
     print(
         len(fit),
         "frames to fit",
@@ -124,7 +127,7 @@ def release(folder, found, settings, teacher, held, shift, residual, options):
             "force_rmse_ev_per_angstrom": [round(e.valid_force_rmse_ev_per_angstrom, 4) for e in best],
             "energy_rmse_ev_per_atom": [round(e.valid_energy_rmse_ev_per_atom, 5) for e in best],
         },
-        "passes": "26 epochs with energy weight 20 and learning rate 5e-3, then these settings",
+        "passes": [dict(one) for one in PASSES[: options.stage]],
         "settings": settings.model_dump(mode="json", exclude={"base", "trust_pickle"}),
         "versions": files.versions(),
         "made_by": "scripts/make_teacher_set.py, then scripts/train_base.py",

@@ -90,6 +90,7 @@ def test_the_deck_is_whole(committee, start, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == [
         "deck.json",
         "in.md",
+        "in.more",
         "model-mliap_lammps.pt",
         "start.data",
         "submit.sh",
@@ -102,7 +103,11 @@ def test_the_deck_is_whole(committee, start, tmp_path):
     assert "group frozen id " in text
     assert text.count("\nrun ") == 2
     assert "\nrun 500\nreset_timestep 0\n" in text
-    assert text.endswith("run 1000\n")
+    assert text.endswith("run 1000 upto\n")
+    more = (out / "in.more").read_text()
+    assert "read_data" not in more
+    assert "velocity" not in more.replace("velocities", "")
+    assert more.endswith("run 1000 upto\n")
     deck = files.read_record(out / "deck.json", lammps.Deck)
     assert deck.frozen == tuple(np.flatnonzero(~atoms.arrays["mobile"].astype(bool)))
     assert len(deck.frozen) == 3
@@ -210,18 +215,20 @@ def bulk_start(folder):
     return folder / "bulk.extxyz"
 
 
-def ran(folder, *, seed):
-    """The deck run by LAMMPS without forces, every other line as it is, with a dump of all atoms in the cell beside it."""
-    lines = (folder / "in.md").read_text().splitlines()
+def lines_run(folder, name, *, seed, **variables):
+    """An input run by LAMMPS without forces, every other line as it is, with a dump of all atoms in the cell beside it."""
+    lines = (folder / name).read_text().splitlines()
     for k, line in enumerate(lines):
         if line.startswith("pair_"):
             lines[k] = "pair_style zero 5.0" if line.startswith("pair_style") else "pair_coeff * *"
         if line.startswith("dump_modify"):
-            lines[k] += "\ndump every all custom 10 every.dump id x y z ix iy iz\ndump_modify every format float %.8f"
+            lines[k] += f"\ndump every all custom 10 every.{name}.dump id x y z ix iy iz"
+            lines[k] += "\ndump_modify every format float %.8f"
     (folder / "in.test").write_text("\n".join(lines))
     run = folder / "runs" / f"T900-{seed}"
-    run.mkdir(parents=True)
-    words = ["-in", "in.test", "-var", "T", "900", "-var", "seed", str(seed), "-var", "out", f"runs/{run.name}"]
+    run.mkdir(parents=True, exist_ok=True)
+    given = {"T": 900, "seed": seed, "out": f"runs/{run.name}"} | variables
+    words = ["-in", "in.test", *(str(w) for name, value in given.items() for w in ("-var", name, value))]
     done = subprocess.run([LMP, *words, "-log", "log"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return run, done.stdout
@@ -242,12 +249,12 @@ def test_lammps_runs_the_deck_and_its_dump_comes_back(committee, start, tmp_path
     atoms = extxyz.read_frames(source)[0]
     folder = tmp_path / "deck"
     deck = lammps.export(models.load(committee), folder, atoms, SETTINGS)
-    run, screen = ran(folder, seed=3)
+    run, screen = lines_run(folder, "in.md", seed=3)
     assert "WARNING" not in screen
     heat = [line.split() for line in screen.splitlines()]
     assert ["0", "0", "1800", "0"] in heat  # twice the temperature over three degrees of freedom of each mobile atom
     header, (track,) = lammps.read(folder)
-    places, images = everything(folder / "every.dump", len(atoms))
+    places, images = everything(folder / "every.in.md.dump", len(atoms))
     unwrapped = places + images @ atoms.cell.array
     first = len(atoms) - len(deck.header.ions)
     drift = (unwrapped - atoms.positions)[:, :first].mean(axis=1)
@@ -258,6 +265,45 @@ def test_lammps_runs_the_deck_and_its_dump_comes_back(committee, start, tmp_path
     frozen = list(deck.frozen)
     assert_allclose(unwrapped[:, frozen] - atoms.positions[frozen], 0.0, rtol=0, atol=1e-7)
     assert np.abs(drift).max() > 0.1
+
+
+@pytest.mark.skipif(not STARTS, reason="lmp (LAMMPS) is not on the PATH, or does not start")
+def test_a_run_that_was_cut_off_goes_on_from_its_restart_file(committee, start, tmp_path):
+    atoms = extxyz.read_frames(start)[0]
+    folder = tmp_path / "deck"
+    lammps.export(models.load(committee), folder, atoms, SETTINGS)
+    run, _ = lines_run(folder, "in.md", seed=3, every=300)
+    before = lammps.read(folder)[1][0].positions
+    dump = (run / "ions.dump").read_text()
+    (run / "ions.dump").write_text(dump[: dump.index("ITEM: TIMESTEP\n950\n") + 70])  # after restart.a of step 900
+    _, screen = lines_run(folder, "in.more", seed=3, every=300, last=f"runs/{run.name}/restart.a")
+    assert "WARNING" not in screen
+    assert sorted(p.name for p in run.glob("*.900.*")) == ["drift.900.txt", "ions.900.dump"]
+    (track,) = lammps.read(folder)[1]
+    assert track.positions.shape == before.shape
+    assert_allclose(track.positions[:91], before[:91], rtol=0, atol=3e-6)
+    assert np.abs(track.positions[-1] - before[-1]).max() > 1e-3  # other noise
+    places, images = everything(folder / "every.in.more.dump", len(atoms))
+    unwrapped = places + images @ atoms.cell.array
+    drift = (unwrapped - atoms.positions)[:, :-1].mean(axis=1)
+    assert_allclose(track.positions[90:], unwrapped[:, -1:] - drift[:, None], rtol=0, atol=3e-6)
+    (run / "ions.900.dump").write_text("ITEM: TIMESTEP\n910\n")
+    with pytest.raises(ValueError, match=r"ions.900.dump: line 1 begins no whole frame"):
+        lammps.read(folder)
+
+
+def test_parts_of_a_run_that_leave_a_gap_are_refused(committee, start, tmp_path):
+    deck = lammps.export(models.load(committee), tmp_path, extxyz.read_frames(start)[0], SETTINGS)
+    run = dumped(tmp_path, deck)
+    whole = (run / "ions.dump").read_text()
+    at = {step: whole.index(f"ITEM: TIMESTEP\n{step}\n") for step in (150, 200, 220)}
+    (run / "ions.200.dump").write_text(whole[at[200] :])
+    (run / "ions.dump").write_text(whole[: at[220] + 30])
+    (track,) = lammps.read(tmp_path)[1]
+    assert_allclose(track.positions[:, 0, 1], 1.9 + 0.1 * np.arange(30), rtol=0, atol=2e-6)
+    (run / "ions.dump").write_text(whole[: at[150] + 30])
+    with pytest.raises(ValueError, match="frames are not 10 steps apart"):
+        lammps.read(tmp_path)
 
 
 @pytest.mark.parametrize(("task", "temperature", "seed"), [(0, "700", "1"), (7, "900", "2"), (14, "1200", "3")])
@@ -278,3 +324,10 @@ def test_the_batch_script_gives_each_task_its_temperature_seed_and_folder(
     assert f"-in in.md -var T {temperature} -var seed {seed} -var out {out} -log {out}/log.lammps" in told
     assert "-k on g 4 -sf kk" in told
     assert (tmp_path / out).is_dir()
+    for name in ("restart.a", "restart.b"):
+        (tmp_path / out / name).write_text("")
+    os.utime(tmp_path / out / "restart.b", (0, 0))
+    told = subprocess.run(
+        ["bash", "submit.sh"], cwd=tmp_path, env=path | slurm, capture_output=True, text=True, check=True
+    ).stdout
+    assert f"-in in.more -var last {out}/restart.a -var T {temperature}" in told

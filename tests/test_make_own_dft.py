@@ -4,12 +4,13 @@ import importlib.util
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 from material import FOLDER
 from numpy.testing import assert_allclose
 
-from mlip import config, dft_sheets, energetics, files, references
+from mlip import config, dataset, dft_sheets, energetics, files, references
 from mlip.lattice import Errors, Lattice
 
 LATTICE = Lattice((0.0,), (3.81, 3.81, 9.71), 0.2065, 70.4, -51.1, 6, 180.0, 190.0, 185.0, 23, 1e-4)
@@ -25,6 +26,17 @@ FOUND = energetics.Energetics(
     surfaces=(energetics.Surface("001", 4, 12, 14.4, None, None, "the potential", "not calculated"),),
     adsorption=(),
 )
+COVERED = {"Li": 1, "Ti": 16, "O": 32}
+WITH_METALS = replace(
+    FOUND,
+    atoms=(*FOUND.atoms, energetics.Atom("Mg", -0.11, 0.0, "calculated")),
+    metals=(FOUND.metals[0], energetics.Metal("Mg", "hcp", None, -1.62, -0.28, 1.51, 1.79, "calculated")),
+)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return tiny.REPOSITORY / "datasets" / "tio2-mg-li"
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +67,45 @@ def test_a_run_becomes_a_file_that_is_read(script, tmp_path, monkeypatch, capsys
     assert "84b3beb6c0557ee2" in source.citation
 
 
+def test_surfaces_and_adsorption_come_from_labels(script, labels):
+    found = script.with_labels(WITH_METALS, labels)
+    frames = {f.info["frame_id"]: f for f in dataset.read_dataset(labels, config.Dataset(), target="pbe")[1]}
+    clean = frames["001_11_clean_relaxed"]
+    bulk = frames["bulk_eq_0"]
+    (surface,) = (s for s in found.surfaces if s.name == "001" and s.pbe_j_per_m2 is not None)
+    gap = clean.info["dft_energy_extrapolated"] - bulk.info["dft_energy_extrapolated"]  # twelve atoms each
+    assert_allclose(surface.pbe_j_per_m2, gap / (2 * 3.8 * 3.8) * 16.02176634, rtol=1e-6, atol=0)
+    (bound,) = (b for b in found.adsorption if (b.host, b.ion, b.site) == ("001", "Li", "one per Ti16O32"))
+    ids = [i for i, f in frames.items() if f.info["host"] == "001" and f.symbols.formula.count() == COVERED]
+    ion = min((frames[i] for i in ids), key=lambda f: f.info["dft_energy_extrapolated"])
+    change = ion.info["dft_energy_extrapolated"] - 4 * clean.info["dft_energy_extrapolated"]
+    assert_allclose(bound.metal_ev, change - WITH_METALS.metals[0].energy_ev, rtol=1e-9, atol=0)
+    d3 = ion.info["d3_energy"] - 4 * clean.info["d3_energy"]
+    assert_allclose(bound.atom_d3_ev, change + d3 - WITH_METALS.atoms[0].energy_ev, rtol=1e-9, atol=0)
+
+
+def test_cells_that_do_not_repeat_the_clean_one_under_the_same_k_points_are_not_compared(script, labels):
+    _, frames = dataset.read_dataset(labels, config.Dataset(), target="pbe")
+    by_id = {f.info["frame_id"]: f for f in frames}
+    clean, covered = by_id["001_11_clean_relaxed"], by_id["ladder_001_in_Li_initial"]
+    assert script.repeats(clean, covered) == 4
+    other = covered.copy()
+    other.info["kpts"] = np.array([4, 2, 1])
+    assert script.repeats(clean, other) is None
+    other = covered.copy()
+    other.set_cell(covered.cell.array * 1.01)
+    assert script.repeats(clean, other) is None
+
+
+def test_labels_of_another_level_are_refused(script, labels):
+    with pytest.raises(ValueError, match="use labels of one level"):
+        script.with_labels(replace(WITH_METALS, level="another"), labels)
+
+
 def test_the_values_that_come_with_the_code_are_inside_their_windows():
     rows = {(r.quantity, r.of): r for r in dft_sheets.measured(None, references.load(FOLDER)) if r.own is not None}
     wanted = {("lattice a", "bulk"), ("lattice c", "bulk"), ("oxygen coordinate u", "bulk")}
-    assert rows.keys() >= wanted | {("cohesive energy", "Li"), ("cohesive energy", "Mg")}
-    assert {key: row.where for key, row in rows.items()} == dict.fromkeys(rows, "inside")
+    wanted |= {("cohesive energy", "Li"), ("cohesive energy", "Mg")}
+    wanted |= {("surface energy", "(001)"), ("surface energy", "(100)")}
+    assert rows.keys() >= wanted
+    assert {rows[key].where for key in wanted} == {"inside"}

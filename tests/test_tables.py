@@ -8,7 +8,7 @@ from ase import Atoms
 from material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
-from mlip import references, tables
+from mlip import references, sheets, tables
 from mlip.card import LabelledPath
 from mlip.energetics import Adsorption
 from mlip.rows import DftBarrier
@@ -135,6 +135,22 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
     assert (row.dft_hop, row.dft_ev) == ("001_in+001_in", 1.15)
     hops = {(h.ion, h.hop): h for h in tables.rows(given, loaded, SETTINGS).hops}
     assert hops["Li", "001_in"].dft_ev == 1.09
+
+
+def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded):
+    high = DftBarrier("001", "Li", "001_par", "g", 1.70, None, 0.5, "images of another potential", "")
+    low = replace(high, hop="001_perp_over", barrier_ev=0.9, d3_ev=0.1)
+    bare = {h.reference: h for h in tables.rows(replace(results(), dft=()), loaded, SETTINGS).headline}
+    rows = {h.reference: h for h in tables.rows(replace(results(), dft=(high, low)), loaded, SETTINGS).headline}
+    row = rows["barrier-Li-001"]
+    assert row.dft_is_elsewhere
+    assert sheets.dft_with_hop(row) == "1.000 (001_perp_over)"
+    assert (row.verdict, row.reason) == (bare["barrier-Li-001"].verdict, bare["barrier-Li-001"].reason)
+    assert sheets.dft_with_hop(rows["barrier-Mg-001"]) == sheets.DASH
+    own = tables.ladder_barriers((step("001_in", 1.03, 1.09),))
+    limiting = tables.rows(replace(results(), dft=(high, low, *own)), loaded, SETTINGS).headline
+    row = next(h for h in limiting if h.reference == "barrier-Li-001")
+    assert (row.dft_hop, row.dft_is_elsewhere) == ("001_in", False)
 
 
 def test_adsorption_energies_stand_beside_published_ones(loaded):
