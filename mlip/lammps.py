@@ -2,9 +2,9 @@
 
 Takes a model, and the start of a system as the md stage writes it; gives a folder with the model for ML-IAP (as
 mace-torch makes it), `start.data`, the input `in.md`, `in.more` to go on from a restart file, a batch script for nodes
-of several GPUs, and `deck.json`, which says what the atoms are. Takes the folders that LAMMPS wrote there back as tracks
-of the ions. LAMMPS (2025 or later)
-needs ML-IAP with Python and Kokkos: https://docs.lammps.org/Build_extras.html#ml-iap.
+of several GPUs, and `deck.json`, which says what the atoms are. Takes the folders that LAMMPS wrote there back as
+tracks of the ions. LAMMPS (2025 or later) needs ML-IAP with Python and Kokkos:
+https://docs.lammps.org/Build_extras.html#ml-iap.
 """
 
 import io
