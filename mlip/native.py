@@ -67,6 +67,8 @@ class Native:
         with _quiet():
             if device == "cpu":
                 os.environ.setdefault("SYMMETRIX_BACKEND", "cpu")
+                # its products through OpenBLAS ask the linker anew which library that is: 10 ms a call, whatever its size
+                os.environ.setdefault("SYMMETRIX_HOST_WORKER_BLAS", "off")
             try:
                 import symmetrix
                 from symmetrix import Symmetrix
