@@ -29,6 +29,7 @@ class Common(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites, neb and md
     native: bool = True  # evaluate the potential with symmetrix-xl where that is installed
+    cueq: bool = False  # or with cuEquivariance kernels, for GPUs
     # any fast way of evaluating is used only where it agrees this well with plain mace-torch, float64 on the CPU
     equivalence_ev: Positive = 1e-3
     equivalence_ev_per_angstrom: Positive = 1e-3

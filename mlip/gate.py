@@ -55,9 +55,10 @@ class Equivalence:
         )
 
 
-def ways(*, device: str, dtype: str, native: bool) -> tuple[Way, ...]:
-    """Ways to try, fastest first: compiled, then by fewer operations; the precision asked for before float64."""
-    backends: tuple[Backend, ...] = (*(("symmetrix-xl",) if native else ()), "mace-scalar", "mace-torch")
+def ways(*, device: str, dtype: str, native: bool, cueq: bool = False) -> tuple[Way, ...]:
+    """Ways to try, fastest first: kernels, then fewer operations; the precision that is asked for before float64."""
+    asked: dict[Backend, bool] = {"symmetrix-xl": native, "mace-cueq": cueq, "mace-scalar": True, "mace-torch": True}
+    backends = [name for name, wanted in asked.items() if wanted]
     return tuple(Way(b, device, d) for b in backends for d in dict.fromkeys((dtype, "float64")))
 
 

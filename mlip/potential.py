@@ -23,7 +23,7 @@ from mlip.plain import Plain
 from mlip.scalar import Scalar
 
 Array = NDArray[np.float64]
-Backend = Literal["mace-torch", "mace-scalar", "symmetrix-xl"]
+Backend = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl"]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")
 
@@ -141,7 +141,9 @@ def _backend(name: Backend, model: models.Released, *, device: str, dtype: str, 
         if folder is None:
             raise ValueError("symmetrix-xl: keeps converted models in a folder; name one")
         return Native(model, device=device, dtype=dtype, folder=folder)
-    return {"mace-torch": Plain, "mace-scalar": Scalar}[name](model, device=device, dtype=dtype)
+    if name == "mace-scalar":
+        return Scalar(model, device=device, dtype=dtype)
+    return Plain(model, device=device, dtype=dtype, cueq=name == "mace-cueq")
 
 
 def out_of_memory(error: Exception) -> bool:
