@@ -177,6 +177,7 @@ class Neb(Section):
     desorbed_angstrom: Positive = 3.2
     max_force_std_ev_per_angstrom: Positive = 0.5  # committee spread on the ion beyond which a band is out of domain
     checkpoint_steps: Count = 10
+    half_symmetric: bool = False  # of a hop that an operation turns around, evaluate half of an odd number of images
     finish_plain: bool = False  # bands that converged the fast way go on with plain mace-torch in float64 from there
 
 

@@ -291,7 +291,7 @@ def _load_pickle(path: Path) -> Released:
 
 
 def _reduced(shape: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:
-    """Whether the products of these weights have the smaller basis, which mace takes where cuequivariance is installed."""
+    """Whether products have the smaller basis, which mace takes by default where cuequivariance is installed."""
     whole = build({**shape, **BASIS}).state_dict()
     return any(weights[k].shape != v.shape for k, v in whole.items() if k.endswith("weights_max"))
 

@@ -8,7 +8,7 @@ from ase import Atoms
 from material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
-from mlip import references, tables
+from mlip import references, sheets, tables
 from mlip.card import LabelledPath
 from mlip.energetics import Adsorption
 from mlip.rows import DftBarrier
@@ -52,6 +52,14 @@ def test_asymmetric_barrier_of_a_symmetric_hop_is_flagged(loaded):
     off = replace(barrier("bulk", "Li", "bulk_oct", 0.5), asymmetry_ev=0.02)
     found = tables.rows(replace(results(), barriers=(off,)), loaded, SETTINGS)
     assert next(r for r in found.hops if r.host == "bulk" and r.ion == "Li").asymmetry_ok is False
+
+
+def test_equal_by_construction_is_no_check(loaded):
+    half = replace(barrier("bulk", "Li", "bulk_oct", 0.5), asymmetry_ev=None, mirrored=True)
+    found = tables.rows(replace(results(), barriers=(half,)), loaded, SETTINGS)
+    row = next(r for r in found.hops if r.host == "bulk" and r.ion == "Li")
+    assert (row.mirrored, row.asymmetry_ok) == (True, None)
+    assert any("by construction" in str(cell) for line in sheets.hops(found.hops).rows for cell in line)
 
 
 def test_nearest_looks_at_both_senses_and_counts(rows):
