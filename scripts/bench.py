@@ -59,6 +59,7 @@ def mace_file():
 
 
 def evaluator(way, dtype="float64"):
+    """Ours: symmetrix-xl, or what is used without it."""
     from mlip import potential
 
     backend = "symmetrix-xl" if way == "native" else "mace-scalar"
