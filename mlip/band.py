@@ -29,6 +29,7 @@ from ase.optimize import BFGS
 
 from mlip import config, files
 from mlip.descent import Lbfgs
+from mlip.mirror import Mirror
 
 Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
@@ -41,6 +42,7 @@ STIFFNESS = 35.0  # eV/Angstrom^2, first guess of the optimiser
 MAX_STEP_ANGSTROM = 0.1  # of an atom in one step of the optimiser
 MEMORY = 20  # steps the optimiser remembers
 BARRIER_EV = 1e-3  # a hump lower than this is noise, not a barrier
+SAME_POTENTIAL = 1e-3  # eV and eV/Angstrom: within this two calls are of one potential at one place
 SPREAD = "ion_force_std_ev_per_angstrom"  # key in Atoms.info: committee spread of the force on the ion, where known
 log = logging.getLogger(__name__)
 
@@ -188,23 +190,27 @@ def optimised(
     settings: config.Neb,
     progress: Progress | None,
     save: Callable[[Progress], None],
+    mirror: Mirror | None = None,
 ) -> Steps[Progress]:
     """Move the interior images onto the minimum energy path; the ends must be primed.
 
     A plain band runs until its largest force is below `climb_from`; if an interior image is then above both ends the
     highest one climbs, and the optimiser starts anew. `progress` continues from a checkpoint (interior primed too).
+    With a `mirror` the second half of the images is what it makes of the first.
     """
     neb = NEB(images, k=settings.spring_ev_per_angstrom2, method="improvedtangent", allow_shared_calculator=True)
     optimiser = Lbfgs(stiffness=STIFFNESS, max_step=MAX_STEP_ANGSTROM, memory=MEMORY)
     if progress is None:
         progress = Progress()
-        yield from primed(1, images[1:-1], tally)
+        yield from interior(images, tally, mirror)
     saved = progress.step if progress.optimiser else -1
     if progress.optimiser:
         optimiser.restore(progress.optimiser)
     neb.climb = progress.climbing
     while True:
         forces = neb.get_forces()
+        if mirror is not None:
+            forces = mirrored(forces, mirror, count=len(images), climbing=neb.imax)
         progress.fmax_ev_per_angstrom = largest(forces)
         hump = has_barrier(neb.energies)
         if not neb.climb and hump and progress.fmax_ev_per_angstrom < settings.climb_from_ev_per_angstrom:
@@ -221,7 +227,45 @@ def optimised(
         moved = neb.get_positions()
         neb.set_positions(moved + optimiser.step(moved, forces))
         progress.step += 1
+        yield from interior(images, tally, mirror)
+
+
+def interior(images: Sequence[Atoms], tally: Tally, mirror: Mirror | None) -> Steps[None]:
+    """Prime all images but the ends; with a mirror the first half is asked for and the second made from it."""
+    if mirror is None:
         yield from primed(1, images[1:-1], tally)
+        return
+    half = (len(images) + 1) // 2
+    if len(images) % 2:
+        middle = images[half - 1]
+        middle.positions = (middle.positions + mirror.positions(middle.positions)) / 2
+    yield from primed(1, images[1:half], tally)
+    for k in range(half, len(images) - 1):
+        reflect(images[-1 - k], images[k], mirror)
+
+
+def reflect(image: Atoms, other: Atoms, mirror: Mirror) -> None:
+    """Make the other image of a primed one."""
+    other.positions = mirror.positions(image.positions)
+    forces = mirror.forces(image.get_forces(apply_constraint=False))
+    prime(other, energy=float(image.get_potential_energy()), forces=forces, std=image.info.get(SPREAD))
+
+
+def mirrored(forces: Array, mirror: Mirror, *, count: int, climbing: int) -> Array:
+    """Forces on the images between the ends, each pair's from the one image of it that climbs, or else the first."""
+    out = forces.reshape(count - 2, -1, 3).copy()
+    for k in range(1, count // 2):
+        first, second = (count - 1 - k, k) if climbing == count - 1 - k else (k, count - 1 - k)
+        out[second - 1] = mirror.forces(out[first - 1])
+    return np.asarray(out.reshape(forces.shape))
+
+
+def reflection_error(image: Atoms, place: int, tally: Tally) -> Steps[tuple[float, float]]:
+    """How far energy (eV) and force components (eV/Angstrom) of an image are from what the potential says; one call."""
+    probe = image.copy()
+    yield from primed(place, [probe], tally)
+    energy = abs(probe.get_potential_energy() - image.get_potential_energy())
+    return energy, float(np.abs(probe.get_forces() - image.get_forces()).max())
 
 
 def has_barrier(energies: Sequence[float] | Array) -> bool:

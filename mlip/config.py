@@ -29,6 +29,7 @@ class Common(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float64", "float32"] = "float64"  # of the potential in sites, neb and md
     native: bool = True  # evaluate the potential with symmetrix-xl where that is installed
+    cueq: bool = False  # or with cuEquivariance kernels, for GPUs
     # any fast way of evaluating is used only where it agrees this well with plain mace-torch, float64 on the CPU
     equivalence_ev: Positive = 1e-3
     equivalence_ev_per_angstrom: Positive = 1e-3
@@ -176,6 +177,7 @@ class Neb(Section):
     desorbed_angstrom: Positive = 3.2
     max_force_std_ev_per_angstrom: Positive = 0.5  # committee spread on the ion beyond which a band is out of domain
     checkpoint_steps: Count = 10
+    half_symmetric: bool = False  # of a hop that an operation turns around, evaluate half of an odd number of images
     finish_plain: bool = False  # bands that converged the fast way go on with plain mace-torch in float64 from there
 
 

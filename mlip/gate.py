@@ -8,16 +8,13 @@ Structures are moved between two calls of the fast way, so that a neighbour list
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from ase import Atoms
 
 from mlip import models
 from mlip.batch import Batch
-from mlip.potential import Array, Evaluator, Predicted
-
-Backend = Literal["mace-torch", "symmetrix-xl"]
+from mlip.potential import Array, Backend, Evaluator, Predicted
 
 MOVE_ANGSTROM = 0.03  # standard deviation of every coordinate between the two calls
 
@@ -58,16 +55,16 @@ class Equivalence:
         )
 
 
-def ways(*, device: str, dtype: str, native: bool) -> tuple[Way, ...]:
-    """Ways to try, fastest first: compiled before mace-torch, the precision that is asked for before float64."""
-    backends: tuple[Backend, ...] = ("symmetrix-xl", "mace-torch") if native else ("mace-torch",)
+def ways(*, device: str, dtype: str, native: bool, cueq: bool = False) -> tuple[Way, ...]:
+    """Ways to try, fastest first: kernels, then fewer operations; the precision that is asked for before float64."""
+    asked: dict[Backend, bool] = {"symmetrix-xl": native, "mace-cueq": cueq, "mace-scalar": True, "mace-torch": True}
+    backends = [name for name, wanted in asked.items() if wanted]
     return tuple(Way(b, device, d) for b in backends for d in dict.fromkeys((dtype, "float64")))
 
 
 def evaluator(model: models.Released, way: Way, *, folder: Path) -> Evaluator:
     """The model, ready to be evaluated this way; `folder` keeps what compiled ways make of it."""
-    native = folder if way.backend == "symmetrix-xl" else None
-    found = Evaluator(model, device=way.device, dtype=way.dtype, native=native)
+    found = Evaluator(model, device=way.device, dtype=way.dtype, backend=way.backend, folder=folder)
     if not way.batched:
         found.one_by_one()
     return found

@@ -24,6 +24,7 @@ from mlip.files import write_bytes_atomic, write_text_atomic
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs
+BASIS = {"use_reduced_cg": False}  # of products; mace's default gives other weights where cuequivariance is installed
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def build(shape: Mapping[str, Any]) -> Any:
         from mace.modules import blocks
         from mace.tools.torch_tools import default_dtype
 
-        arguments = {k: v for k, v in shape.items() if v is not None and k not in UNSUPPORTED}
+        arguments = BASIS | {k: v for k, v in shape.items() if v is not None and k not in UNSUPPORTED}
         for key in ("interaction_cls", "interaction_cls_first", "readout_cls"):
             arguments[key] = _class(blocks, str(arguments[key]))
         for key in ("hidden_irreps", "MLP_irreps"):
@@ -277,14 +278,22 @@ def _load_pickle(path: Path) -> Released:
     if not hasattr(model, "atomic_energies_fn"):
         raise ValueError(f"{path}: holds a {type(model).__name__}, not a MACE model")
     shape = shape_of(model)
+    weights = model.double().state_dict()
+    shape["use_reduced_cg"] = bool(shape.get("use_reduced_cg")) and _reduced(shape, weights)
     rebuilt = build(shape)
     try:
-        rebuilt.load_state_dict(model.double().state_dict())
+        rebuilt.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
             f"{path}: this kind of MACE model cannot be rebuilt ({' '.join(str(error).split())[:150]})"
         ) from error
     return Released((rebuilt.eval(),), shape, {"name": path.stem, "origin": "user file"}, str(path))
+
+
+def _reduced(shape: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:
+    """Whether products have the smaller basis, which mace takes by default where cuequivariance is installed."""
+    whole = build({**shape, **BASIS}).state_dict()
+    return any(weights[k].shape != v.shape for k, v in whole.items() if k.endswith("weights_max"))
 
 
 def with_cueq(model: Any, *, device: str) -> Any:
@@ -296,9 +305,7 @@ def with_cueq(model: Any, *, device: str) -> Any:
     import importlib.util
 
     if importlib.util.find_spec("cuequivariance_torch") is None:
-        raise ValueError(
-            "train.cueq: cuequivariance-torch is not installed; pip install 'facet-mlip[cueq]' or set false"
-        )
+        raise ValueError("cueq: cuequivariance-torch is not installed; pip install 'facet-mlip[cueq]' or set false")
     with quiet():
         from mace.cli.convert_e3nn_cueq import run as convert
         from mace.tools.torch_tools import default_dtype

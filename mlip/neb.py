@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ import numpy as np
 from ase import Atoms
 
 from mlip import band as moving
-from mlip import config
+from mlip import config, half
 from mlip.endpoints import COLLAPSED, DESORBED, OUT_OF_DOMAIN, RELAXED, SAME_ANGSTROM, desorbed, end_status, unwrapped
+from mlip.mirror import Mirror
 
 CONVERGED = "converged"
 MAX_STEPS = "max steps"
@@ -34,8 +35,6 @@ NO_BARRIER = "no barrier"
 
 INTERMEDIATE_EV = 5e-3  # a minimum along the band this far below both humps is a site of its own
 Judge = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
-
-SAME_POTENTIAL = 1e-3  # eV and eV/Angstrom: what a checkpoint stores must be what the potential says today
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Band:
     force_std_ev_per_angstrom: float | None  # largest committee spread on the ion along the band
     intermediate_ev: float | None = None  # lowest minimum between two humps, relative to the initial image
     note: str = ""
+    mirrored: bool = False  # half of the images were made by symmetry
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Barrier:
     reverse_std_ev: float | None
     d3_forward_ev: float | None
     symmetric: bool
-    asymmetry_ev: float | None  # largest |forward - reverse| of a member, on symmetric hops
+    asymmetry_ev: float | None  # largest |forward - reverse| of a member, on symmetric hops that were not mirrored
+    mirrored: bool = False  # of every member half of the images were made by symmetry
 
 
 def climb(
@@ -150,15 +151,20 @@ def climbing(
         if checkpoint is not None:
             moving.write_checkpoint(checkpoint, key=key, images=images, calls=tally.calls, progress=now)
 
-    note = ""
+    note, turned = "", half.turning(initial, target, settings)
     try:
-        failed = yield from _relax_ends((initial, target), images, tally=tally, settings=settings, save=save)
+        failed = yield from _relax_ends(
+            (initial, target), images, tally=tally, settings=settings, save=save, turned=turned
+        )
         if not failed:
             if progress is None:
                 between = [image.copy() for image in begun[1:-1]]
                 interpolated = [] if between else moving.interpolated(*images, count=settings.images)
                 images[:] = interpolated or [images[0], *between, images[1]]
-            progress = yield from moving.optimised(images, tally, settings=settings, progress=progress, save=save)
+            turned = half.still(turned, images, running=progress is not None)
+            progress, turned = yield from half.optimised(
+                images, tally, settings=settings, progress=progress, save=save, turned=turned
+            )
     except moving.NotFiniteError as error:
         failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
         images[1:-1] = []  # the ends keep their energies; the images between have none
@@ -174,7 +180,9 @@ def climbing(
         spread=spread,
         note=note,
     )
-    return band, images
+    if turned is None or progress is None:
+        return band, images
+    return replace(band, mirrored=True, note=f"{band.note}; {half.NOTE}".removeprefix("; ")), images
 
 
 def _key(initial: Atoms, final: Atoms, *, settings: config.Neb, name: BandName) -> str:
@@ -200,7 +208,7 @@ def _stored(
     probe = images[0].copy()
     yield from moving.primed(0, [probe], moving.Tally())
     apart = np.abs(probe.get_forces() - images[0].get_forces()).max()
-    if max(apart, abs(probe.get_potential_energy() - images[0].get_potential_energy())) > SAME_POTENTIAL:
+    if max(apart, abs(probe.get_potential_energy() - images[0].get_potential_energy())) > moving.SAME_POTENTIAL:
         moving.log.warning("%s: was written with another potential; the band starts anew", checkpoint)
         return [], None, moving.Tally()
     return images, progress, moving.Tally(calls)
@@ -213,13 +221,18 @@ def _relax_ends(
     tally: moving.Tally,
     settings: config.Neb,
     save: Callable[[moving.Progress | None], None],
+    turned: Mirror | None,
 ) -> moving.Steps[str]:
-    """Append the relaxed ends that `images` lacks; the status of the first that failed, or ''."""
+    """Append the relaxed ends that `images` lacks; the status of the first that failed, or ''.
+
+    Where an operation turns the hop around, the final end is made of the initial one, if the potential agrees.
+    """
     fmax, max_steps = settings.end_fmax_ev_per_angstrom, settings.end_max_steps
     for end, start in enumerate(starts):
         if len(images) <= end:
             place = end * (settings.images + 1)
-            images.append((yield from moving.relaxed(start, place, tally, fmax=fmax, max_steps=max_steps)))
+            made = (yield from half.turned_end(images[0], place, tally, turned)) if end and turned else None
+            images.append(made or (yield from moving.relaxed(start, place, tally, fmax=fmax, max_steps=max_steps)))
             save(None)
         status = end_status(start, images[-1 if end else 0], settings)
         if status != RELAXED:
@@ -324,6 +337,7 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
     failed = Counter(b.status for b in bands if b.status != CONVERGED)
     pairs = [] if failed else [(b.forward_ev, b.reverse_ev) for b in bands]
     forward, reverse = np.array(pairs, float).reshape(-1, 2).T
+    mirrored = all(b.mirrored for b in bands)
     reasons = ", ".join(f"{count} {status}" for status, count in failed.most_common())
     return Barrier(
         hop=bands[0].hop,
@@ -337,7 +351,8 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
         reverse_std_ev=_sample_std(reverse),
         d3_forward_ev=None if failed else d3_forward_ev,
         symmetric=symmetric,
-        asymmetry_ev=float(np.abs(forward - reverse).max()) if symmetric and not failed else None,
+        asymmetry_ev=float(np.abs(forward - reverse).max()) if symmetric and not (failed or mirrored) else None,
+        mirrored=mirrored,
     )
 
 

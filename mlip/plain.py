@@ -52,7 +52,8 @@ def keep_freed_memory() -> None:
 class Plain:
     """The members of a model as mace-torch modules on a device."""
 
-    def __init__(self, model: models.Released, *, device: str, dtype: str) -> None:
+    def __init__(self, model: models.Released, *, device: str, dtype: str, cueq: bool = False) -> None:
+        """`cueq`: on kernels of cuEquivariance in the place of e3nn's; a ValueError where that is not installed."""
         import torch
 
         require_device(device)
@@ -62,6 +63,8 @@ class Plain:
         self.edges_per_call = EDGES_PER_CALL[device]
         self.n_elements, self.cutoff_angstrom = len(model.elements), model.cutoff_angstrom
         self.members = [deepcopy(m).to(device=device, dtype=self.dtype).eval() for m in model.members]
+        if cueq:
+            self.members = [models.with_cueq(m, device=device).eval() for m in self.members]
         for member in self.members:
             member.requires_grad_(requires_grad=False)
             parts.cut(member, self.edges_per_call)

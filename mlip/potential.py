@@ -7,7 +7,7 @@ through one model call. Structures are evaluated as they are: pbc, cell and wrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -20,8 +20,10 @@ from mlip.files import require_writable, write_frames
 from mlip.graphs import Graph, graph, offsets
 from mlip.native import Native
 from mlip.plain import Plain
+from mlip.scalar import Scalar
 
 Array = NDArray[np.float64]
+Backend = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl"]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")
 
@@ -63,16 +65,18 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: models.Released, *, device: str = "cpu", dtype: str = "float64", native: Path | None = None
+        self,
+        model: models.Released,
+        *,
+        device: str = "cpu",
+        dtype: str = "float64",
+        backend: Backend = "mace-torch",
+        folder: Path | None = None,
     ) -> None:
-        """`native`: a folder for converted models, to evaluate by symmetrix-xl in the place of mace-torch."""
+        """`folder`: where compiled ways keep what they make of a model; symmetrix-xl needs one."""
         self.model, self.device, self.dtype = model, device, dtype
         self.elements, self.cutoff_angstrom = model.elements, model.cutoff_angstrom
-        self.backend: Any
-        if native is None:
-            self.backend = Plain(model, device=device, dtype=dtype)
-        else:
-            self.backend = Native(model, device=device, dtype=dtype, folder=native)
+        self.backend = _backend(backend, model, device=device, dtype=dtype, folder=folder)
         self.edges_per_call: int = self.backend.edges_per_call
         self.batched = True
 
@@ -94,7 +98,7 @@ class Evaluator:
             frames: any number of structures of any size.
             stress: also the stress; needs structures periodic in all three directions.
         """
-        if stress and isinstance(self.backend, Native):
+        if stress and not isinstance(self.backend, Plain):
             return Evaluator(self.model, device=self.device, dtype=self.dtype)(frames, stress=True)
         out: list[Predicted] = []
         part: list[Graph] = []
@@ -130,6 +134,16 @@ class Evaluator:
                 "memory is out for a single structure; use a smaller cell, or a machine with more"
             ) from error
         self.edges_per_call = max(1, self.edges_per_call // 2)
+
+
+def _backend(name: Backend, model: models.Released, *, device: str, dtype: str, folder: Path | None) -> Any:
+    if name == "symmetrix-xl":
+        if folder is None:
+            raise ValueError("symmetrix-xl: keeps converted models in a folder; name one")
+        return Native(model, device=device, dtype=dtype, folder=folder)
+    if name == "mace-scalar":
+        return Scalar(model, device=device, dtype=dtype)
+    return Plain(model, device=device, dtype=dtype, cueq=name == "mace-cueq")
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -112,6 +112,7 @@ class HopRow:
     asymmetry_ok: bool | None
     dft_ev: float | None
     dft_note: str
+    mirrored: bool = False  # equal by construction: half of the images were made by symmetry
 
 
 @dataclass(frozen=True)

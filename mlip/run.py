@@ -41,7 +41,7 @@ COMMON: dict[str, tuple[str, ...]] = {  # the common settings each stage uses it
     "dataset": ("seed", "target"),
     "train": ("seed", "device"),
     "evaluate": (),
-    "sites": ("seed", "device", "dtype", "native", "equivalence_ev", "equivalence_ev_per_angstrom"),
+    "sites": ("seed", "device", "dtype", "native", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom"),
     "neb": (),
     "label": (),
     "convergence": (),

@@ -129,6 +129,8 @@ def hops(rows: Sequence[HopRow]) -> Sheet:
 
 
 def _symmetry(row: HopRow) -> str:
+    if row.mirrored:
+        return "by construction: half of the images made by symmetry"
     if not row.symmetric or row.asymmetry_ev is None:
         return DASH
     return f"{'yes' if row.asymmetry_ok else 'no'}, {1e3 * row.asymmetry_ev:.1f} meV"

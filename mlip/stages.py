@@ -255,7 +255,7 @@ def _checked(run: Run, trained: models.Released, hosts: Sequence[str]) -> tuple[
     found = gate.check(
         trained,
         frames,
-        gate.ways(device=common.device, dtype=common.dtype, native=common.native),
+        gate.ways(device=common.device, dtype=common.dtype, native=common.native, cueq=common.cueq),
         limits=(common.equivalence_ev, common.equivalence_ev_per_angstrom),
         make=lambda way: gate.evaluator(trained, way, folder=jobs.native_folder(run.path("train", "model"))),
         seed=common.seed,

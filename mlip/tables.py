@@ -114,6 +114,7 @@ def _hop_row(hop: Hop, results: Results, settings: config.Report) -> HopRow:
         asymmetry_ok=asymmetry <= settings.symmetric_ev if asymmetry is not None else None,
         dft_ev=_at_level(dft, results.target) if dft else None,
         dft_note=_dft_note(dft) if dft else "",
+        mirrored=kept.mirrored if kept else False,
     )
 
 

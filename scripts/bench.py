@@ -59,9 +59,11 @@ def mace_file():
 
 
 def evaluator(way, dtype="float64"):
+    """Ours: symmetrix-xl, or what is used without it."""
     from mlip import potential
 
-    return potential.Evaluator(released(), dtype=dtype, native=STORE / "native" if way == "native" else None)
+    backend = "symmetrix-xl" if way == "native" else "mace-scalar"
+    return potential.Evaluator(released(), dtype=dtype, backend=backend, folder=STORE / "native")
 
 
 def calculator(dtype="float64"):

@@ -17,7 +17,7 @@ def page(known, machine):
         ),
         (
             "Model: first member of `datasets/models/tio2-mg-li`. Peers run as shipped, each measurement in a process of its "
-            "own; shortest of many calls. *Ours, native*: with symmetrix-xl; *ours*: mace-torch alone.\n"
+            "own; shortest of many calls. *Ours, native*: with symmetrix-xl; *ours*: torch alone (mace-scalar).\n"
         ),
     ]
     for make in (aims, points, many, neb, md, flat, training, rest):

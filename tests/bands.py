@@ -1,10 +1,12 @@
-"""A converged band on the cosine surface, as the ladder takes it."""
+"""A converged band on the cosine surface, as the ladder takes it, and a hop that an operation turns around."""
 
 from dataclasses import replace
 
+from ase.build import add_adsorbate, fcc100
 from potentials import LENGTH, CosineSurface, displaced, hop
 
-from mlip import config, ladder, neb
+from mlip import config, ladder, mirror, neb
+from mlip.endpoints import unwrapped
 from mlip.network import Hop
 
 TIGHT = config.Neb(fmax_ev_per_angstrom=0.01)
@@ -19,3 +21,18 @@ def path(*, symmetric=True, limiting=True, name="001_par", **shape):
     way = Hop(name, "001", "Li", "S1", "S1" if symmetric else "U1", LENGTH, (LENGTH, 0.0, 0.0), 2, symmetric)
     committee = neb.committee([band, replace(band, member=1)], symmetric=symmetric)
     return ladder.Path(way, band, committee, tuple(images), vacuum=True, limiting=limiting)
+
+
+def gold_on_aluminium():
+    """Hollow to hollow over a bridge, ends away from their minima by the same operation."""
+    ends = []
+    for offset in ((1, 1), (2, 1)):
+        slab = fcc100("Al", size=(3, 2, 2), vacuum=8.0)
+        add_adsorbate(slab, "Au", 1.7, "hollow", offset=offset)
+        slab.pbc = True
+        ends.append(slab)
+    initial = ends[0]
+    initial.rattle(0.02, seed=1)
+    turned = mirror.between(ends[0], unwrapped(*ends))
+    ends[1].positions = turned.positions(initial.positions)
+    return initial, ends[1]

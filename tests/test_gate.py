@@ -9,6 +9,7 @@ from mlip.potential import Evaluator
 
 LIMITS = (1e-3, 1e-3)
 BATCHED = gate.Way("mace-torch", "cpu", "float64")
+SCALAR = gate.Way("mace-scalar", "cpu", "float64")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,15 @@ def test_batched_float64_is_the_plain_model(model, frames):
 
 def test_float32_passes_or_not_by_the_limits(model, frames):
     ways = gate.ways(device="cpu", dtype="float32", native=False)
-    assert [w.dtype for w in ways] == ["float32", "float64"]
+    assert [w.backend for w in ways] == ["mace-scalar", "mace-scalar", "mace-torch", "mace-torch"]
+    assert [w.dtype for w in ways] == ["float32", "float64"] * 2
     (found,) = check(model, frames, ways, limits=(1e-2, 1e-2))
     assert found.accepted
     assert 1e-9 < found.force_ev_per_angstrom < 1e-2
     refused, taken = check(model, frames, ways, limits=(1e-8, 1e-8))
     assert not refused.accepted
     assert refused.summary.endswith("refused")
-    assert gate.accepted([refused, taken]) == BATCHED
+    assert gate.accepted([refused, taken]) == SCALAR
     assert gate.accepted([refused]) == gate.PLAIN
 
 
@@ -94,7 +96,7 @@ def test_a_way_that_does_not_run_is_a_line_and_the_next_is_tried(model, frames):
     found = check(model, frames, gate.ways(device="cpu", dtype="float64", native=True), make)
     assert [f.accepted for f in found] == [False, True]
     assert found[0].summary == "symmetrix-xl in float64 on cpu: not used: no compiler"
-    assert gate.accepted(found) == BATCHED
+    assert gate.accepted(found) == SCALAR
 
 
 def test_no_number_is_refused(model, frames):

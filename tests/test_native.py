@@ -62,7 +62,7 @@ def test_what_cannot_be_lifted_is_said():
 def pair(tmp_path_factory):
     model = released(max_ell=2, members=2)
     folder = tmp_path_factory.mktemp("native")
-    return potential.Evaluator(model), potential.Evaluator(model, native=folder), folder
+    return potential.Evaluator(model), potential.Evaluator(model, backend="symmetrix-xl", folder=folder), folder
 
 
 def test_same_energies_and_forces_as_mace_torch(pair):
@@ -72,7 +72,7 @@ def test_same_energies_and_forces_as_mace_torch(pair):
     assert min(abs(e[0] - e[1]) for e in energies) > 1e-3  # two members, not one twice
     written = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert len(written) == 2
-    potential.Evaluator(plain.model, native=folder)
+    potential.Evaluator(plain.model, backend="symmetrix-xl", folder=folder)
     assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == written
 
 
@@ -110,7 +110,7 @@ def test_the_gate_takes_it_and_refuses_another_model(pair):
         make=lambda way: fast if way == ways[0] else gate.evaluator(other, way, folder=folder),
     )
     assert (refused.accepted, taken.accepted) == (False, True)
-    assert gate.accepted([refused, taken]).backend == "mace-torch"
+    assert gate.accepted([refused, taken]).backend == "mace-scalar"
 
 
 def test_stress_comes_from_mace_torch(pair):
@@ -121,11 +121,11 @@ def test_stress_comes_from_mace_torch(pair):
 
 def test_a_model_it_cannot_take_is_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"symmetrix-xl cannot take this model \(ValueError: edge harmonics"):
-        potential.Evaluator(released(max_ell=2, max_l=1), native=tmp_path)
+        potential.Evaluator(released(max_ell=2, max_l=1), backend="symmetrix-xl", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"symmetrix-xl is not installed; pip install 'facet-mlip\[native\]'"):
-        potential.Evaluator(released(max_ell=3), native=tmp_path)
+        potential.Evaluator(released(max_ell=3), backend="symmetrix-xl", folder=tmp_path)

@@ -54,6 +54,14 @@ def test_asymmetric_barrier_of_a_symmetric_hop_is_flagged(loaded):
     assert next(r for r in found.hops if r.host == "bulk" and r.ion == "Li").asymmetry_ok is False
 
 
+def test_equal_by_construction_is_no_check(loaded):
+    half = replace(barrier("bulk", "Li", "bulk_oct", 0.5), asymmetry_ev=None, mirrored=True)
+    found = tables.rows(replace(results(), barriers=(half,)), loaded, SETTINGS)
+    row = next(r for r in found.hops if r.host == "bulk" and r.ion == "Li")
+    assert (row.mirrored, row.asymmetry_ok) == (True, None)
+    assert any("by construction" in str(cell) for line in sheets.hops(found.hops).rows for cell in line)
+
+
 def test_nearest_looks_at_both_senses_and_counts(rows):
     near = next(r for r in rows.nearest if (r.ion, r.facet) == ("Li", "(001)"))
     assert (near.hop, near.sense, near.looked_at) == ("001_in", "reverse", 3)
