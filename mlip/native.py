@@ -67,7 +67,7 @@ class Native:
         with _quiet():
             if device == "cpu":
                 os.environ.setdefault("SYMMETRIX_BACKEND", "cpu")
-                # its products through OpenBLAS ask the linker anew which library that is: 10 ms a call, whatever its size
+                # through OpenBLAS it asks the linker in every product which library that is: 10 ms a call of any size
                 os.environ.setdefault("SYMMETRIX_HOST_WORKER_BLAS", "off")
             try:
                 import symmetrix
