@@ -10,7 +10,7 @@ so that no array of edges by harmonics by channels is ever made. The symmetric c
 in the A_lm of a channel, is summed over its distinct monomials. MACE: doi:10.48550/arXiv.2206.07697.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +93,9 @@ class Scalar:
         require_device(device)
         if device == "cpu":
             keep_freed_memory()
-        _refuse_others(model)
+        reason = why_not(model.shape, model.members[0])
+        if reason is not None:
+            raise ValueError(f"model: {reason}")
         self.device, self.dtype = device, getattr(torch, dtype)
         self.edges_per_call = EDGES_PER_CALL[device]
         self.n_elements, self.cutoff_angstrom = len(model.elements), model.cutoff_angstrom
@@ -102,76 +104,16 @@ class Scalar:
             own = deepcopy(member).eval().requires_grad_(requires_grad=False)
             species = torch.eye(self.n_elements, dtype=torch.float64)
             self._alone.append(own.atomic_energies_fn(species)[:, 0].to(device))  # float64: large and constant
-            blocks = zip(own.interactions, own.products, strict=True)
-            layers = [_layer(block, product, self.n_elements) for block, product in blocks]
-            self._layers.append([_moved(layer, dtype=self.dtype, device=device) for layer in layers])
+            self._layers.append([_moved(layer, dtype=self.dtype, device=device) for layer in matrices(own)])
             self.members.append(own.to(device=device, dtype=self.dtype))
 
     def prepare(self, graphs: Sequence[Graph]) -> Placed:
         """What stays the same while positions change, on the device, at the positions of the graphs."""
-        import torch
-
-        def whole(array: NDArray[Any]) -> Any:
-            return torch.as_tensor(array, dtype=torch.int64, device=self.device)
-
-        species = np.concatenate([g.species for g in graphs])
-        order = np.argsort(species, kind="stable")
-        back = np.argsort(order)
-        sender, receiver = back[joined_edges(graphs)]
-        units, shifts = (np.concatenate([getattr(g, k) for g in graphs]) for k in ("unit_shifts", "shifts"))
-        by_receiver = np.lexsort((*units.T, sender, receiver))
-        sender, receiver, units = sender[by_receiver], receiver[by_receiver], units[by_receiver]
-        numbers = np.arange(len(sender))
-        reverse = np.empty_like(numbers)
-        reverse[np.lexsort((*-units.T, receiver, sender))] = numbers
-        forth = np.flatnonzero(numbers < reverse)
-        pair = np.empty_like(numbers)
-        pair[forth] = pair[reverse[forth]] = np.arange(len(forth))
-        prepared = Prepared(
-            order=whole(order),
-            back=whole(back),
-            species=whole(species[order]),
-            counts=np.bincount(species, minlength=self.n_elements).tolist(),
-            structure=whole(np.repeat(np.arange(len(graphs)), np.diff(offsets(graphs)))[order]),
-            structures=len(graphs),
-            sender=whole(sender),
-            receiver=whole(receiver),
-            shifts=torch.as_tensor(shifts[by_receiver], dtype=self.dtype, device=self.device),
-            pair=whole(pair),
-            forth=whole(forth),
-        )
-        return self._placed(prepared, np.concatenate([g.positions for g in graphs]))
+        return prepare(graphs, self.n_elements, self.cutoff_angstrom, dtype=self.dtype, device=self.device)
 
     def positions(self, prepared: Placed, positions: Array) -> Placed:
         """Prepared graphs at these positions (N, 3), without the edges that are now longer than the cutoff."""
-        return self._placed(prepared.prepared, positions)
-
-    def _placed(self, p: Prepared, positions: Array) -> Placed:
-        import torch
-
-        n = len(p.order)
-        moved = torch.as_tensor(positions, dtype=self.dtype, device=self.device)[p.order]
-        vectors = moved[p.receiver[p.forth]] - moved[p.sender[p.forth]] + p.shifts[p.forth]
-        near = vectors.square().sum(dim=1) < self.cutoff_angstrom**2
-        kept = near[p.pair].nonzero()[:, 0]
-        sender, receiver = p.sender[kept], p.receiver[kept]
-        neighbours = torch.bincount(receiver, minlength=n)
-        before = neighbours.cumsum(0) - neighbours
-        size = int(neighbours.max())
-        place = receiver * size + torch.arange(len(kept), device=self.device) - before[receiver]
-        empty = torch.zeros(n * size, dtype=torch.int64, device=self.device)
-        pair = (near.cumsum(0) - 1)[p.pair[kept]]
-        return Placed(
-            prepared=p,
-            positions=moved,
-            sender=sender,
-            receiver=receiver,
-            shifts=p.shifts[kept],
-            place=place,
-            forth=p.forth[near],
-            sender_in_place=empty.index_copy(0, place, sender),
-            pair_in_place=empty.index_copy(0, place, pair),
-        )
+        return _placed(prepared.prepared, positions, self.cutoff_angstrom)
 
     def run(self, member: int, data: Placed, *, stress: bool = False) -> tuple[Array, Array, Array | None]:
         """Energies (S,) and forces (N, 3) of joined graphs by one member (counted from 0).
@@ -179,91 +121,184 @@ class Scalar:
         Raises:
             ValueError: the stress is asked for.
         """
-        import torch
-
         if stress:
             raise ValueError("stress: matrices of scalar messages give none; use mace-torch")
-        p = data.prepared
-        positions = data.positions.detach().requires_grad_(requires_grad=True)
-        atoms = self._interaction_energies(member, data, positions)
-        (slope,) = torch.autograd.grad(atoms.sum(), positions) if len(data.forth) else (torch.zeros_like(positions),)
-        energies = torch.zeros(p.structures, dtype=torch.float64, device=self.device)
-        energies.index_add_(0, p.structure, self._alone[member][p.species] + atoms.detach().double())
-        return energies.cpu().numpy(), -slope[p.back].double().cpu().numpy(), None
-
-    def _interaction_energies(self, member: int, data: Placed, positions: Any) -> Any:
-        import torch
-
-        network, p = self.members[member], data.prepared
-        sent, received = positions.index_select(0, data.sender), positions.index_select(0, data.receiver)
-        found = network.spherical_harmonics(received - sent + data.shifts)
-        harmonics = found.new_zeros(len(data.pair_in_place), found.shape[1]).index_copy(0, data.place, found)
-        each = len(data.pair_in_place) // len(positions)
-        harmonics = harmonics.view(len(positions), each, found.shape[1]).transpose(1, 2)  # (N, L, K)
-        ends = positions.index_select(0, p.receiver[data.forth]), positions.index_select(0, p.sender[data.forth])
-        lengths = (ends[0] - ends[1] + p.shifts[data.forth]).norm(dim=1, keepdim=True)
-        radial, _ = network.radial_embedding(lengths, None, None, None)
-        features = network.node_embedding(torch.eye(self.n_elements, dtype=self.dtype, device=self.device))[p.species]
-        energies = 0
-        for layer, readout in zip(self._layers[member], network.readouts, strict=True):
-            features = _advanced(layer, features, radial=radial, harmonics=harmonics, data=data)
-            energies = energies + readout(features, None)[:, 0]
-        return network.scale_shift(energies, torch.zeros_like(p.species))
+        energies, forces = energies_and_forces(self.members[member], self._layers[member], data)
+        energies.index_add_(0, data.prepared.structure, self._alone[member][data.prepared.species])
+        return energies.cpu().numpy(), forces.double().cpu().numpy(), None
 
 
-def _refuse_others(model: models.Released) -> None:
-    shape = model.shape
+def prepare(graphs: Sequence[Graph], n_elements: int, cutoff_angstrom: float, *, dtype: Any, device: str) -> Placed:
+    """Joined graphs at their own positions, atoms sorted by species."""
+    import torch
+
+    def whole(array: NDArray[Any]) -> Any:
+        return torch.as_tensor(array, dtype=torch.int64, device=device)
+
+    species = np.concatenate([g.species for g in graphs])
+    order = np.argsort(species, kind="stable")
+    back = np.argsort(order)
+    sender, receiver = back[joined_edges(graphs)]
+    units, shifts = (np.concatenate([getattr(g, k) for g in graphs]) for k in ("unit_shifts", "shifts"))
+    by_receiver = np.lexsort((*units.T, sender, receiver))
+    sender, receiver, units = sender[by_receiver], receiver[by_receiver], units[by_receiver]
+    numbers = np.arange(len(sender))
+    reverse = np.empty_like(numbers)
+    reverse[np.lexsort((*-units.T, receiver, sender))] = numbers
+    forth = np.flatnonzero(numbers < reverse)
+    pair = np.empty_like(numbers)
+    pair[forth] = pair[reverse[forth]] = np.arange(len(forth))
+    prepared = Prepared(
+        order=whole(order),
+        back=whole(back),
+        species=whole(species[order]),
+        counts=np.bincount(species, minlength=n_elements).tolist(),
+        structure=whole(np.repeat(np.arange(len(graphs)), np.diff(offsets(graphs)))[order]),
+        structures=len(graphs),
+        sender=whole(sender),
+        receiver=whole(receiver),
+        shifts=torch.as_tensor(shifts[by_receiver], dtype=dtype, device=device),
+        pair=whole(pair),
+        forth=whole(forth),
+    )
+    return _placed(prepared, np.concatenate([g.positions for g in graphs]), cutoff_angstrom)
+
+
+def _placed(p: Prepared, positions: Array, cutoff_angstrom: float) -> Placed:
+    import torch
+
+    n = len(p.order)
+    moved = torch.as_tensor(positions, dtype=p.shifts.dtype, device=p.shifts.device)[p.order]
+    vectors = moved[p.receiver[p.forth]] - moved[p.sender[p.forth]] + p.shifts[p.forth]
+    near = vectors.square().sum(dim=1) < cutoff_angstrom**2
+    kept = near[p.pair].nonzero()[:, 0]
+    sender, receiver = p.sender[kept], p.receiver[kept]
+    neighbours = torch.bincount(receiver, minlength=n)
+    before = neighbours.cumsum(0) - neighbours
+    size = int(neighbours.max())
+    place = receiver * size + torch.arange(len(kept), device=p.shifts.device) - before[receiver]
+    empty = torch.zeros(n * size, dtype=torch.int64, device=p.shifts.device)
+    pair = (near.cumsum(0) - 1)[p.pair[kept]]
+    return Placed(
+        prepared=p,
+        positions=moved,
+        sender=sender,
+        receiver=receiver,
+        shifts=p.shifts[kept],
+        place=place,
+        forth=p.forth[near],
+        sender_in_place=empty.index_copy(0, place, sender),
+        pair_in_place=empty.index_copy(0, place, pair),
+    )
+
+
+def energies_and_forces(
+    network: Any, layers: Sequence[Layer], data: Placed, *, training: bool = False
+) -> tuple[Any, Any]:
+    """Energies (S,) of the structures beyond those of isolated atoms, eV, and forces (N, 3), eV/Angstrom.
+
+    Args:
+        network: the model, whose embeddings and readouts are used.
+        layers: `matrices` of the model.
+        data: where the atoms are.
+        training: keep what the gradient of a loss of both with the parameters needs.
+    """
+    import torch
+
+    p = data.prepared
+    positions = data.positions.detach().requires_grad_(requires_grad=True)
+    atoms = _interaction_energies(network, layers, data, positions)
+    slope = torch.zeros_like(positions)
+    if len(data.forth):
+        (slope,) = torch.autograd.grad(atoms.sum(), positions, create_graph=training)
+    atoms = atoms if training else atoms.detach().double()
+    return atoms.new_zeros(p.structures).index_add(0, p.structure, atoms), -slope[p.back]
+
+
+def _interaction_energies(network: Any, layers: Sequence[Layer], data: Placed, positions: Any) -> Any:
+    """Energies (N,) of the sorted atoms at these positions (N, 3) beyond those of isolated ones, eV."""
+    import torch
+
+    p = data.prepared
+    sent, received = positions.index_select(0, data.sender), positions.index_select(0, data.receiver)
+    found = network.spherical_harmonics(received - sent + data.shifts)
+    harmonics = found.new_zeros(len(data.pair_in_place), found.shape[1]).index_copy(0, data.place, found)
+    each = len(data.pair_in_place) // len(positions)
+    harmonics = harmonics.view(len(positions), each, found.shape[1]).transpose(1, 2)  # (N, L, K)
+    ends = positions.index_select(0, p.receiver[data.forth]), positions.index_select(0, p.sender[data.forth])
+    lengths = (ends[0] - ends[1] + p.shifts[data.forth]).norm(dim=1, keepdim=True)
+    radial, _ = network.radial_embedding(lengths, None, None, None)
+    features = network.node_embedding(torch.eye(len(p.counts), dtype=positions.dtype, device=positions.device))[
+        p.species
+    ]
+    energies = 0
+    for layer, readout in zip(layers, network.readouts, strict=True):
+        features = _advanced(layer, features, radial=radial, harmonics=harmonics, data=data)
+        energies = energies + readout(features, None)[:, 0]
+    return network.scale_shift(energies, torch.zeros_like(p.species))
+
+
+def why_not(shape: Mapping[str, Any], network: Any) -> str | None:
+    """Why a model of this shape cannot be written as matrices; None where it can."""
     other = [k for k, known in OTHERWISE.items() if shape.get(k, known) != known]
     other += [k for k in ("interaction_cls", "interaction_cls_first") if shape[k] not in (FIRST, RESIDUAL)]
     if other or shape["correlation"] > HIGHEST:
-        raise ValueError(
-            f"model: only the usual kind is known, this one differs in {', '.join(other) or 'correlation'}"
-        )
-    messages = {str(block.linear_up.irreps_out) for block in model.members[0].interactions}
+        return f"only the usual kind is known, this one differs in {', '.join(other) or 'correlation'}"
+    messages = {str(block.linear_up.irreps_out) for block in network.interactions}
     if len(messages) > 1 or not all(m.endswith("x0e") for m in messages):
-        raise ValueError(f"messages {', '.join(sorted(messages))}: only scalar ones (max_l 0) are known")
+        return f"messages {', '.join(sorted(messages))}: only scalar ones (max_l 0) are known"
+    return None
 
 
-def _layer(block: Any, product: Any, n_elements: int) -> Layer:
+def matrices(network: Any) -> list[Layer]:
+    """The layers of a model as matrices, in its own precision; gradients reach its parameters."""
+    return [_layer(block, product) for block, product in zip(network.interactions, network.products, strict=True)]
+
+
+def _layer(block: Any, product: Any) -> Layer:
     import torch
 
     channels, degrees = block.linear_up.irreps_out.dim, [ir.l for _, ir in block.irreps_out]
-    one = torch.eye(channels, dtype=torch.float64)
-    species = torch.eye(n_elements, dtype=torch.float64)
+    one = torch.eye(channels, dtype=block.linear_up.weight.dtype, device=block.linear_up.weight.device)
     linear, higher = _polynomial(product.symmetric_contractions.contractions[0])
     residual = type(block).__name__ == RESIDUAL
     radial, scale = [], 1.0
     for part in block.conv_tp_weights:
         radial.append(scale * part.weight / part.h_in**0.5)
         scale = getattr(part.act, "cst", 1.0)
+    mix, skip = _mix(block, degrees), _of_species(block.skip_tp)
     return Layer(
         radial=radial[:-1],
         weights=list(radial[-1].split(channels, dim=1)),
         lift=block.linear_up(one),
-        mix=[_mix(block, degrees, None if residual else attrs) for attrs in species],
+        mix=[mix if residual else [m @ x for m, x in zip(mix, own, strict=True)] for own in skip],
         linear=linear,
         higher=higher,
         out=product.linear(one),
-        skip=[block.skip_tp(one, attrs.expand(channels, -1)) for attrs in species] if residual else None,
+        skip=[own[0] for own in skip] if residual else None,
     )
 
 
-def _mix(block: Any, degrees: Sequence[int], species: Any) -> list[Any]:
-    """From sums over neighbours to what the product takes, (C, C) for each degree: what the block makes of ones."""
+def _of_species(tensor_product: Any) -> list[list[Any]]:
+    """What a fully connected product with the species does: for each species, (C, C) for each degree."""
+    paths = [w / (w.shape[0] * w.shape[1]) ** 0.5 for w in tensor_product.weight_views()]  # (C, S, C)
+    return [[path[:, k] for path in paths] for k in range(paths[0].shape[1])]
+
+
+def _mix(block: Any, degrees: Sequence[int]) -> list[Any]:
+    """From sums over neighbours to what comes before the product with the species, (C, C) for each degree."""
     import torch
 
+    given = {"dtype": block.linear_up.weight.dtype, "device": block.linear_up.weight.device}
     channels, ends = block.linear_up.irreps_out.dim, block.conv_tp.irreps_out.slices()
-    ones = [torch.ones(1, n, dtype=torch.float64) for n in (channels, block.conv_tp.irreps_in2.dim)]
-    sums = block.conv_tp(*ones, torch.ones(1, block.conv_tp.weight_numel, dtype=torch.float64))
+    ones = [torch.ones(1, n, **given) for n in (channels, block.conv_tp.irreps_in2.dim)]
+    sums = block.conv_tp(*ones, torch.ones(1, block.conv_tp.weight_numel, **given))
     out = []
     for degree, part in zip(degrees, ends, strict=True):
-        probe = torch.zeros(channels, sums.shape[1], dtype=torch.float64)
+        probe = torch.zeros(channels, sums.shape[1], **given)
         first = torch.arange(part.start, part.stop, 2 * degree + 1)  # m = -l of every channel
         probe[torch.arange(channels), first] = sums[0, first]
-        mixed = block.linear(probe) / block.avg_num_neighbors
-        if species is not None:
-            mixed = block.skip_tp(mixed, species.expand(channels, -1))
-        out.append(block.reshape(mixed)[:, :, degree**2])
+        out.append(block.reshape(block.linear(probe) / block.avg_num_neighbors)[:, :, degree**2])
     return out
 
 
@@ -274,7 +309,9 @@ def _polynomial(contraction: Any) -> tuple[list[Any], list[Any]]:
     known = [contraction.weights_max, *contraction.weights]  # of the highest degree first
     size = contraction.U_tensors(1).shape[0]
     species, _, channels = known[0].shape
-    whole = [torch.zeros(species, channels, *(size,) * degree, dtype=torch.float64) for degree in (1, 2, 3)]
+    whole = [
+        torch.zeros(species, channels, *(size,) * n, dtype=known[0].dtype, device=known[0].device) for n in (1, 2, 3)
+    ]
     for weights, degree in zip(known, range(contraction.correlation, 0, -1), strict=True):
         whole[degree - 1] = torch.einsum("...k,ekc->ec...", contraction.U_tensors(degree), weights)
     first, second = _two(size)

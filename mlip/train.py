@@ -7,6 +7,7 @@ averaged weights, optimiser, best loss, history. The order of frames and the wei
 
     loss = w_E mean[((E - E_ref)/N)^2] + w_F mean[huber(F - F_ref)]
 
+A network with scalar messages is written as matrices in every call (`scalar`): the same numbers by fewer operations.
 Frames of an update are packed by their edges into calls of bounded size, and the gradients of the calls add up to that
 of the whole, so memory does not depend on how large the frames of an update happen to be.
 
@@ -16,6 +17,7 @@ in the loss, drawn from Exp(1): the Bayesian bootstrap (Rubin 1981, doi:10.1214/
 
 import io
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,13 +29,16 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlip import config, graphs, models, plain
+from mlip import config, graphs, models, plain, scalar
 from mlip.files import digest_of, write_bytes_atomic
 from mlip.potential import out_of_memory
 
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
 FINAL_RATE = 0.01  # of the learning rate, reached along a cosine
 EDGES_PER_CALL = {"cpu": 24_000, "cuda": 400_000}  # halved when memory is out
+SAME_FORCE_EV_PER_ANGSTROM, SAME_ENERGY_EV = 1e-3, 1e-4  # per atom; float32 is 100 times closer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,7 @@ class Training:
         self.average = ExponentialMovingAverage(parameters, decay=settings.ema_decay, use_num_updates=True)
         self.steps_per_epoch = steps_per_epoch
         self.edges_per_call = EDGES_PER_CALL[device]
+        self.as_matrices = not settings.cueq and scalar.why_not(shape, self.model) is None
         self.history: list[Epoch] = []
         self.best_loss = math.inf
         self.best_weights: dict[str, Any] = {}
@@ -219,17 +225,30 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * factor
 
-    def batch(self, part: Sequence[Sample]) -> tuple[dict[str, Any], Any, Any, Any, Any]:
-        """Model input, energies, forces, weights (B,) and atom counts of some samples."""
-        import torch
+    def calculated(self, given: Sequence[graphs.Graph], *, training: bool) -> tuple[Any, Any]:
+        """Energies (B,) and forces (N, 3) of joined graphs by the network as it is."""
+        if not self.as_matrices:
+            data = graphs.collate(given, self.n_elements, dtype=self.dtype, device=self.device)
+            out = self.model(data, training=training, compute_force=True, compute_stress=False)
+            return out["energy"], out["forces"]
+        placed = scalar.prepare(given, self.n_elements, self.shape["r_max"], dtype=self.dtype, device=self.device)
+        layers = scalar.matrices(self.model)
+        energies, forces = scalar.energies_and_forces(self.model, layers, placed, training=training)
+        alone = self.model.atomic_energies_fn.atomic_energies.flatten()[placed.prepared.species]
+        return energies.index_add(0, placed.prepared.structure, alone.to(energies.dtype)), forces
 
-        def real(values: Any) -> Any:
-            return torch.as_tensor(values, dtype=self.dtype, device=self.device)
-
-        data = graphs.collate([s.graph for s in part], self.n_elements, dtype=self.dtype, device=self.device)
-        counts = real([len(s.forces) for s in part])
-        energies = real([s.energy_ev for s in part])
-        return data, energies, real(np.concatenate([s.forces for s in part])), real([s.weight for s in part]), counts
+    def check_matrices(self, sample: Sample) -> None:
+        """Go on with mace-torch, with one line, where the matrices do not give what it gives for this sample."""
+        if not self.as_matrices:
+            return
+        energies, forces = self.calculated([sample.graph], training=False)
+        self.as_matrices = False
+        plain_energies, plain_forces = self.calculated([sample.graph], training=False)
+        far = float((forces - plain_forces).abs().max())
+        off = float((energies.detach() - plain_energies.detach()).abs().max()) / len(sample.forces)
+        self.as_matrices = far <= SAME_FORCE_EV_PER_ANGSTROM and off <= SAME_ENERGY_EV
+        if not self.as_matrices:
+            log.warning("training as matrices differs by %.1e eV/Angstrom from mace-torch, which is used", far)
 
     def errors(self, part: Sequence[Sample], *, training: bool, of: tuple[int, int]) -> tuple[Any, Any, Any]:
         """What samples add to a loss, errors of the energy per atom (B,) and of the forces (N, 3).
@@ -238,16 +257,19 @@ class Training:
         """
         import torch
 
-        data, energies, forces, weights, counts = self.batch(part)
-        out = self.model(data, training=training, compute_force=True, compute_stress=False)
-        energy_error = (out["energy"] - energies) / counts
-        force_error = out["forces"] - forces
+        def real(values: Any) -> Any:
+            return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+        sizes = [len(s.forces) for s in part]
+        found, forces = self.calculated([s.graph for s in part], training=training)
+        weights, reference = real([s.weight for s in part]), real(np.concatenate([s.forces for s in part]))
+        energy_error = (found - real([s.energy_ev for s in part])) / real(sizes)
         huber = self.settings.huber_ev_per_angstrom
-        per_atom = torch.nn.functional.huber_loss(out["forces"], forces, reduction="none", delta=huber).mean(dim=1) * 2
-        atom_weights = weights[data["batch"]]
+        per_atom = torch.nn.functional.huber_loss(forces, reference, reduction="none", delta=huber).mean(dim=1) * 2
+        atom_weights = weights.repeat_interleave(torch.as_tensor(sizes, device=self.device))
         loss = self.settings.energy_weight * (weights * energy_error**2).mean() * (len(part) / of[0])
         loss = loss + self.settings.force_weight * (atom_weights * per_atom).mean() * (len(forces) / of[1])
-        return loss, energy_error.detach(), force_error.detach()
+        return loss, energy_error.detach(), (forces - reference).detach()
 
     def gradient(self, chosen: Sequence[Sample]) -> float:
         """Loss of samples; its gradient is in the parameters. Calls get smaller where memory is out.
@@ -360,6 +382,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     validation_set = samples(valid, elements, shape["r_max"])
     steps = -(-len(training_set) // settings.batch_frames)
     state = Training(settings, shape, weights, device=device, steps_per_epoch=steps)
+    state.check_matrices(training_set[0])
     tag = _tag(settings, weights, training_set, validation_set, seed=seed, member=member)
     _resume(state, folder / "checkpoint.pt", tag)
     for done in state.history:

@@ -363,3 +363,43 @@ def test_history_is_one_json_line_per_epoch(trained):
 
     lines = train.history_lines(trained[0][0].history).splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(tiny.TRAIN.epochs))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"max_ell": 3, "correlation": 3, "layers": 2}, {"max_ell": 1, "correlation": 2, "layers": 1}]
+)
+def test_matrices_have_the_loss_and_gradients_of_mace_torch(split, one_thread, changes):
+    settings = SMALL.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update=changes)})
+    shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
+    state = train.Training(settings, shape, weights, device="cpu", steps_per_epoch=1)
+    samples = train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])[:5]
+    assert state.as_matrices
+    loss, found = state.gradient(samples), gradients(state)
+    state.as_matrices = False
+    assert_allclose(state.gradient(samples), loss, rtol=1e-10, atol=0)
+    expected = gradients(state)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert_allclose(value, expected[name], rtol=1e-8, atol=1e-10 * float(expected[name].abs().max()))
+
+
+def test_matrices_that_are_off_are_not_used(update, monkeypatch, caplog):
+    state, samples = update
+    state.check_matrices(samples[0])
+    assert state.as_matrices
+    right = train.scalar.energies_and_forces
+
+    def off(*given, **more):
+        energies, forces = right(*given, **more)
+        return energies, forces + 0.01
+
+    monkeypatch.setattr(train.scalar, "energies_and_forces", off)
+    state.check_matrices(samples[0])
+    assert not state.as_matrices
+    assert "training as matrices differs by" in caplog.text
+
+
+def test_vector_messages_are_trained_with_mace_torch(split, one_thread):
+    settings = SMALL.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"max_l": 1})})
+    shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
+    assert not train.Training(settings, shape, weights, device="cpu", steps_per_epoch=1).as_matrices
