@@ -421,11 +421,11 @@ def profile(peer):
     }
 
 
-OURS = ("native", "mace-torch")
+OURS = ("native", "torch")
 PLAN = {
     "point": [("point", p, n, d) for d in ("float64", "float32") for n in REPEATS for p in (*OURS, "ase")],
     "many": [("many", p, d) for d in ("float64", "float32") for p in (*OURS, "ase")],
-    "neb": [*(("neb", p) for p in (*OURS, "ase")), ("neb", "mace-torch", TIGHT)],
+    "neb": [*(("neb", p) for p in (*OURS, "ase")), ("neb", "torch", TIGHT)],
     "md": [("md", p, n, 1) for n in REPEATS for p in (*OURS, "ase", "torch-sim") if n < 1000 or p in OURS]
     + [("md", p, 49, 16) for p in (*OURS, "torch-sim")],
     "train": [("train", p) for p in ("ours", "mace")],

@@ -20,7 +20,7 @@ def test_page_shows_ratios_and_leaves_out_what_was_not_measured():
         "point ase 49 float64": measured(ms=100.0, peak_mb=900.0),
         "point native 49 float64": measured(ms=20.0, peak_mb=500.0),
         "neb ase": measured(seconds=60.0, end_calls=100, band_calls=1500, barriers_ev={"a": 0.5, "b": None}),
-        "neb mace-torch 0.01": measured(barriers_ev={"a": 0.5002, "b": 0.3}),
+        "neb torch 0.01": measured(barriers_ev={"a": 0.5002, "b": 0.3}),
         "neb native": measured(seconds=6.0, end_calls=100, band_calls=700, barriers_ev={"a": 0.5004, "b": 0.30005}),
     }
     page = bench_page.page(known, MACHINE)
@@ -35,10 +35,10 @@ def test_page_shows_ratios_and_leaves_out_what_was_not_measured():
 def test_page_sets_aims_beside_what_was_measured():
     known = {
         "neb ase": measured(seconds=60.0, end_calls=100, band_calls=1500, barriers_ev={"a": 0.5}),
-        "neb mace-torch": measured(seconds=30.0, end_calls=100, band_calls=700, barriers_ev={"a": 0.5}),
+        "neb torch": measured(seconds=30.0, end_calls=100, band_calls=700, barriers_ev={"a": 0.5}),
         "profile native": measured(floor_ms=20.0, batch_ms=21.0, new_list_ms=22.0, overhead=0.05),
         "point ase 1960 float64": measured(ms=100.0, peak_mb=2000.0),
-        "point mace-torch 1960 float64": measured(ms=100.0, peak_mb=2100.0),
+        "point torch 1960 float64": measured(ms=100.0, peak_mb=2100.0),
         "md ase 196 1": measured(steps_per_s=2.0),
         "md native 196 1": measured(steps_per_s=10.0),
         "md native 980 1": measured(steps_per_s=2.0),
@@ -46,10 +46,10 @@ def test_page_sets_aims_beside_what_was_measured():
         "md torch-sim 49 16": measured(steps_per_s=20.0),
     }
     page = bench_page.page(known, MACHINE)
-    assert "| six bands, mace-torch, against ASE | at least 2.5x | 2.0x |" in page  # a miss stays in the page
+    assert "| six bands, torch alone, against ASE | at least 2.5x | 2.0x |" in page  # a miss stays in the page
     assert "six bands, native" not in page
     assert "| 49 atoms, native: overhead beyond the network | under 10 % | 5.0 % |" in page
-    assert "| memory at 1960 atoms, mace-torch, against ASE + MACECalculator | at most 1.00 | 1.05 |" in page
+    assert "| memory at 1960 atoms, torch, against ASE + MACECalculator | at most 1.00 | 1.05 |" in page
     assert "| 196 atoms, 1 replica | 2.00 |  |  | 10.00 | 5.0x |  |  |" in page
     assert "| 49 atoms, 16 replicas |  |  |  |  |  | 20.00 |  |" in page
     assert "| ours, native | 510 | 510 | 638 | 25 % |" in page
