@@ -25,6 +25,7 @@ PASSES = (
     {"epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
     {"epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
     {"epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},  # more frames than the first three
 )
 
 
