@@ -25,7 +25,12 @@ PASSES = (
     {"epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
     {"epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
     {"epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
-    {"epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},  # more frames than the first three
+    {
+        "epochs": 24,
+        "learning_rate": 3e-3,
+        "ema_decay": 0.995,
+        "energy_weight": 300.0,
+    },  # more frames than the first three
 )
 
 
@@ -46,10 +51,15 @@ def shifted(teacher, anchor, dft):
     return dict(zip(symbols, shift.round(6).tolist(), strict=True)), residual
 
 
-def divided(frames, seed):
-    groups = sorted({f.info["group"] for f in frames})
-    rng = np.random.default_rng(seed)
-    held = set(rng.choice(groups, size=max(1, int(VALID_FRACTION * len(groups))), replace=False).tolist())
+def divided(frames, before, seed):
+    """Frames to fit and held out, by groups: a part of those that the passes before had, the same as then, and of the rest."""
+    groups = {f.info["group"] for f in frames}
+    first = {f.info["group"] for f in before} or groups
+    held = set()
+    for part in (first, groups - first):
+        if part:
+            rng = np.random.default_rng(seed)
+            held |= set(rng.choice(sorted(part), size=max(1, int(VALID_FRACTION * len(part))), replace=False).tolist())
     return [f for f in frames if f.info["group"] not in held], [f for f in frames if f.info["group"] in held]
 
 
@@ -63,6 +73,9 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--stage", type=int, default=1, choices=range(1, len(PASSES) + 1), metavar="PASS")
     parser.add_argument("--base", help="model folder of the pass before")
+    parser.add_argument(
+        "--before", type=Path, nargs="*", default=[], help="teacher files of the passes before, if fewer frames"
+    )
     parser.add_argument("--release", type=Path)
     options = parser.parse_args()
     import torch
@@ -71,7 +84,7 @@ def main():
     teacher = [f for path in options.teacher for f in read(path, ":")]
     _, dft = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
     shift, residual = shifted(teacher, read(options.anchor, ":"), dft)
-    fit, held = divided(teacher, seed=1)
+    fit, held = divided(teacher, [f for path in options.before for f in read(path, ":")], seed=1)
     if (options.stage > 1) != bool(options.base):
         parser.error("--base is the result of the pass before: needed from pass 2 on, and only there")
     one = PASSES[options.stage - 1]
