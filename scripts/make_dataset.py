@@ -20,7 +20,13 @@ from mlip.engines import gpaw
 LEVEL = "PBE/PAW GPAW 26.7.0 520eV FD0.05 spin-paired"  # as the source files say it
 SETTINGS = gpaw.described(gpaw.PRESETS["gpaw-pbe-520"])
 HOSTS = {"bulk": "bulk", "bulk1": "bulk", "001": "001", "100": "100"}  # first word of frame_id -> host
-SYSTEMS = {"111": "001_11", "10011": "100_11"}  # names that a reader took for numbers on the way
+SYSTEMS = {
+    "111": "001_11",
+    "112": "001_12",
+    "121": "001_21",
+    "10011": "100_11",
+    "1": "001",
+}  # a reader took names for numbers
 LADDER = "ladder_"  # frame_id of single points on bands of our own potential: ladder_<hop>_<ion>_<place>
 SAME_PATH = {  # such bands on a path that is there already join its group, so that no split can part them
     "ladder_bulk_oct_Li": "bulk_Li_neb",
@@ -118,7 +124,7 @@ def described(frames, settings_hash, checksum):
         licence="MIT",
         sampled="relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K) with the universal "
         "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (600 to 900 K) with this project's own "
-        "potential, as `sampling` of a frame says; all labelled by DFT single points; bulk at three volumes. A group is one path, one trajectory or one family of "
+        "potential, as `sampling` of a frame says; all labelled by DFT single points; bulk ideal, at other volumes, and strained by up to 3 % and rattled. A group is one path, one trajectory or one family of "
         "configurations and is never split. Positions and forces have 8 decimals, as the source files.",
         counts=counted(frames),
         limits=LIMITS,

@@ -5,8 +5,8 @@ reports without it.
 
 Every number carries the level (settings hash), how it was made and when. What the run lacks is not written, nor what its
 fit leaves open by more than 5 %. Surface and adsorption energies come from labelled frames: a clean host, and the lowest
-frame with one ion in a cell that repeats it under the same k-points. Their geometries are those of potentials, so a
-surface energy is an upper bound; an adsorption energy is one too as far as the clean host is relaxed.
+frame with one ion in a cell that repeats it under the same k-points. Their geometries are those of potentials: both are
+upper bounds at this lattice as far as the clean bulk and the clean host are relaxed.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from mlip.engines import settings_of
 from mlip.units import joule_per_m2
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
+LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
 LARGEST_FORCE = 0.75  # eV/Angstrom, by DFT: above it a labelled frame is not near a minimum
 GEOMETRY = "single points at geometries of potentials"
 HEAD = """\
@@ -95,6 +96,9 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
         how = f"{bound.status}; {bound.site}"
         if binding == "insertion":
             add(key, name, bound.metal_ev, "eV", f"PBE, against the metal; {how}", **where)
+        else:
+            quantity = f"{name} against the metal"
+            add(f"{key}-metal", quantity, bound.metal_ev, "eV", f"PBE; {how}", path=bound.site, **where)
         for reference, value in (("metal", bound.metal_d3_ev), ("atom", bound.atom_d3_ev)):
             quantity = f"{name} against the {reference} with D3"
             add(f"{key}-{reference}-d3", quantity, value, "eV", f"PBE-D3; {how}", path=bound.site, **where)
@@ -145,7 +149,8 @@ def labelled_surfaces(clean: dict[str, Atoms]) -> list[energetics.Surface]:
         area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
         n = len(slab) / len(bulk)
         pbe, d3 = (a - n * b for a, b in zip(energetics.energies(slab), energetics.energies(bulk), strict=True))
-        layers = len({round(float(z), 0) for z in slab.positions[slab.symbols == "Ti", 2]})
+        heights = np.sort(slab.positions[slab.symbols == "Ti", 2])
+        layers = 1 + int((np.diff(heights) > LAYER_ANGSTROM).sum())
         how = f"potentials (largest DFT force {largest_force(slab):.2f} eV/Angstrom)"
         both = joule_per_m2(pbe, 2 * area), joule_per_m2(pbe + d3, 2 * area)
         found.append(energetics.Surface(host, layers, len(slab), area, *both, how, energetics.DONE))
@@ -165,14 +170,17 @@ def labelled_adsorption(
             best[host, ion, n] = frame if old is None or energy(frame) < energy(old) else old
     found = []
     for (host, ion, n), frame in sorted(best.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):
-        alone = next(a for a in references.atoms if a.symbol == ion)
-        metal = next(m for m in references.metals if m.symbol == ion)
+        alone = next((a for a in references.atoms if a.symbol == ion and a.energy_ev is not None), None)
+        metal = next((m for m in references.metals if m.symbol == ion and m.energy_ev is not None), None)
+        if alone is None or metal is None:
+            print(f"{ion} on {host}: the run has no energy of its atom or metal, left out")
+            continue
         one, bare = energetics.energies(frame), energetics.energies(clean[host])
         pbe, d3 = (a - n * b for a, b in zip(one, bare, strict=True))
         site = f"one per {clean[host].repeat((n, 1, 1)).get_chemical_formula(mode='metal')}"
         forces = f"{largest_force(frame):.2f} with the ion, {largest_force(clean[host]):.2f} without"
         status = f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})"
-        charge = energetics.CATION_CHARGES[ion]
+        charge = energetics.CATION_CHARGES.get(ion, 1.0)
         against = pbe - metal.energy_ev
         found.append(
             energetics.Adsorption(
@@ -196,8 +204,11 @@ def with_labels(found: energetics.Energetics, folder: Path) -> energetics.Energe
             f"{folder}: labels of level {card.settings_hash}, the run has {found.level}; use labels of one level"
         )
     clean = lowest_clean(frames)
-    surfaces, bound = labelled_surfaces(clean), labelled_adsorption(frames, clean, found)
-    return replace(found, surfaces=(*found.surfaces, *surfaces), adsorption=(*found.adsorption, *bound))
+    calculated = [s for s in found.surfaces if s.pbe_j_per_m2 is not None]  # by the run itself: relaxed further
+    known = {s.name for s in calculated}
+    surfaces = [s for s in labelled_surfaces(clean) if s.name not in known]
+    bound = labelled_adsorption(frames, clean, found)
+    return replace(found, surfaces=(*calculated, *surfaces), adsorption=(*found.adsorption, *bound))
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ through the energy shift, a constant per element that puts the teacher's energie
 The first form trains one member and continues after an interruption; the second collects finished members into a model
 folder. Both are run once for every pass of PASSES: `--stage 2 --base FOLDER` goes on from the result of pass 1, and so on
 (forces shape the potential first; energies along a path decide a barrier). Teacher files come from
-scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames.
+scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames. Each pass needs a WORK folder of its
+own: the checkpoint of another pass is overwritten. The teacher files are not in the repository.
 """
 
 import argparse
