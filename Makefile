@@ -44,8 +44,9 @@ setup-dft: setup ## GPAW for labelling: system packages (Debian, Ubuntu), then G
 run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quick
 	$(BIN)/mlip run $(CONFIG) $(RUN)
 
+# Where only RUN is named, a run that is there keeps its config.
 $(STAGES): setup
-	$(BIN)/mlip init $(CONFIG) $(RUN)
+	$(if $(filter file/command,$(origin CONFIG)/$(firstword $(origin RUN))),@[ -f $(RUN)/config.yaml ] ||) $(BIN)/mlip init $(CONFIG) $(RUN)
 	$(BIN)/mlip $@ $(RUN)
 
 test: setup ## the test-suite, minutes on two cores

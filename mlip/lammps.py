@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 MODEL, START, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "submit.sh", "deck.json"
 INPUT, MORE = "in.md", "in.more"
 DRIFT, DUMP = "drift.txt", "ions.dump"
+RESTART_END = "LammpS RestartT"  # at the end of a restart file that is whole
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: config.
             f"the start lacks {', '.join([*missing, *(['mobile'] if 'mobile' not in start.arrays else [])])}; "
             "give a start that the md stage wrote, such as runs/quick/md/001_Li.extxyz"
         )
+    if settings.ensemble != "nvt":
+        raise ValueError(f"md.ensemble: {settings.ensemble} is not written for LAMMPS; use nvt")
     unknown = sorted(set(start.get_chemical_symbols()) - set(model.elements))
     if unknown:
         raise ValueError(f"elements {unknown} are not in the model, which knows {list(model.elements)}")
@@ -102,7 +105,7 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: config.
     files.write_text_atomic(folder / START, _data(start, elements))
     files.write_text_atomic(folder / INPUT, _input(deck))
     files.write_text_atomic(folder / MORE, _more(deck))
-    files.write_text_atomic(folder / SCRIPT, BATCH)
+    files.write_text_atomic(folder / SCRIPT, _batch(settings))
     files.write_record(folder / DECK, deck)
     return deck
 
@@ -200,21 +203,22 @@ run {round(deck.equilibrate_ps / _step_ps(deck))}
 reset_timestep 0
 print "${{T}}" file ${{out}}/temperature.txt
 
-{_production(deck, "", "$(v_seed+1000)")}"""
+{_production(deck, "", "0")}"""
 
 
 def _more(deck: Deck) -> str:
-    return f"""# Goes on from a restart file of {INPUT} or of itself: -var last runs/T900-1/restart.a, and so on.
+    return f"""# Goes on from a restart file of {INPUT} or of itself: -var last runs/T1-1/restart.a -var part 1 (2, 3)
 # The noise of the thermostat is new; positions, velocities and what the drift is measured from are those of the file.
 variable T index 900
 variable seed index 1
 variable out index .
 variable every index 50000
+variable part index 1
 
 read_restart ${{last}}
 {_forces(deck)}
 fix move mobile nve
-{_production(deck, ".$(step)", "$(v_seed+1000+step)")}"""
+{_production(deck, ".${part}", "v_part")}"""
 
 
 def _step_ps(deck: Deck) -> float:
@@ -237,10 +241,10 @@ compute shift host reduce ave c_moved[1] c_moved[2] c_moved[3]
 """
 
 
-def _production(deck: Deck, part: str, seed: str) -> str:
+def _production(deck: Deck, part: str, number: str) -> str:
     frame = deck.header.frame_steps
     drift, dump = DRIFT.replace(".", f"{part}.", 1), DUMP.replace(".", f"{part}.", 1)
-    return f"""fix bath mobile langevin ${{T}} ${{T}} {1.0 / deck.friction_per_ps:g} {seed} zero no
+    return f"""fix bath mobile langevin ${{T}} ${{T}} {1.0 / deck.friction_per_ps:g} $(v_seed+1000*(1+{number})) zero no
 fix drift host ave/time {frame} 1 {frame} c_shift[1] c_shift[2] c_shift[3] &
   file ${{out}}/{drift} format " %.8f"
 dump ions ions custom {frame} ${{out}}/{dump} id xu yu zu
@@ -261,7 +265,9 @@ def _ranges(numbers: Sequence[int]) -> str:
     return " ".join(f"{a}:{b}" if a < b else str(a) for a, b in out)
 
 
-BATCH = f"""#!/bin/bash
+def _batch(settings: config.Md) -> str:
+    temperatures = [f"{t:g}" for t in settings.temperatures_kelvin]
+    return f"""#!/bin/bash
 # LAMMPS on nodes of several GPUs, a rank to a GPU; one array task for each temperature and seed.
 # Adapt to the cluster: partition, account, time, modules. Then: sbatch {SCRIPT}
 # What the time limit cut off goes on from its last restart file when the script is submitted again.
@@ -271,17 +277,21 @@ BATCH = f"""#!/bin/bash
 #SBATCH --ntasks-per-node=4
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
-#SBATCH --array=0-14
+#SBATCH --array=0-{len(temperatures) * settings.replicas - 1}
 #SBATCH --output=lammps-%A_%a.out
 set -euo pipefail
-TEMPERATURES=(700 800 900 1000 1200)
-T=${{TEMPERATURES[$((SLURM_ARRAY_TASK_ID % 5))]}}
-SEED=$((SLURM_ARRAY_TASK_ID / 5 + 1))
+TEMPERATURES=({" ".join(temperatures)})
+T=${{TEMPERATURES[$((SLURM_ARRAY_TASK_ID % {len(temperatures)}))]}}
+SEED=$((SLURM_ARRAY_TASK_ID / {len(temperatures)} + 1))
 OUT=runs/T$T-$SEED
 mkdir -p "$OUT"
-LAST=$(ls -t "$OUT"/restart.? 2>/dev/null | head -n 1 || true)
 INPUT=(-in {INPUT})
-if [ -n "$LAST" ]; then INPUT=(-in {MORE} -var last "$LAST"); fi
+for LAST in $(ls -t "$OUT"/restart.? 2>/dev/null || true); do # the newest that was written to its end
+  if tail -c 64 "$LAST" | grep -qa "{RESTART_END}"; then
+    INPUT=(-in {MORE} -var last "$LAST" -var part $(($(find "$OUT" -name "{DUMP.replace(".", ".*.")}" | wc -l) + 1)))
+    break
+  fi
+done
 export OMP_NUM_THREADS=1
 srun lmp -k on g "$SLURM_GPUS_ON_NODE" -sf kk -pk kokkos newton on neigh half gpu/aware on \\
   "${{INPUT[@]}}" -var T "$T" -var seed "$SEED" -var out "$OUT" -log "$OUT/log.lammps"
@@ -317,7 +327,7 @@ def _track(run: Path, deck: Deck) -> Track:
 
 
 def _parts(run: Path, name: str) -> list[Path]:
-    """The file of this name and those of continuations, `name.STEP.ending`, in the order of their first steps."""
+    """The file of this name and those of continuations, `name.1.ending` and so on, in order."""
     stem, ending = name.split(".")
     later = [p for p in run.glob(f"{stem}.*.{ending}") if p.name.split(".")[1].isdecimal()]
     return [run / name, *sorted(later, key=lambda p: int(p.name.split(".")[1]))]
@@ -331,10 +341,10 @@ def _dumps(run: Path, *, count: int) -> tuple[NDArray[np.int64], Array]:
     found: dict[int, list[list[float]]] = {}
     parts = _parts(run, DUMP)
     for path in parts:
-        begun = int(path.name.split(".")[1]) if path.name != DUMP else 0
-        found = {step: rows for step, rows in found.items() if step < begun}
         try:
-            found.update(_blocks(path, count=count))
+            for step, rows in _blocks(path, count=count):
+                found = {s: r for s, r in found.items() if s < step} if step in found else found
+                found[step] = rows
         except ValueError:
             if path == parts[-1]:
                 raise
@@ -345,9 +355,10 @@ def _dumps(run: Path, *, count: int) -> tuple[NDArray[np.int64], Array]:
 
 def _blocks(path: Path, *, count: int) -> Iterator[tuple[int, list[list[float]]]]:
     """Step and positions of each frame of a dump, as far as it is whole."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")
+    unfinished = lines.pop()  # what follows the last line feed
     k = 0
-    while k < len(lines):
+    while k < len(lines) or unfinished:
         head = lines[k : k + 9]
         if len(head) < 9 or head[0] != "ITEM: TIMESTEP" or head[8].split()[2:] != ["id", "xu", "yu", "zu"]:
             raise ValueError(
@@ -372,7 +383,7 @@ def _blocks(path: Path, *, count: int) -> Iterator[tuple[int, list[list[float]]]
 def _drift(path: Path) -> dict[int, list[float]]:
     """Mean displacement of the host by step."""
     out = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # what follows the last line feed is not whole
         words = line.split()
         if words and not line.startswith("#") and len(words) == 4:
             out[int(words[0])] = [float(x) for x in words[1:]]

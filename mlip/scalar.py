@@ -145,6 +145,8 @@ def prepare(graphs: Sequence[Graph], n_elements: int, cutoff_angstrom: float, *,
     numbers = np.arange(len(sender))
     reverse = np.empty_like(numbers)
     reverse[np.lexsort((*-units.T, receiver, sender))] = numbers
+    if not (np.array_equal(sender[reverse], receiver) and np.array_equal(units[reverse], -units)):
+        raise ValueError("neighbour list: an edge is there in one direction only; move an atom by a little")
     forth = np.flatnonzero(numbers < reverse)
     pair = np.empty_like(numbers)
     pair[forth] = pair[reverse[forth]] = np.arange(len(forth))

@@ -32,7 +32,7 @@ CATION_CHARGES = {
     **dict.fromkeys(("Mg", "Ca", "Sr", "Ba", "Zn"), 2.0),
     **dict.fromkeys(("Al", "Ga", "Sc", "Y", "La"), 3.0),
     **dict.fromkeys(("Si", "Ge", "Zr", "Hf"), 4.0),
-}  # only used where a crystal has more than one kind of cation; one kind may be missing
+}  # for voltages, and where a crystal has more than one kind of cation, of which one may be missing
 PLANE_ANGSTROM = 0.05  # atoms whose heights differ by less lie in one plane
 LAYER_GAP_ANGSTROM = 1.2  # cation planes closer than this form one formula layer, as in anatase (101)
 VACUUM_GAP_ANGSTROM = 6.0  # a gap along z as wide as this makes a cell a slab

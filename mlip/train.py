@@ -206,6 +206,7 @@ class Training:
             "best_loss": self.best_loss,
             "best_weights": self.best_weights,
             "history": [asdict(e) for e in self.history],
+            "edges_per_call": self.edges_per_call,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -215,6 +216,7 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.best_loss, self.best_weights = state["best_loss"], state["best_weights"]
         self.history = [Epoch(**e) for e in state["history"]]
+        self.edges_per_call = state.get("edges_per_call", self.edges_per_call)
 
     def set_rate(self, step: int) -> None:
         """Learning rate of this step: linear warm-up, then a cosine down to FINAL_RATE."""

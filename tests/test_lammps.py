@@ -278,7 +278,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_restart_file(committee, start, 
     (run / "ions.dump").write_text(dump[: dump.index("ITEM: TIMESTEP\n950\n") + 70])  # after restart.a of step 900
     _, screen = lines_run(folder, "in.more", seed=3, every=300, last=f"runs/{run.name}/restart.a")
     assert "WARNING" not in screen
-    assert sorted(p.name for p in run.glob("*.900.*")) == ["drift.900.txt", "ions.900.dump"]
+    assert sorted(p.name for p in run.glob("*.1.*")) == ["drift.1.txt", "ions.1.dump"]
     (track,) = lammps.read(folder)[1]
     assert track.positions.shape == before.shape
     assert_allclose(track.positions[:91], before[:91], rtol=0, atol=3e-6)
@@ -287,8 +287,9 @@ def test_a_run_that_was_cut_off_goes_on_from_its_restart_file(committee, start, 
     unwrapped = places + images @ atoms.cell.array
     drift = (unwrapped - atoms.positions)[:, :-1].mean(axis=1)
     assert_allclose(track.positions[90:], unwrapped[:, -1:] - drift[:, None], rtol=0, atol=3e-6)
-    (run / "ions.900.dump").write_text("ITEM: TIMESTEP\n910\n")
-    with pytest.raises(ValueError, match=r"ions.900.dump: line 1 begins no whole frame"):
+    assert (run / "restart.a").read_bytes()[-64:].count(lammps.RESTART_END.encode()) == 1
+    (run / "ions.1.dump").write_text("ITEM: TIMESTEP\n910\n")
+    with pytest.raises(ValueError, match=r"ions.1.dump: line 1 begins no whole frame"):
         lammps.read(folder)
 
 
@@ -297,10 +298,13 @@ def test_parts_of_a_run_that_leave_a_gap_are_refused(committee, start, tmp_path)
     run = dumped(tmp_path, deck)
     whole = (run / "ions.dump").read_text()
     at = {step: whole.index(f"ITEM: TIMESTEP\n{step}\n") for step in (150, 200, 220)}
-    (run / "ions.200.dump").write_text(whole[at[200] :])
+    (run / "ions.1.dump").write_text(whole[at[200] : at[220] + 20])
+    (run / "ions.2.dump").write_text(whole[at[150] :])  # from the restart file before
     (run / "ions.dump").write_text(whole[: at[220] + 30])
     (track,) = lammps.read(tmp_path)[1]
     assert_allclose(track.positions[:, 0, 1], 1.9 + 0.1 * np.arange(30), rtol=0, atol=2e-6)
+    (run / "ions.2.dump").unlink()
+    (run / "ions.1.dump").write_text(whole[at[200] :])
     (run / "ions.dump").write_text(whole[: at[150] + 30])
     with pytest.raises(ValueError, match="frames are not 10 steps apart"):
         lammps.read(tmp_path)
@@ -324,10 +328,11 @@ def test_the_batch_script_gives_each_task_its_temperature_seed_and_folder(
     assert f"-in in.md -var T {temperature} -var seed {seed} -var out {out} -log {out}/log.lammps" in told
     assert "-k on g 4 -sf kk" in told
     assert (tmp_path / out).is_dir()
-    for name in ("restart.a", "restart.b"):
-        (tmp_path / out / name).write_text("")
+    (tmp_path / out / "restart.b").write_text(f"\0all of it\0{lammps.RESTART_END}\0")
+    (tmp_path / out / "restart.a").write_text("cut off")
+    (tmp_path / out / "ions.1.dump").write_text("")
     os.utime(tmp_path / out / "restart.b", (0, 0))
     told = subprocess.run(
         ["bash", "submit.sh"], cwd=tmp_path, env=path | slurm, capture_output=True, text=True, check=True
     ).stdout
-    assert f"-in in.more -var last {out}/restart.a -var T {temperature}" in told
+    assert f"-in in.more -var last {out}/restart.b -var part 2 -var T {temperature}" in told

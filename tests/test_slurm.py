@@ -122,7 +122,7 @@ def test_a_job_array_labels_every_frame_once(cluster, tmp_path, capsys):
     env["PATH"] = f"{tmp_path / 'bin'}:{cluster['PATH']}"
     script = tiny.REPOSITORY / "configs" / "hpc" / "label.sbatch"
     limits = ("--array=0-2", "--cpus-per-task=1", f"--output={tmp_path}/out-%a", f"--chdir={tmp_path}")
-    submitted = output("sbatch", *limits, str(script), str(tmp_path / "run"), env=env)
+    submitted = output("sbatch", *limits, str(script), str(tmp_path / "run"), "3", env=env)
     assert submitted.returncode == 0, submitted.stderr
 
     def said():
