@@ -134,6 +134,7 @@ def release(folder, found, settings, teacher, held, shift, residual, options):
         "elements": list(settings.architecture.elements),
         "cutoff_angstrom": settings.architecture.cutoff_angstrom,
         "frames": len(teacher),
+        "frames_of_the_passes_before": sum(len(read(path, ":")) for path in options.before) or len(teacher),
         "teacher_files_sha256": [files.sha256(p) for p in options.teacher],
         "shift_ev": shift,
         "shift_residual_rms_ev": round(float(np.sqrt((residual**2).mean())), 4),

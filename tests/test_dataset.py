@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import yaml
 from ase import Atoms
 from numpy.testing import assert_allclose
@@ -265,3 +266,8 @@ def test_frames_of_another_level_than_the_card(tmp_path):
     (folder / "card.yaml").write_text(yaml.safe_dump(card | {"units": {"length": "Bohr"}}))
     with pytest.raises(ValueError, match=r"units are .*Bohr.* convert first"):
         dataset.read_dataset(folder, LIMITS, target="pbe")
+
+
+def test_names_of_cells_are_names():
+    shipped = extxyz.read_frames(tiny.DATA / "frames.extxyz")
+    assert not {f.info["system"] for f in shipped if f.info["system"].isdecimal()} - {"001", "100"}
