@@ -260,7 +260,7 @@ def mirrored(forces: Array, mirror: Mirror, *, count: int, climbing: int) -> Arr
     return np.asarray(out.reshape(forces.shape))
 
 
-def reflection_error(image: Atoms, place: int, tally: Tally) -> Steps[tuple[float, float]]:
+def image_error(image: Atoms, place: int, tally: Tally) -> Steps[tuple[float, float]]:
     """How far energy (eV) and force components (eV/Angstrom) of an image are from what the potential says; one call."""
     probe = image.copy()
     yield from primed(place, [probe], tally)

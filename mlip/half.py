@@ -57,7 +57,7 @@ def optimised(
 
 def _made_well(image: Atoms, place: int, tally: moving.Tally) -> moving.Steps[bool]:
     """Whether the potential says of an image made by symmetry what was made of it; if not, a line in the log."""
-    energy, force = yield from moving.reflection_error(image, place, tally)
+    energy, force = yield from moving.image_error(image, place, tally)
     if max(energy, force) <= moving.SAME_POTENTIAL:
         return True
     moving.log.warning(

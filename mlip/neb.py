@@ -205,10 +205,8 @@ def _stored(
     if found is None or (found[2] is not None and found[2].step > settings.max_steps):
         return [], None, moving.Tally()
     images, calls, progress = found
-    probe = images[0].copy()
-    yield from moving.primed(0, [probe], moving.Tally())
-    apart = np.abs(probe.get_forces() - images[0].get_forces()).max()
-    if max(apart, abs(probe.get_potential_energy() - images[0].get_potential_energy())) > moving.SAME_POTENTIAL:
+    energy, force = yield from moving.image_error(images[0], 0, moving.Tally())
+    if max(force, energy) > moving.SAME_POTENTIAL:
         moving.log.warning("%s: was written with another potential; the band starts anew", checkpoint)
         return [], None, moving.Tally()
     return images, progress, moving.Tally(calls)

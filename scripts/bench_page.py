@@ -105,7 +105,7 @@ def _apart(one, other):
 def md(known):
     rows = []
     for atoms, n in ((49, 1), (196, 1), (980, 1), (1960, 1), (49, 16)):
-        peer = get(known, f"md ase {atoms} 1", "steps_per_s")
+        peer = md_rate(known, "ase", atoms)
         found = {p: get(known, f"md {p} {atoms} {n}", "steps_per_s") for p in ("torch", "native", "torch-sim")}
         cells = [c for own in found.values() for c in (shown(own, 2), ratio(own, peer))]
         if any(cells):
@@ -118,7 +118,7 @@ def flat(known):
     """Cost of an atom and step against the size of the cell."""
     rows = []
     for label, way in (("ours", "torch"), ("ours, native", "native")):
-        rates = [get(known, f"md {way} {n} 1", "steps_per_s") for n in (196, 980, 1960)]
+        rates = [md_rate(known, way, n) for n in (196, 980, 1960)]
         costs = [None if r is None else 1e6 / (r * n) for r, n in zip(rates, (196, 980, 1960), strict=True)]
         spread = "" if None in costs else f"{100 * (max(costs) / min(costs) - 1):.0f} %"
         rows.append([label, *(shown(c, 0) for c in costs), spread])

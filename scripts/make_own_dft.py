@@ -19,6 +19,7 @@ import yaml
 from ase import Atoms
 
 from mlip import config, dataset, energetics, files, lattice
+from mlip.band import largest
 from mlip.config import Dft
 from mlip.engines import settings_of
 from mlip.units import joule_per_m2
@@ -135,7 +136,15 @@ def energy(frame: Atoms) -> float:
 
 def largest_force(frame: Atoms) -> float:
     """Of all atoms, eV/Angstrom."""
-    return float((frame.arrays["dft_forces"] ** 2).sum(axis=1).max() ** 0.5)
+    return float(largest(frame.arrays["dft_forces"]))
+
+
+def repeated(clean: Atoms, n: int) -> Atoms:
+    """A clean frame n times, with the energies of so many."""
+    whole = clean.repeat((n, 1, 1))
+    for key in ("dft_energy_extrapolated", "d3_energy"):
+        whole.info[key] = n * clean.info[key]
+    return whole
 
 
 def labelled_surfaces(clean: dict[str, Atoms]) -> list[energetics.Surface]:
@@ -175,19 +184,14 @@ def labelled_adsorption(
         if alone is None or metal is None:
             print(f"{ion} on {host}: the run has no energy of its atom or metal, left out")
             continue
-        one, bare = energetics.energies(frame), energetics.energies(clean[host])
-        pbe, d3 = (a - n * b for a, b in zip(one, bare, strict=True))
-        site = f"one per {clean[host].repeat((n, 1, 1)).get_chemical_formula(mode='metal')}"
+        bare = repeated(clean[host], n)
+        site = f"one per {bare.get_chemical_formula(mode='metal')}"
         forces = f"{largest_force(frame):.2f} with the ion, {largest_force(clean[host]):.2f} without"
         status = f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})"
-        charge = energetics.CATION_CHARGES.get(ion, 1.0)
-        against = pbe - metal.energy_ev
-        found.append(
-            energetics.Adsorption(
-                host, ion, site, charge, pbe - alone.energy_ev, pbe + d3 - alone.energy_ev, against,
-                against + d3 - metal.d3_ev, against / charge, energetics.voltage(against, charge), status,
-            )
-        )  # fmt: skip
+        place = energetics.Occupied(host, ion, site, bool(frame.info["vacuum"]), bare, frame)
+        labels = (frame, bare)
+        bound = energetics.adsorption(place, lambda *_, labels=labels: labels, alone=alone, elemental=metal)
+        found.append(replace(bound, status=status))
     dilute = {(b.host, b.ion): b for b in reversed(found)}
     return [b for b in found if b.host != "bulk" or dilute[b.host, b.ion] is b]
 
