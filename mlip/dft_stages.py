@@ -287,7 +287,8 @@ def _surfaces(run: Run, ask: _Asker) -> list[energetics.Surface]:
             relaxed[f.name],
             relaxed["bulk"],
             ask,
-            facet=f,
+            name=f.name,
+            layers=f.layers,
             relaxed_by=word,
             potential_ev=(known[f.name], known["bulk"]),
         )

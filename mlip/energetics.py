@@ -189,7 +189,8 @@ def surface(
     bulk_cell: Atoms,
     ask: Ask,
     *,
-    facet: config.Facet,
+    name: str,
+    layers: int,
     relaxed_by: str,
     potential_ev: tuple[float, float] | None = None,
 ) -> Surface:
@@ -199,11 +200,12 @@ def surface(
         slab: relaxed.
         bulk_cell: relaxed.
         ask: gives labels.
-        facet: of the slab.
+        name: of the facet.
+        layers: formula layers of the slab.
         relaxed_by: in words.
         potential_ev: energies of the slab and of the bulk cell by the potential.
     """
-    frame = named(slab, f"surface_{facet.name}", host=facet.name, vacuum=True)
+    frame = named(slab, f"surface_{name}", host=name, vacuum=True)
     reference = named(bulk_cell, "surface_bulk", host="bulk")
     found, whole = ask([frame, reference], {})
     area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
@@ -215,7 +217,7 @@ def surface(
     own = None
     if potential_ev is not None:
         own = joule_per_m2(potential_ev[0] - len(slab) / len(bulk_cell) * potential_ev[1], 2 * area)
-    return Surface(facet.name, facet.layers, len(slab), area, pbe, d3, relaxed_by, status, own)
+    return Surface(name, layers, len(slab), area, pbe, d3, relaxed_by, status, own)
 
 
 def adsorption_frames(of: Occupied) -> tuple[Atoms, Atoms]:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from ase import Atoms
 
 from mlip import config, verdicts
+from mlip.band import largest
 from mlip.card import LabelledPath
 from mlip.ladder import STANDS, Step
 from mlip.network import Bottleneck, Hop
@@ -52,7 +53,6 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
             continue
         d3 = "d3_energy" in initial.info and "d3_energy" in saddle.info
         forces = saddle.arrays.get("dft_forces")
-        largest = float((forces**2).sum(axis=1).max() ** 0.5) if forces is not None else None
         found.append(
             DftBarrier(
                 host=path.host,
@@ -61,7 +61,7 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
                 group=path.group,
                 barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
                 d3_ev=float(saddle.info["d3_energy"] - initial.info["d3_energy"]) if d3 else None,
-                saddle_force_ev_per_angstrom=largest,
+                saddle_force_ev_per_angstrom=largest(forces) if forces is not None else None,
                 geometry=path.geometry,
                 note=path.note,
             )

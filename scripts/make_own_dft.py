@@ -22,7 +22,6 @@ from mlip import config, dataset, energetics, files, lattice
 from mlip.band import largest
 from mlip.config import Dft
 from mlip.engines import settings_of
-from mlip.units import joule_per_m2
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
@@ -155,14 +154,13 @@ def labelled_surfaces(clean: dict[str, Atoms]) -> list[energetics.Surface]:
     for host, slab in clean.items():
         if host == "bulk":
             continue
-        area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
-        n = len(slab) / len(bulk)
-        pbe, d3 = (a - n * b for a, b in zip(energetics.energies(slab), energetics.energies(bulk), strict=True))
         heights = np.sort(slab.positions[slab.symbols == "Ti", 2])
         layers = 1 + int((np.diff(heights) > LAYER_ANGSTROM).sum())
         how = f"potentials (largest DFT force {largest_force(slab):.2f} eV/Angstrom)"
-        both = joule_per_m2(pbe, 2 * area), joule_per_m2(pbe + d3, 2 * area)
-        found.append(energetics.Surface(host, layers, len(slab), area, *both, how, energetics.DONE))
+        labels = (slab, bulk)
+        found.append(
+            energetics.surface(slab, bulk, lambda *_, labels=labels: labels, name=host, layers=layers, relaxed_by=how)
+        )
     return found
 
 

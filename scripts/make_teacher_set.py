@@ -6,10 +6,17 @@ Run in an environment of its own, because sevenn needs a newer e3nn than mace-to
     teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --frames 800 --seed 1
     teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel datasets/tio2-mg-li/frames.extxyz
 
+A base model that is there already moves ten times faster than SevenNet-0, and further; its geometries are written without
+labels, in this project's environment, and labelled in the other:
+
+    python scripts/make_teacher_set.py MOVED.extxyz --move datasets/models/base --frames 2000 --seed 3
+    teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz
+
 Geometries: ions in voids of bulk, (001), (100) and (101) cells, ions between two voids (the hops), subsurface and several
 ions at once; each family is relaxed a little and heated by a short Langevin run with SevenNet-0 (fast), then labelled by
 SevenNet-l3i5 (better). A family is written in one append; a stopped run continues behind the last whole family.
-With --relabel the frames of an existing file get teacher labels (the baseline on identical frames and the energy shift).
+With --relabel the frames of an existing file get teacher labels (the baseline on identical frames and the energy shift),
+those that OUT has not yet.
 
 Units: Angstrom, eV, eV/Angstrom. info: frame_id, system, ion, group, sampling, vacuum, teacher, teacher_energy; arrays: teacher_forces.
 Source of the potentials: SevenNet, doi:10.1021/acs.jctc.4c00190.
@@ -34,6 +41,10 @@ CELLS = [  # kind, repeat, weight
     ("bulk", (1, 1, 1), 2), ("bulk", (2, 1, 1), 2), ("bulk", (2, 2, 1), 1),
     ("001", (1, 1), 3), ("001", (2, 1), 4), ("001", (1, 2), 2), ("001", (2, 2), 2),
     ("100", (1, 1), 4), ("100", (2, 1), 2), ("101", (1, 1), 1),
+]  # fmt: skip
+SMALL_CELLS = [  # of the base model's own motion: where an ion is close to everything, and a label costs least
+    ("bulk", (1, 1, 1), 4), ("bulk", (2, 1, 1), 2), ("001", (1, 1), 6), ("001", (2, 1), 3), ("001", (1, 2), 3),
+    ("100", (1, 1), 5), ("101", (1, 1), 1),
 ]  # fmt: skip
 LOADS = [(), ("Li",), ("Li",), ("Li",), ("Mg",), ("Mg",), ("Mg",), ("Li", "Mg"), ("Li", "Li"), ("Mg", "Mg")]
 TEMPERATURES = (300, 600, 900, 1200)
@@ -109,10 +120,10 @@ def place(atoms, ions, hop, vacuum, rng):
     return atoms
 
 
-def family_frames(rng, mover):
-    """One family: (system, ions, sampling, vacuum, frames)."""
-    weights = np.array([w for *_, w in CELLS], float)
-    kind, repeat, _ = CELLS[rng.choice(len(CELLS), p=weights / weights.sum())]
+def family_frames(rng, mover, cells, steps):
+    """One family: (system, ions, sampling, vacuum, frames); frames are so many steps of 2 fs apart."""
+    weights = np.array([w for *_, w in cells], float)
+    kind, repeat, _ = cells[rng.choice(len(cells), p=weights / weights.sum())]
     ions = LOADS[rng.integers(len(LOADS))]
     vacuum = kind != "bulk"
     hop = bool(ions) and rng.random() < 0.45
@@ -131,7 +142,7 @@ def family_frames(rng, mover):
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
     motion = Langevin(atoms, 2 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=rng)
     for _ in range(4):
-        motion.run(7)
+        motion.run(steps)
         frames.append(atoms.copy())
     rattled = atoms.copy()
     rattled.set_constraint()
@@ -141,14 +152,19 @@ def family_frames(rng, mover):
     return system, ions, f"{'hop' if hop else 'void'}, Langevin {temperature:.0f} K", vacuum, frames
 
 
+def unlabelled(frame, info):
+    out = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+    out.info = dict(info)
+    return out
+
+
 def labelled(frame, judge, info):
     atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
     atoms.calc = judge
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
     if not np.isfinite(energy) or np.abs(forces).max() > FORCE_LIMIT:
         return None
-    out = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
-    out.info = {**info, "teacher_energy": float(energy)}
+    out = unlabelled(frame, {**info, "teacher_energy": float(energy)})
     out.arrays["teacher_forces"] = forces
     return out
 
@@ -170,20 +186,18 @@ def main():
     parser.add_argument("--move", default="7net-0")
     parser.add_argument("--relabel", type=Path)
     options = parser.parse_args()
-    from sevenn.calculator import SevenNetCalculator
+    (relabel if options.relabel else make)(options)
 
-    judge = SevenNetCalculator(options.label, device="cpu")
-    if options.relabel:
-        for frame in read(options.relabel, ":"):
-            info = {k: frame.info[k] for k in ("frame_id", "system", "ion", "group", "sampling", "vacuum")}
-            append(options.out, [labelled(frame, judge, {**info, "teacher": options.label})])
-        return
-    mover = SevenNetCalculator(options.move, device="cpu")
+
+def make(options):
+    own = Path(options.move).is_dir()  # a model of this project moves, and nothing is labelled yet
+    cells, steps = (SMALL_CELLS, 20) if own else (CELLS, 7)
+    judge, mover = (None, own_potential(options.move)) if own else (sevennet(options.label), sevennet(options.move))
     done = read(options.out, ":") if options.out.exists() else []
     count, number = len(done), int(done[-1].info["group"].split("-")[1]) + 1 if done else 0
     while count < options.frames:
         rng = np.random.default_rng([options.seed, number])
-        system, ions, sampling, vacuum, frames = family_frames(rng, mover)
+        system, ions, sampling, vacuum, frames = family_frames(rng, mover, cells, steps)
         group = f"s{options.seed}-{number:05d}"
         info = {
             "system": system,
@@ -194,12 +208,37 @@ def main():
         }
         kept = []
         for k, frame in enumerate(frames):
-            one = labelled(frame, judge, {"frame_id": f"{group}-{k}", **info, "teacher": options.label})
+            named = {"frame_id": f"{group}-{k}", **info}
+            one = labelled(frame, judge, {**named, "teacher": options.label}) if judge else unlabelled(frame, named)
             if one is not None:
                 kept.append(one)
         if kept:
             append(options.out, kept)
         count, number = count + len(kept), number + 1
+
+
+def sevennet(name):
+    from sevenn.calculator import SevenNetCalculator
+
+    return SevenNetCalculator(name, device="cpu")
+
+
+def own_potential(folder):
+    from mlip import models, potential
+
+    return potential.Potential(potential.Evaluator(models.load(folder).subset((1,)), backend="mace-scalar"))
+
+
+def relabel(options):
+    judge = sevennet(options.label)
+    done = {f.info["frame_id"] for f in read(options.out, ":")} if options.out.exists() else set()
+    for frame in read(options.relabel, ":"):
+        if frame.info["frame_id"] in done:
+            continue
+        info = {k: frame.info[k] for k in ("frame_id", "system", "ion", "group", "sampling", "vacuum")}
+        one = labelled(frame, judge, {**info, "teacher": options.label})
+        if one is not None:
+            append(options.out, [one])
 
 
 if __name__ == "__main__":

@@ -167,14 +167,13 @@ def test_surface_energy_counts_both_faces():
     bulk_cell = Atoms("TiO2", positions=[[0, 0, 0], [2, 0, 0], [0, 2, 0]], cell=[4, 4, 4], pbc=True)
     slab = bulk_cell.repeat((1, 1, 2))
     slab.set_cell([[4, 0, 0], [1, 5, 0], [0, 0, 23]])
-    facet = config.Facet(name="001", miller=(0, 0, 1), layers=2)
     ask = Known(lambda f: -50.0 if f.info["host"] == "bulk" else -98.0)
-    found = energetics.surface(slab, bulk_cell, ask, facet=facet, relaxed_by="the potential")
+    found = energetics.surface(slab, bulk_cell, ask, name="001", layers=2, relaxed_by="the potential")
     assert_allclose(found.area_angstrom2, 20.0, rtol=1e-12, atol=0)
     assert_allclose(found.pbe_j_per_m2, joule_per_m2(2.0, 40.0), rtol=1e-9, atol=0)
     d3 = dispersion.d3(slab)[0] - 2 * dispersion.d3(bulk_cell)[0]
     assert_allclose(found.d3_j_per_m2 - found.pbe_j_per_m2, joule_per_m2(d3, 40.0), rtol=1e-5, atol=0)
-    lacking = energetics.surface(slab, bulk_cell, Known(lambda f: None), facet=facet, relaxed_by="DFT")
+    lacking = energetics.surface(slab, bulk_cell, Known(lambda f: None), name="001", layers=2, relaxed_by="DFT")
     assert (lacking.pbe_j_per_m2, lacking.status) == (None, "not calculated")
 
 
