@@ -1,4 +1,4 @@
-"""Make the pre-training set: bulk, facets and ions labelled by SevenNet, a universal potential. These are not DFT labels.
+"""Make the pre-training set: bulk, facets and ions labelled by a universal potential. These are not DFT labels.
 
 Run in an environment of its own, because sevenn needs a newer e3nn than mace-torch allows:
 
@@ -9,17 +9,22 @@ Run in an environment of its own, because sevenn needs a newer e3nn than mace-to
 A base model that is there already moves ten times faster than SevenNet-0, and further; its geometries are written without
 labels, in this project's environment, and labelled in the other:
 
-    python scripts/make_teacher_set.py MOVED.extxyz --move datasets/models/base --frames 2000 --seed 3
+    python scripts/make_teacher_set.py MOVED.extxyz --move datasets/models/base --frames 2400 --seed 3
     teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz
 
+--label takes SevenNet by its name or the checkpoint of a MatterSim model, in an environment with mattersim==1.2.3 (the wheel
+mattersim==1.0.0rc8 of the package index holds mattersim/pretrained_models/mattersim-v1.0.0-5M.pth):
+
+    mattersim-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz --label mattersim-v1.0.0-5M.pth
+
 Geometries: ions in voids of bulk, (001), (100) and (101) cells, ions between two voids (the hops), subsurface and several
-ions at once; each family is relaxed a little and heated by a short Langevin run with SevenNet-0 (fast), then labelled by
-SevenNet-l3i5 (better). A family is written in one append; a stopped run continues behind the last whole family.
+ions at once; each family is relaxed a little and heated by a short Langevin run with SevenNet-0 (fast) or the base model,
+then labelled. A family is written in one append; a stopped run continues behind the last whole family.
 With --relabel the frames of an existing file get teacher labels (the baseline on identical frames and the energy shift),
 those that OUT has not yet.
 
 Units: Angstrom, eV, eV/Angstrom. info: frame_id, system, ion, group, sampling, vacuum, teacher, teacher_energy; arrays: teacher_forces.
-Source of the potentials: SevenNet, doi:10.1021/acs.jctc.4c00190.
+Source of the potentials: SevenNet, doi:10.1021/acs.jctc.4c00190; MatterSim, doi:10.48550/arXiv.2405.04967.
 """
 
 import argparse
@@ -192,7 +197,7 @@ def main():
 def make(options):
     own = Path(options.move).is_dir()  # a model of this project moves, and nothing is labelled yet
     cells, steps = (SMALL_CELLS, 20) if own else (CELLS, 7)
-    judge, mover = (None, own_potential(options.move)) if own else (sevennet(options.label), sevennet(options.move))
+    judge, mover = (None, own_potential(options.move)) if own else (universal(options.label), universal(options.move))
     done = read(options.out, ":") if options.out.exists() else []
     count, number = len(done), int(done[-1].info["group"].split("-")[1]) + 1 if done else 0
     while count < options.frames:
@@ -209,7 +214,11 @@ def make(options):
         kept = []
         for k, frame in enumerate(frames):
             named = {"frame_id": f"{group}-{k}", **info}
-            one = labelled(frame, judge, {**named, "teacher": options.label}) if judge else unlabelled(frame, named)
+            one = (
+                labelled(frame, judge, {**named, "teacher": Path(options.label).stem})
+                if judge
+                else unlabelled(frame, named)
+            )
             if one is not None:
                 kept.append(one)
         if kept:
@@ -217,10 +226,15 @@ def make(options):
         count, number = count + len(kept), number + 1
 
 
-def sevennet(name):
-    from sevenn.calculator import SevenNetCalculator
+def universal(name):
+    """SevenNet by its name (7net-...), MatterSim by its checkpoint (mattersim-....pth, a path or a name)."""
+    if name.startswith("7net"):
+        from sevenn.calculator import SevenNetCalculator
 
-    return SevenNetCalculator(name, device="cpu")
+        return SevenNetCalculator(name, device="cpu")
+    from mattersim.forcefield import MatterSimCalculator
+
+    return MatterSimCalculator(load_path=name, device="cpu")
 
 
 def own_potential(folder):
@@ -230,13 +244,13 @@ def own_potential(folder):
 
 
 def relabel(options):
-    judge = sevennet(options.label)
+    judge = universal(options.label)
     done = {f.info["frame_id"] for f in read(options.out, ":")} if options.out.exists() else set()
     for frame in read(options.relabel, ":"):
         if frame.info["frame_id"] in done:
             continue
         info = {k: frame.info[k] for k in ("frame_id", "system", "ion", "group", "sampling", "vacuum")}
-        one = labelled(frame, judge, {**info, "teacher": options.label})
+        one = labelled(frame, judge, {**info, "teacher": Path(options.label).stem})
         if one is not None:
             append(options.out, [one])
 

@@ -1,10 +1,10 @@
 """Make datasets/models/tio2-mg-li: the fine-tuned committee, and its accuracy from leave-groups-out folds.
 
-    python scripts/release_model.py WORK --teacher-on-dft teacher_on_dft.extxyz --workers 2 [--device cuda]
+    python scripts/release_model.py WORK --teacher-on-dft sevennet_on_dft.extxyz mattersim_on_dft.extxyz [--device cuda]
 
 Every fold's models never saw the groups they are judged on; the released committee is then trained on every frame with the
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
-base, from scratch, and the teacher itself. Settings were fixed before the folds were run. Continues after an interruption.
+base, from scratch, and the teachers themselves. Settings were fixed before the folds were run. Continues after an interruption.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import train_base
 from ase.io import read
 
 from mlip import config, dataset, evaluate, files, jobs, models
@@ -65,25 +66,21 @@ def fold_arms(work, frames, held, e0, target, options):
         out[arm] = evaluate.pooled(parts)
     order = list(out["fine-tuned"][0])
     out["base, no DFT"] = (order, jobs.predictions(Path(BASE), order, device=options.device))
-    out["teacher SevenNet-l3i5"] = (order, teacher(order, options.teacher_on_dft))
+    for path in options.teacher_on_dft:
+        labels = read(path, ":")
+        out[f"teacher {labels[0].info['teacher']}"] = (order, teacher(order, labels, frames))
     return {
         arm: evaluate.errors(arm, test, found, ions=("Li", "Mg"), shell_angstrom=2.8)
         for arm, (test, found) in out.items()
     }
 
 
-def teacher(frames, path):
-    """The teacher's own predictions, its energies shifted per element by the base model's card."""
-    import yaml
-
-    shift = yaml.safe_load((Path(BASE) / "card.yaml").read_text())["shift_ev"]
-    by_id = {f.info["frame_id"]: f for f in read(path, ":")}
-    out = []
-    for frame in frames:
-        same = by_id[frame.info["frame_id"]]
-        energy = same.info["teacher_energy"] + sum(shift[s] for s in same.get_chemical_symbols())
-        out.append(Predicted(np.array([energy]), same.arrays["teacher_forces"][None], None))
-    return out
+def teacher(order, labels, dft):
+    """The teacher's own predictions, its energies shifted per element onto the DFT reference."""
+    train_base.shifted(labels, labels, dft)
+    by_id = {f.info["frame_id"]: f for f in labels}
+    found = [by_id[frame.info["frame_id"]] for frame in order]
+    return [Predicted(np.array([f.info["REF_energy"]]), f.arrays["REF_forces"][None], None) for f in found]
 
 
 def rounded(value):
@@ -99,7 +96,7 @@ def rounded(value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
-    parser.add_argument("--teacher-on-dft", type=Path, required=True)
+    parser.add_argument("--teacher-on-dft", type=Path, nargs="+", required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--target", default="pbe", choices=("pbe",))

@@ -22,16 +22,16 @@ from mlip import config, dataset, files, models, train
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
-PASSES = (
-    {"epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
-    {"epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
-    {"epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
-    {
-        "epochs": 24,
-        "learning_rate": 3e-3,
-        "ema_decay": 0.995,
-        "energy_weight": 300.0,
-    },  # more frames than the first three
+TEACHERS = {  # as frames name them: name and source; both are trained on PBE data
+    "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
+    "mattersim-v1.0.0-5M": "MatterSim-v1.0.0-5M (mattersim 1.2.3), doi:10.48550/arXiv.2405.04967",
+}
+PASSES = (  # the fourth had more frames than those before, the fifth more again and a better teacher
+    {"teacher": "7net-l3i5", "epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
+    {"teacher": "7net-l3i5", "epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
+    {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"teacher": "mattersim-v1.0.0-5M", "epochs": 26, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
 )
 
 
@@ -88,7 +88,15 @@ def main():
     fit, held = divided(teacher, [f for path in options.before for f in read(path, ":")], seed=1)
     if (options.stage > 1) != bool(options.base):
         parser.error("--base is the result of the pass before: needed from pass 2 on, and only there")
-    one = PASSES[options.stage - 1]
+    one = dict(PASSES[options.stage - 1])
+    name = one.pop("teacher")
+    others = {str(f.info["teacher"]) for f in [*teacher, *read(options.anchor, ":")]} - {name}
+    if others:
+        parser.error(
+            f"pass {options.stage} has the teacher {name}, but there are frames of {', '.join(sorted(others))}"
+        )
+    for frame in fit:
+        frame.info["group"] = name  # one weight for all: the members of a base differ by their initial weights
     settings = config.Train(
         base=options.base,
         architecture=config.Architecture(channels=64, max_l=0, layers=2, correlation=3, max_ell=2, cutoff_angstrom=5.0),
@@ -122,13 +130,13 @@ def main():
 
 
 def release(folder, found, settings, teacher, held, shift, residual, options):
-    best = [r[0].history[r[0].best_epoch] for r in found]
+    best, name = [r[0].history[r[0].best_epoch] for r in found], teacher[0].info["teacher"]
     card = {
         "name": "base",
         "target": "pbe",
-        "level": "teacher labels of SevenNet-l3i5 (trained on PBE data), energies shifted per element onto the DFT reference",
+        "level": f"teacher labels of {name} (trained on PBE data), energies shifted per element onto the DFT reference",
         "use": "starting point of training only; not for results: its labels are not DFT",
-        "teacher": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190; geometries by SevenNet-0 Langevin runs",
+        "teacher": f"{TEACHERS[name]}; geometries by Langevin runs with SevenNet-0 and with an earlier base model",
         "licence": "MIT",
         "members": len(found),
         "elements": list(settings.architecture.elements),
