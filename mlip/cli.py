@@ -52,6 +52,16 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it"
     )
+    pick = commands.add_parser("pick", help="the structures to label next: where the committee disagrees most")
+    pick.add_argument("model", type=Path, metavar="MODEL", help="model folder with several members")
+    pick.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help="candidates, extended XYZ")
+    pick.add_argument("-o", "--out", type=Path, required=True, help="where to write those to label, extended XYZ")
+    pick.add_argument("--count", type=_count, default=20, help="how many (20)")
+    pick.add_argument("--per-group", type=_count, default=1, help="at most so many of one path or trajectory (1)")
+    pick.add_argument(
+        "--largest-force", type=float, default=10.0, metavar="EV_PER_ANGSTROM", help="beyond it left out (10)"
+    )
+    pick.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     export = commands.add_parser("export", help="write a model in the format of another tool")
     export.add_argument("model", type=Path, metavar="MODEL", help="model folder")
     export.add_argument("--to", choices=("mace", "lammps"), required=True, help="mace: a .model file; lammps: a folder")
@@ -74,6 +84,19 @@ def _do(options: argparse.Namespace) -> None:
             options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
         )
         print(f"{count} frames with mlip_energy and mlip_forces: {options.out}")
+    elif options.command == "pick":
+        from mlip import pick
+
+        made = pick.from_files(
+            options.model,
+            options.frames,
+            options.out,
+            count=options.count,
+            per_group=options.per_group,
+            largest_force=options.largest_force,
+            device=options.device,
+        )
+        print(f"{pick.summary(made)}: {options.out}")
     elif options.command == "export" and options.to == "lammps":
         from mlip import lammps
 
@@ -111,6 +134,12 @@ def _label(options: argparse.Namespace) -> None:
     else:
         dft_stages.reopen_label(options.run)
         stages.run_one("label", options.run)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a whole number from 1")
+    return int(text)
 
 
 def _share(text: str) -> tuple[int, int]:

@@ -239,12 +239,7 @@ def predict(model: str | Path, frames: Path, out: Path, *, device: str = "cpu", 
     structures = read_frames(frames)
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)
-    for number, atoms in enumerate(structures):
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(evaluator.elements))
-        if unknown:
-            raise ValueError(
-                f"{frames}: frame {number}: elements {unknown} are not in the model ({list(evaluator.elements)})"
-            )
+    require_elements(structures, evaluator.elements, frames)
     for atoms, found in zip(structures, evaluator(structures), strict=True):
         spread = found.forces_std
         atoms.info["mlip_energy"] = found.energy_ev
@@ -254,3 +249,11 @@ def predict(model: str | Path, frames: Path, out: Path, *, device: str = "cpu", 
         atoms.arrays["mlip_forces_std"] = np.full_like(found.mean_forces, np.nan) if spread is None else spread
     write_frames(out, structures)
     return len(structures)
+
+
+def require_elements(structures: Sequence[Atoms], elements: Sequence[str], path: Path) -> None:
+    """Raise a ValueError with the number of the first frame of `path` that has an element the model does not know."""
+    for number, atoms in enumerate(structures):
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(elements))
+        if unknown:
+            raise ValueError(f"{path}: frame {number}: elements {unknown} are not in the model ({list(elements)})")

@@ -31,7 +31,7 @@ PASSES = (  # the fourth had more frames than those before, the fifth more again
     {"teacher": "7net-l3i5", "epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
     {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
     {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
-    {"teacher": "mattersim-v1.0.0-5M", "epochs": 26, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"teacher": "mattersim-v1.0.0-5M", "epochs": 20, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
 )
 
 
