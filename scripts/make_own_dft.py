@@ -4,8 +4,8 @@ reports without it.
     python scripts/make_own_dft.py RUN [--labels datasets/tio2-mg-li] [--out datasets/references/own_dft.yaml]
 
 Every number carries the level (settings hash), how it was made and when. What the run lacks is not written, nor what its
-fit leaves open by more than 5 %. Surface and adsorption energies come from labelled frames: a clean host, and the lowest
-frame with one ion in a cell that repeats it under the same k-points. Their geometries are those of potentials: both are
+fit leaves open by more than 5 %. Surface and adsorption energies come from labelled frames: a clean host, and the minima
+with one ion in a cell that repeats it under the same k-points. Their geometries are those of potentials: both are
 upper bounds at this lattice as far as the clean bulk and the clean host are relaxed.
 """
 
@@ -26,6 +26,7 @@ from mlip.engines import settings_of
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
 LARGEST_FORCE = 0.75  # eV/Angstrom, by DFT: above it a labelled frame is not near a minimum
+SITE_ANGSTROM = 0.8  # heights of two sites differ by more
 GEOMETRY = "single points at geometries of potentials"
 HEAD = """\
 # Our own DFT of quantities with a window of acceptance. Made by scripts/make_own_dft.py; do not edit.
@@ -92,7 +93,10 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
     for bound in found.adsorption:
         where = {"facet": "bulk" if bound.host == "bulk" else f"({bound.host})", "host": bound.host, "ion": bound.ion}
         binding = "insertion" if bound.host == "bulk" else "adsorption"
-        key, name = f"bound-{bound.host}-{bound.ion}-{bound.site.replace(' ', '-')}", f"{binding} energy"
+        key, name = (
+            f"bound-{bound.host}-{bound.ion}-{bound.site.replace(',', '').replace(' ', '-')}",
+            f"{binding} energy",
+        )
         how = f"{bound.status}; {bound.site}"
         if binding == "insertion":
             add(key, name, bound.metal_ev, "eV", f"PBE, against the metal; {how}", **where)
@@ -164,32 +168,51 @@ def labelled_surfaces(clean: dict[str, Atoms]) -> list[energetics.Surface]:
     return found
 
 
+def height(frame: Atoms) -> float:
+    """Of the ion above the outermost metal plane of its side of a slab (negative below it), Angstrom."""
+    metal = frame.positions[frame.symbols == "Ti", 2]
+    (ion,) = frame.positions[frame.symbols == frame.info["ion"], 2]
+    centre = (metal.max() + metal.min()) / 2
+    return float(abs(ion - centre) - (metal.max() - centre))
+
+
+def sites(frames: Sequence[Atoms]) -> list[tuple[str, Atoms]]:
+    """The lowest of the frames, and on slabs those that a potential relaxed at other heights, each with its name."""
+    first, *others = sorted(frames, key=energy)
+    found = [("", first)]
+    for frame in others if first.info["vacuum"] else []:
+        relaxed = frame.info["sampling"].startswith("relaxed")
+        if relaxed and all(abs(height(frame) - height(f)) > SITE_ANGSTROM for _, f in found):
+            found.append((f", ion {height(frame):+.1f} A from the outer Ti plane", frame))
+    return found
+
+
 def labelled_adsorption(
     frames: Sequence[Atoms], clean: dict[str, Atoms], references: energetics.Energetics
 ) -> list[energetics.Adsorption]:
-    """Adsorption energies of the lowest labelled frame of every host, ion and cell, the most dilute first."""
-    best: dict[tuple[str, str, int], Atoms] = {}
+    """Adsorption energies of the labelled minima of every host, ion and cell, the most dilute and the lowest first."""
+    minima: dict[tuple[str, str, int], list[Atoms]] = {}
     for frame in frames:
         host, ion = frame.info["host"], frame.info["ion"]
         n = repeats(clean[host], frame) if host in clean and ion != "none" else None
         if n is not None and (frame.symbols == ion).sum() == 1 and largest_force(frame) < LARGEST_FORCE:
-            old = best.get((host, ion, n))
-            best[host, ion, n] = frame if old is None or energy(frame) < energy(old) else old
+            minima.setdefault((host, ion, n), []).append(frame)
     found = []
-    for (host, ion, n), frame in sorted(best.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):
+    for (host, ion, n), every in sorted(minima.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):
         alone = next((a for a in references.atoms if a.symbol == ion and a.energy_ev is not None), None)
         metal = next((m for m in references.metals if m.symbol == ion and m.energy_ev is not None), None)
         if alone is None or metal is None:
             print(f"{ion} on {host}: the run has no energy of its atom or metal, left out")
             continue
         bare = repeated(clean[host], n)
-        site = f"one per {bare.get_chemical_formula(mode='metal')}"
-        forces = f"{largest_force(frame):.2f} with the ion, {largest_force(clean[host]):.2f} without"
-        status = f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})"
-        place = energetics.Occupied(host, ion, site, bool(frame.info["vacuum"]), bare, frame)
-        labels = (frame, bare)
-        bound = energetics.adsorption(place, lambda *_, labels=labels: labels, alone=alone, elemental=metal)
-        found.append(replace(bound, status=status))
+        for where, frame in sites(every):
+            site = f"one per {bare.get_chemical_formula(mode='metal')}{where}"
+            forces = f"{largest_force(frame):.2f} with the ion, {largest_force(clean[host]):.2f} without"
+            status = f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})"
+            place = energetics.Occupied(host, ion, site, bool(frame.info["vacuum"]), bare, frame)
+            labels = (frame, bare)
+            bound = energetics.adsorption(place, lambda *_, labels=labels: labels, alone=alone, elemental=metal)
+            found.append(replace(bound, status=status))
     dilute = {(b.host, b.ion): b for b in reversed(found)}
     return [b for b in found if b.host != "bulk" or dilute[b.host, b.ion] is b]
 

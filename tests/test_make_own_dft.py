@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from ase import Atoms
 from material import FOLDER
 from numpy.testing import assert_allclose
 
@@ -70,7 +71,8 @@ def test_a_run_becomes_a_file_that_is_read(script, tmp_path, monkeypatch, capsys
 def test_surfaces_and_adsorption_come_from_labels(script, labels):
     found = script.with_labels(WITH_METALS, labels)
     frames = {f.info["frame_id"]: f for f in dataset.read_dataset(labels, config.Dataset(), target="pbe")[1]}
-    clean = frames["001_11_clean_relaxed"]
+    cells = [f for f in frames.values() if (f.info["host"], f.info["ion"], len(f)) == ("001", "none", 12)]
+    clean = min(cells, key=lambda f: f.info["dft_energy_extrapolated"])
     bulk = frames["bulk_eq_0"]
     (surface,) = (s for s in found.surfaces if s.name == "001" and s.pbe_j_per_m2 is not None)
     gap = clean.info["dft_energy_extrapolated"] - bulk.info["dft_energy_extrapolated"]  # twelve atoms each
@@ -82,6 +84,26 @@ def test_surfaces_and_adsorption_come_from_labels(script, labels):
     assert_allclose(bound.metal_ev, change - WITH_METALS.metals[0].energy_ev, rtol=1e-9, atol=0)
     d3 = ion.info["d3_energy"] - 4 * clean.info["d3_energy"]
     assert_allclose(bound.atom_d3_ev, change + d3 - WITH_METALS.atoms[0].energy_ev, rtol=1e-9, atol=0)
+
+
+def test_a_site_at_another_height_has_an_entry_of_its_own(script, labels):
+    """Of a slab with its outer metal planes at 8 and 15 Angstrom: the ion 1 above, the same place again, 3 below."""
+
+    def covered(name, z, energy, sampling):
+        frame = Atoms("TiTiLi", positions=[[0, 0, 8], [0, 0, 15], [2, 2, z]], cell=[4, 4, 23], pbc=True)
+        frame.info = {"frame_id": name, "ion": "Li", "vacuum": True, "sampling": sampling}
+        frame.info |= {"dft_energy_extrapolated": energy, "d3_energy": 0.0}
+        return frame
+
+    top = covered("a", 16.0, -10.0, "relaxed")
+    same = covered("b", 7.1, -9.9, "relaxed")  # on the other face
+    deep = covered("c", 12.0, -9.0, "relaxed")
+    moving = covered("d", 13.5, -8.0, "Langevin 800 K")
+    found = script.sites([deep, moving, same, top])
+    assert [(name, f.info["frame_id"]) for name, f in found] == [
+        ("", "a"),
+        (", ion -3.0 A from the outer Ti plane", "c"),
+    ]
 
 
 def test_cells_that_do_not_repeat_the_clean_one_under_the_same_k_points_are_not_compared(script, labels):
