@@ -10,6 +10,7 @@ upper bounds at this lattice as far as the clean bulk and the clean host are rel
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,7 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
         where = {"facet": "bulk" if bound.host == "bulk" else f"({bound.host})", "host": bound.host, "ion": bound.ion}
         binding = "insertion" if bound.host == "bulk" else "adsorption"
         key, name = (
-            f"bound-{bound.host}-{bound.ion}-{bound.site.replace(',', '').replace(' ', '-')}",
+            f"bound-{bound.host}-{bound.ion}-{re.sub('[^A-Za-z0-9]+', '-', bound.site)}",
             f"{binding} energy",
         )
         how = f"{bound.status}; {bound.site}"
@@ -183,7 +184,8 @@ def sites(frames: Sequence[Atoms]) -> list[tuple[str, Atoms]]:
     for frame in others if first.info["vacuum"] else []:
         relaxed = frame.info["sampling"].startswith("relaxed")
         if relaxed and all(abs(height(frame) - height(f)) > SITE_ANGSTROM for _, f in found):
-            found.append((f", ion {height(frame):+.1f} A from the outer Ti plane", frame))
+            side = "above" if height(frame) > 0 else "below"
+            found.append((f", ion {abs(height(frame)):.1f} A {side} the outer metal plane", frame))
     return found
 
 

@@ -102,7 +102,7 @@ def test_a_site_at_another_height_has_an_entry_of_its_own(script, labels):
     found = script.sites([deep, moving, same, top])
     assert [(name, f.info["frame_id"]) for name, f in found] == [
         ("", "a"),
-        (", ion -3.0 A from the outer Ti plane", "c"),
+        (", ion 3.0 A below the outer metal plane", "c"),
     ]
 
 
