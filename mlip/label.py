@@ -97,6 +97,12 @@ def planned(frames: Sequence[Atoms], dft: Dft, store: Path, *, workers: int) -> 
 def _named(frames: Sequence[Atoms], dft: Dft) -> list[tuple[str, Atoms]]:
     if not frames:
         raise ValueError("there are no frames to label; name extended XYZ files in label.frames")
+    require_named(frames)
+    return [(digest(frame, dft), frame) for frame in frames]
+
+
+def require_named(frames: Sequence[Atoms]) -> None:
+    """Raise a ValueError where a frame does not say what a label needs, has no cell, or shares its frame_id."""
     seen: set[str] = set()
     for number, frame in enumerate(frames):
         name = str(frame.info.get("frame_id", f"number {number}"))
@@ -112,7 +118,6 @@ def _named(frames: Sequence[Atoms], dft: Dft) -> list[tuple[str, Atoms]]:
         if name in seen:
             raise ValueError(f"frame_id {name!r} is there twice; give each frame its own")
         seen.add(name)
-    return [(digest(frame, dft), frame) for frame in frames]
 
 
 def _unique(named: Sequence[tuple[str, Atoms]]) -> dict[str, Atoms]:

@@ -16,7 +16,7 @@ from mlip import models, potential
 from mlip.band import largest
 from mlip.extxyz import read_frames
 from mlip.files import require_writable, write_frames
-from mlip.label import NEEDED
+from mlip.label import NEEDED, require_named
 
 OF_THE_FILE = ("host", "ion", "vacuum")  # nobody but the maker of a frame knows these
 
@@ -45,26 +45,26 @@ def pick(
     Raises:
         ValueError: a model with a single member, which has no spread.
     """
-    ranked: list[tuple[float, int, Atoms]] = []
+    ranked: list[tuple[float, Atoms]] = []
     too_strong = 0
-    for number, (atoms, predicted) in enumerate(found):
+    for atoms, predicted in found:
         std = predicted.forces_std
         if std is None:
             raise ValueError("the model has a single member and no spread; give a committee")
         if largest(predicted.mean_forces) > largest_force:
             too_strong += 1
         else:
-            ranked.append((-largest(std), number, atoms))
+            ranked.append((largest(std), atoms))
     taken: Counter[str] = Counter()
     frames: list[Atoms] = []
     spreads: list[float] = []
-    for spread, _, atoms in sorted(ranked, key=lambda one: one[:2]):
+    for spread, atoms in sorted(ranked, key=lambda one: -one[0]):
         if len(frames) == count:
             break
         if taken[atoms.info["group"]] < per_group:
             taken[atoms.info["group"]] += 1
             frames.append(atoms)
-            spreads.append(-spread)
+            spreads.append(spread)
     return Picked(tuple(frames), tuple(spreads), len(found), too_strong)
 
 
@@ -91,14 +91,14 @@ def from_files(
     out: Path,
     *,
     count: int,
-    per_group: int = 1,
-    largest_force: float = 10.0,
+    per_group: int,
+    largest_force: float,
     device: str = "cpu",
 ) -> Picked:
     """Write the frames to label next as extended XYZ; their `sampling` says why they were picked.
 
     Raises:
-        ValueError: unreadable frames, an element the model does not know, a frame_id that is there twice, no frame
+        ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, no frame
             left, or an output that cannot be written.
     """
     require_writable(out)
@@ -108,9 +108,7 @@ def from_files(
         made = candidates(path)
         potential.require_elements(made, evaluator.elements, path)
         frames += made
-    twice = [name for name, n in Counter(f.info["frame_id"] for f in frames).items() if n > 1]
-    if twice:
-        raise ValueError(f"frame_id {twice[0]!r} is there twice; give each frame its own")
+    require_named(frames)
     found = list(zip(frames, evaluator(frames), strict=True))
     chosen = pick(found, count=count, per_group=per_group, largest_force=largest_force)
     if not chosen.frames:

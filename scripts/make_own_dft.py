@@ -94,10 +94,8 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
     for bound in found.adsorption:
         where = {"facet": "bulk" if bound.host == "bulk" else f"({bound.host})", "host": bound.host, "ion": bound.ion}
         binding = "insertion" if bound.host == "bulk" else "adsorption"
-        key, name = (
-            f"bound-{bound.host}-{bound.ion}-{re.sub('[^A-Za-z0-9]+', '-', bound.site)}",
-            f"{binding} energy",
-        )
+        place, name = re.sub("[^A-Za-z0-9]+", "-", bound.site), f"{binding} energy"
+        key = f"bound-{bound.host}-{bound.ion}-{place}"
         how = f"{bound.status}; {bound.site}"
         if binding == "insertion":
             add(key, name, bound.metal_ev, "eV", f"PBE, against the metal; {how}", **where)
@@ -140,7 +138,7 @@ def energy(frame: Atoms) -> float:
 
 def largest_force(frame: Atoms) -> float:
     """Of all atoms, eV/Angstrom."""
-    return float(largest(frame.arrays["dft_forces"]))
+    return largest(frame.arrays["dft_forces"])
 
 
 def repeated(clean: Atoms, n: int) -> Atoms:
@@ -181,11 +179,14 @@ def sites(frames: Sequence[Atoms]) -> list[tuple[str, Atoms]]:
     """The lowest of the frames, and on slabs those that a potential relaxed at other heights, each with its name."""
     first, *others = sorted(frames, key=energy)
     found = [("", first)]
-    for frame in others if first.info["vacuum"] else []:
-        relaxed = frame.info["sampling"].startswith("relaxed")
-        if relaxed and all(abs(height(frame) - height(f)) > SITE_ANGSTROM for _, f in found):
-            side = "above" if height(frame) > 0 else "below"
-            found.append((f", ion {abs(height(frame)):.1f} A {side} the outer metal plane", frame))
+    if not first.info["vacuum"]:
+        return found
+    heights = [height(first)]
+    for frame in (f for f in others if f.info["sampling"].startswith("relaxed")):
+        own = height(frame)
+        if all(abs(own - h) > SITE_ANGSTROM for h in heights):
+            heights.append(own)
+            found.append((f", ion {abs(own):.1f} A {'above' if own > 0 else 'below'} the outer metal plane", frame))
     return found
 
 

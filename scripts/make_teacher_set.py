@@ -164,7 +164,7 @@ def unlabelled(frame, info):
 
 
 def labelled(frame, judge, info):
-    atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+    atoms = unlabelled(frame, {})
     atoms.calc = judge
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
     if not np.isfinite(energy) or np.abs(forces).max() > FORCE_LIMIT:
@@ -210,15 +210,12 @@ def make(options):
             "group": group,
             "sampling": sampling,
             "vacuum": vacuum,
+            **({"teacher": Path(options.label).stem} if judge else {}),
         }
         kept = []
         for k, frame in enumerate(frames):
             named = {"frame_id": f"{group}-{k}", **info}
-            one = (
-                labelled(frame, judge, {**named, "teacher": Path(options.label).stem})
-                if judge
-                else unlabelled(frame, named)
-            )
+            one = labelled(frame, judge, named) if judge else unlabelled(frame, named)
             if one is not None:
                 kept.append(one)
         if kept:

@@ -26,7 +26,9 @@ TEACHERS = {  # as frames name them: name and source; both are trained on PBE da
     "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
     "mattersim-v1.0.0-5M": "MatterSim-v1.0.0-5M (mattersim 1.2.3), doi:10.48550/arXiv.2405.04967",
 }
-PASSES = (  # the fourth had more frames than those before, the fifth more again and a better teacher
+# The fourth had more frames than those before, the fifth more again and a better teacher. In the first four the frames of a
+# family kept their group, and so the second member had a weight drawn for each.
+PASSES = (
     {"teacher": "7net-l3i5", "epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
     {"teacher": "7net-l3i5", "epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
     {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
@@ -84,13 +86,14 @@ def main():
     torch.set_num_threads(1)
     teacher = [f for path in options.teacher for f in read(path, ":")]
     _, dft = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
-    shift, residual = shifted(teacher, read(options.anchor, ":"), dft)
+    anchor = read(options.anchor, ":")
+    shift, residual = shifted(teacher, anchor, dft)
     fit, held = divided(teacher, [f for path in options.before for f in read(path, ":")], seed=1)
     if (options.stage > 1) != bool(options.base):
         parser.error("--base is the result of the pass before: needed from pass 2 on, and only there")
     one = dict(PASSES[options.stage - 1])
     name = one.pop("teacher")
-    others = {str(f.info["teacher"]) for f in [*teacher, *read(options.anchor, ":")]} - {name}
+    others = {str(f.info["teacher"]) for f in [*teacher, *anchor]} - {name}
     if others:
         parser.error(
             f"pass {options.stage} has the teacher {name}, but there are frames of {', '.join(sorted(others))}"

@@ -10,6 +10,8 @@ from mlip.extxyz import read_frames
 from mlip.files import write_frames
 from mlip.potential import Predicted
 
+LIMITS = {"count": 1, "per_group": 1, "largest_force": 10.0}
+
 
 def candidate(name, spread, *, group=None, force=1.0):
     """A frame of two atoms; the two members differ by sqrt(2) * spread in one component: its sample deviation."""
@@ -78,17 +80,17 @@ def test_what_is_written_can_be_labelled(committee, frames, tmp_path, capsys):
 def test_a_frame_that_does_not_say_what_it_is(committee, tmp_path):
     write_frames(tmp_path / "bare.extxyz", [Atoms("TiO2", positions=np.eye(3) * 2, cell=[5, 5, 5], pbc=True)])
     with pytest.raises(ValueError, match=r"bare\.extxyz: frame 0: no host, ion, vacuum in its info"):
-        pick.from_files(committee, [tmp_path / "bare.extxyz"], tmp_path / "o.extxyz", count=1)
+        pick.from_files(committee, [tmp_path / "bare.extxyz"], tmp_path / "o.extxyz", **LIMITS)
 
 
 def test_one_name_twice(committee, frames, tmp_path):
     with pytest.raises(ValueError, match=r"frame_id 'mine' is there twice"):
-        pick.from_files(committee, [frames[1], frames[1]], tmp_path / "o.extxyz", count=1)
+        pick.from_files(committee, [frames[1], frames[1]], tmp_path / "o.extxyz", **LIMITS)
 
 
 def test_nothing_is_left(committee, frames, tmp_path):
     with pytest.raises(ValueError, match=r"none of 4 frames is left: all have forces beyond 1e-09"):
-        pick.from_files(committee, frames, tmp_path / "o.extxyz", count=1, largest_force=1e-9)
+        pick.from_files(committee, frames, tmp_path / "o.extxyz", **LIMITS | {"largest_force": 1e-9})
     assert not (tmp_path / "o.extxyz").exists()
 
 
@@ -97,4 +99,4 @@ def test_an_element_the_model_does_not_know(committee, tmp_path):
     sodium.info = {"host": "bulk", "ion": "Na", "vacuum": False}
     write_frames(tmp_path / "na.extxyz", [sodium])
     with pytest.raises(ValueError, match=r"na\.extxyz: frame 0: elements \['Na'\] are not in the model"):
-        pick.from_files(committee, [tmp_path / "na.extxyz"], tmp_path / "o.extxyz", count=1)
+        pick.from_files(committee, [tmp_path / "na.extxyz"], tmp_path / "o.extxyz", **LIMITS)
