@@ -24,6 +24,12 @@ from mlip.files import write_bytes_atomic, write_text_atomic
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs
+E0 = "atomic_energies_fn.atomic_energies"
+ADDED = "_zeroed"  # buffers of the products that files of older versions of mace-torch lack; none of theirs is zeroed
+DROPPED = {
+    f"pair_repulsion_fn.{k}" for k in ("r_max", "cutoff.p", "cutoff.r_max")
+}  # that the repulsion once held, unused
+SAME_ENERGY_EV = 1e-6  # of the rebuilt model and its file
 BASIS = {"use_reduced_cg": False}  # of products; mace's default gives other weights where cuequivariance is installed
 
 
@@ -279,15 +285,45 @@ def _load_pickle(path: Path) -> Released:
         raise ValueError(f"{path}: holds a {type(model).__name__}, not a MACE model")
     shape = shape_of(model)
     weights = model.double().state_dict()
+    weights[E0] = torch.atleast_2d(weights[E0])  # one row per head, which older files with one head leave out
+    shape["atomic_energies"] = weights[E0].tolist()
     shape["use_reduced_cg"] = bool(shape.get("use_reduced_cg")) and _reduced(shape, weights)
     rebuilt = build(shape)
     try:
-        rebuilt.load_state_dict(weights)
+        missing, unexpected = rebuilt.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise ValueError(
-            f"{path}: this kind of MACE model cannot be rebuilt ({' '.join(str(error).split())[:150]})"
-        ) from error
+        raise _not_rebuilt(path, str(error)) from error
+    unknown = [k for k in missing if not k.endswith(ADDED)] + [k for k in unexpected if k not in DROPPED]
+    if unknown:
+        raise _not_rebuilt(path, f"weights that do not fit: {', '.join(unknown)}")
+    differ = abs(_probe_energy(model) - _probe_energy(rebuilt))
+    if not differ < SAME_ENERGY_EV:
+        raise _not_rebuilt(path, f"its energy of eight atoms differs by {differ:.3g} eV from the rebuilt one's")
     return Released((rebuilt.eval(),), shape, {"name": path.stem, "origin": "user file"}, str(path))
+
+
+def _not_rebuilt(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path}: this kind of MACE model cannot be rebuilt ({' '.join(reason.split())[:150]})")
+
+
+def _probe_energy(model: Any) -> float:
+    """Energy in eV of eight close atoms of the model's elements, to compare a file with what was rebuilt from it."""
+    import torch
+    from ase import Atoms
+    from mace import data
+    from mace.tools import AtomicNumberTable, torch_geometric
+    from mace.tools.torch_tools import default_dtype
+
+    numbers = [int(z) for z in model.atomic_numbers]
+    places = 1.7 * np.indices((2, 2, 2)).reshape(3, 8).T
+    places += np.random.default_rng(1).uniform(-0.3, 0.3, size=places.shape)
+    atoms = Atoms(numbers=np.resize(numbers, 8), positions=places)
+    with default_dtype(torch.float64):
+        graph = data.AtomicData.from_config(
+            data.config_from_atoms(atoms), z_table=AtomicNumberTable(numbers), cutoff=float(model.r_max)
+        )
+        batch = next(iter(torch_geometric.dataloader.DataLoader([graph], batch_size=1)))
+        return float(model(batch.to_dict(), compute_force=False)["energy"].detach())
 
 
 def _reduced(shape: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:

@@ -107,6 +107,63 @@ def test_trusted_export_loads_again(committee, tmp_path):
     assert again.cutoff_angstrom == released.cutoff_angstrom
 
 
+def older_file(path):
+    """A file as older versions of mace-torch wrote them (MACE-OMAT-0 is one): no flags of zeroed weights, other buffers of the repulsion, flat E0."""
+    import torch
+
+    shape = models.scratch_shape(tiny.ARCHITECTURE, e0_ev=E0, force_rms=1.0, neighbours=10.0) | {"pair_repulsion": True}
+    model = models.build(shape)
+    for name, part in model.named_modules():
+        if name.endswith("pair_repulsion_fn"):
+            part.register_buffer("r_max", torch.tensor(3.5))
+        for key in [k for k, _ in part.named_buffers(recurse=False) if k.endswith("_zeroed")]:
+            delattr(part, key)
+    model.atomic_energies_fn.atomic_energies = model.atomic_energies_fn.atomic_energies.flatten()
+    torch.save(model, path)
+    return model
+
+
+def test_foundation_file_of_an_older_mace(tmp_path):
+    from mace.calculators import MACECalculator
+
+    model = older_file(tmp_path / "old.model")
+    released = models.load(tmp_path / "old.model", trust_pickle=True)
+    assert released.shape["atomic_energies"] == [list(E0.values())]
+    assert "pair_repulsion_fn.r_max" in model.state_dict()
+    assert "pair_repulsion_fn.r_max" not in released.members[0].state_dict()
+    atoms = tiny.rattled()
+    atoms.calc = MACECalculator(model_paths=str(tmp_path / "old.model"), device="cpu", default_dtype="float64")
+    ours = Evaluator(released)([atoms])[0]
+    assert_allclose(ours.energy_ev, atoms.get_potential_energy(), rtol=0, atol=1e-9)
+    assert_allclose(ours.mean_forces, atoms.get_forces(), rtol=0, atol=1e-9)
+
+
+def test_file_with_weights_that_no_version_of_mace_has(tmp_path):
+    import torch
+
+    model = older_file(tmp_path / "old.model")
+    model.register_buffer("charge", torch.tensor(1.0))
+    torch.save(model, tmp_path / "odd.model")
+    with pytest.raises(ValueError, match=r"cannot be rebuilt \(weights that do not fit: charge"):
+        models.load(tmp_path / "odd.model", trust_pickle=True)
+
+
+def test_file_whose_energy_the_rebuilt_model_does_not_give(tmp_path):
+    import torch
+
+    model = older_file(tmp_path / "old.model")
+    model.scale_shift.scale = 2 * model.scale_shift.scale
+    model.radial_embedding.cutoff_fn.p = torch.tensor(5.0) + 1
+    model.radial_embedding.cutoff_fn.r_max = 0.9 * model.radial_embedding.cutoff_fn.r_max
+    model.pair_repulsion_fn.covalent_radii = 2 * model.pair_repulsion_fn.covalent_radii
+    torch.save(model, tmp_path / "m.model")
+    models.load(tmp_path / "m.model", trust_pickle=True)  # all of this is in the file and is taken over
+    model.radial_embedding.apply_cutoff = False  # this is not
+    torch.save(model, tmp_path / "other.model")
+    with pytest.raises(ValueError, match="energy of eight atoms differs by"):
+        models.load(tmp_path / "other.model", trust_pickle=True)
+
+
 def test_export_of_a_member_that_is_not_there(committee, tmp_path):
     with pytest.raises(ValueError, match=r"member 3: .* has members 1 to 2"):
         models.export_mace(models.load(committee), tmp_path / "m.model", member=3)
