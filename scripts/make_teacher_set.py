@@ -17,8 +17,8 @@ mattersim==1.0.0rc8 of the package index holds mattersim/pretrained_models/matte
 
     mattersim-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz --label mattersim-v1.0.0-5M.pth
 
-Geometries: ions in voids of bulk, (001), (100) and (101) cells, ions between two voids (the hops), subsurface and several
-ions at once; each family is relaxed a little and heated by a short Langevin run with SevenNet-0 (fast) or the base model,
+Geometries: ions in voids of bulk, (001), (100) and (101) cells, ions between two voids (the hops), subsurface, several
+ions at once and, with --above, ions that leave the surface; each family is relaxed a little and heated by a short Langevin run with SevenNet-0 (fast) or the base model,
 then labelled. A family is written in one append; a stopped run continues behind the last whole family.
 With --relabel the frames of an existing file get teacher labels (the baseline on identical frames and the energy shift),
 those that OUT has not yet.
@@ -125,7 +125,16 @@ def place(atoms, ions, hop, vacuum, rng):
     return atoms
 
 
-def family_frames(rng, mover, cells, steps):
+def lifted(atoms, host, rng):
+    """Atoms with the first ion 1.5 to 6 Angstrom above the outermost atom of the slab, anywhere over its cell."""
+    atoms = atoms.copy()
+    point = rng.random(3) @ atoms.cell.array
+    point[2] = atoms.positions[:host, 2].max() + rng.uniform(1.5, 6.0)
+    atoms.positions[host] = point
+    return atoms
+
+
+def family_frames(rng, mover, cells, steps, above):
     """One family: (system, ions, sampling, vacuum, frames); frames are so many steps of 2 fs apart."""
     weights = np.array([w for *_, w in cells], float)
     kind, repeat, _ = cells[rng.choice(len(cells), p=weights / weights.sum())]
@@ -138,8 +147,11 @@ def family_frames(rng, mover, cells, steps):
     atoms.rattle(0.04, rng=rng)
     host = len(atoms)
     atoms = place(atoms, ions, hop, vacuum, rng)
+    start = "hop" if hop else "void"
+    if above and vacuum and len(atoms) > host and rng.random() < above:
+        atoms, start = lifted(atoms, host, rng), "above"
     atoms.calc = mover
-    if hop:
+    if start != "void":
         atoms.set_constraint(FixAtoms([host]))
     FIRE(atoms, logfile=None).run(fmax=0.2, steps=int(rng.choice([8, 20])))
     frames = [atoms.copy()]
@@ -154,7 +166,7 @@ def family_frames(rng, mover, cells, steps):
     rattled.positions += rng.normal(0, rng.choice([0.05, 0.12]), rattled.positions.shape)
     frames.append(rattled)
     system = f"{kind}_{''.join(map(str, repeat))}"
-    return system, ions, f"{'hop' if hop else 'void'}, Langevin {temperature:.0f} K", vacuum, frames
+    return system, ions, f"{start}, Langevin {temperature:.0f} K", vacuum, frames
 
 
 def unlabelled(frame, info):
@@ -189,6 +201,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--label", default="7net-l3i5")
     parser.add_argument("--move", default="7net-0")
+    parser.add_argument(
+        "--above", type=float, default=0.0, help="fraction of families on slabs with an ion off the surface"
+    )
     parser.add_argument("--relabel", type=Path)
     options = parser.parse_args()
     (relabel if options.relabel else make)(options)
@@ -202,7 +217,7 @@ def make(options):
     count, number = len(done), int(done[-1].info["group"].split("-")[1]) + 1 if done else 0
     while count < options.frames:
         rng = np.random.default_rng([options.seed, number])
-        system, ions, sampling, vacuum, frames = family_frames(rng, mover, cells, steps)
+        system, ions, sampling, vacuum, frames = family_frames(rng, mover, cells, steps, options.above)
         group = f"s{options.seed}-{number:05d}"
         info = {
             "system": system,

@@ -26,7 +26,7 @@ TEACHERS = {  # as frames name them: name and source; both are trained on PBE da
     "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
     "mattersim-v1.0.0-5M": "MatterSim-v1.0.0-5M (mattersim 1.2.3), doi:10.48550/arXiv.2405.04967",
 }
-# The fourth had more frames than those before, the fifth more again and a better teacher. In the first four the frames of a
+# The fourth had more frames than those before, the fifth more again and a better teacher, the sixth ions off the surface. In the first four the frames of a
 # family kept their group, and so the second member had a weight drawn for each.
 PASSES = (
     {"teacher": "7net-l3i5", "epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
@@ -34,6 +34,7 @@ PASSES = (
     {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
     {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
     {"teacher": "mattersim-v1.0.0-5M", "epochs": 20, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"teacher": "mattersim-v1.0.0-5M", "epochs": 8, "learning_rate": 2e-3, "ema_decay": 0.995, "energy_weight": 300.0},
 )
 
 
@@ -55,11 +56,11 @@ def shifted(teacher, anchor, dft):
 
 
 def divided(frames, before, seed):
-    """Frames to fit and held out, by groups: a part of those that the passes before had, the same as then, and of the rest."""
-    groups = {f.info["group"] for f in frames}
-    first = {f.info["group"] for f in before} or groups
-    held = set()
-    for part in (first, groups - first):
+    """Frames to fit and held out, by groups: a part of those that every pass before added, the same as then, and of the rest."""
+    held, seen = set(), set()
+    for added in (*before, frames):
+        part = {f.info["group"] for f in added} - seen
+        seen |= part
         if part:
             rng = np.random.default_rng(seed)
             held |= set(rng.choice(sorted(part), size=max(1, int(VALID_FRACTION * len(part))), replace=False).tolist())
@@ -77,7 +78,13 @@ def main():
     parser.add_argument("--stage", type=int, default=1, choices=range(1, len(PASSES) + 1), metavar="PASS")
     parser.add_argument("--base", help="model folder of the pass before")
     parser.add_argument(
-        "--before", type=Path, nargs="*", default=[], help="teacher files of the passes before, if fewer frames"
+        "--before",
+        type=Path,
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="teacher files of a pass that had fewer frames; once for every such pass, the first first",
     )
     parser.add_argument("--release", type=Path)
     options = parser.parse_args()
@@ -88,7 +95,7 @@ def main():
     _, dft = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
     anchor = read(options.anchor, ":")
     shift, residual = shifted(teacher, anchor, dft)
-    fit, held = divided(teacher, [f for path in options.before for f in read(path, ":")], seed=1)
+    fit, held = divided(teacher, [[f for path in one for f in read(path, ":")] for one in options.before], seed=1)
     if (options.stage > 1) != bool(options.base):
         parser.error("--base is the result of the pass before: needed from pass 2 on, and only there")
     one = dict(PASSES[options.stage - 1])
@@ -145,7 +152,7 @@ def release(folder, found, settings, teacher, held, shift, residual, options):
         "elements": list(settings.architecture.elements),
         "cutoff_angstrom": settings.architecture.cutoff_angstrom,
         "frames": len(teacher),
-        "frames_of_the_passes_before": sum(len(read(path, ":")) for path in options.before) or len(teacher),
+        "frames_of_the_passes_before": [sum(len(read(path, ":")) for path in one) for one in options.before],
         "teacher_files_sha256": [files.sha256(p) for p in options.teacher],
         "shift_ev": shift,
         "shift_residual_rms_ev": round(float(np.sqrt((residual**2).mean())), 4),
