@@ -233,6 +233,7 @@ class HostJob:
     model: ModelUse
     settings: config.Sites
     seed: int
+    registry: bool = False  # name hops by their kind: for anatase
 
     @property
     def relaxed(self) -> Path:
@@ -291,7 +292,9 @@ def search_sites(job: SiteJob) -> FoundSites:
         f"{job.host.name} {job.ion} {s.name}: {s.status}, left out of the network" for s in found if s not in usable
     ]
     hops = []
-    for hop, initial, final in network.hop_network(host, usable, configurations, job.host.settings):
+    for hop, initial, final in network.hop_network(
+        host, usable, configurations, job.host.settings, registry=job.host.registry
+    ):
         try:
             endpoints.unwrapped(initial, final)
         except ValueError as error:  # such as a hop to the ion's own copy in a cell that is too small for it

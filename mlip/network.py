@@ -82,8 +82,13 @@ def hop_network(
     sites: Sequence[Site],
     relaxed: Mapping[str, Atoms],
     settings: config.Sites,
+    *,
+    registry: bool,
 ) -> list[tuple[Hop, Atoms, Atoms]]:
     """All distinct hops up to max_hop_angstrom with their end points, the shortest between the lowest sites first.
+
+    A hop is named by its sites and length; with `registry`, for anatase, by its kind where it has one (oct, in, par,
+    perp_over, 010zz).
 
     Left out: hops past another site (they are two hops), hops through an atom below the surface, and sites more than
     max_site_ev above the lowest. Where copies of an off-centre site are merged, the ends are those whose distance is
@@ -114,7 +119,8 @@ def hop_network(
             edges=_edges(host, found, arrow),
         )
         out.append((hop, initial, final))
-    renamed = _named(host, [hop for hop, *_ in out], {site.name: site for site in usable})
+    by_name = {site.name: site for site in usable}
+    renamed = _named([(hop, _kind(host, hop, by_name) if registry else None) for hop, *_ in out])
     return [(hop, *ends) for hop, (_, *ends) in zip(renamed, out, strict=True)]
 
 
@@ -328,12 +334,11 @@ def _beside(
     return [found[int(k)] for k in near], np.asarray(places[near])
 
 
-def _named(host: Atoms, hops: Sequence[Hop], sites: Mapping[str, Site]) -> list[Hop]:
-    """The hops with the registry names where they apply, each name used once."""
+def _named(hops: Sequence[tuple[Hop, str | None]]) -> list[Hop]:
+    """The hops, named by their kind where they have one, each name used once."""
     taken: set[str] = set()
     out = []
-    for hop in hops:
-        kind = _kind(host, hop, sites)
+    for hop, kind in hops:
         name = f"{hop.host}_{kind}" if kind and f"{hop.host}_{kind}" not in taken else hop.name
         number = 2
         while name in taken:

@@ -159,7 +159,7 @@ def path_error_ev(evaluation: Evaluation | None) -> float | None:
 def _parts(material: Material, rows: Rows) -> list[Part]:
     """Sections between the headline and the audit, and after it; each with what there is to show."""
     parts = [
-        Part("order", "Claimed orders", WORDS["order"], (("", sheets.order(rows.order)),)),
+        *_order(rows),
         Part(
             "paths",
             "Lowest paths between neighbouring equivalent sites",
@@ -180,6 +180,11 @@ def _parts(material: Material, rows: Rows) -> list[Part]:
         _cards(material),
     ]
     return [p for p in parts if p.words or p.sheets or p.figures]
+
+
+def _order(rows: Rows) -> list[Part]:
+    """Published orders, where at least two of its barriers can be compared."""
+    return [Part("order", "Claimed orders", WORDS["order"], (("", sheets.order(rows.order)),))] if rows.order else []
 
 
 def _dft(material: Material) -> list[Part]:
@@ -361,7 +366,8 @@ def _markdown(document: Document, parts: Sequence[Part]) -> str:
         for caption, sheet in part.sheets:
             blocks += [f"### {caption}"] if caption else []
             blocks += [_md_table(sheet)]
-    blocks += ["## Audit of the paper from its own numbers", _md_table(sheets.audit(document.audit))]
+    if document.audit:
+        blocks += ["## Audit of the paper from its own numbers", _md_table(sheets.audit(document.audit))]
     blocks += ["## What this report does not show", "\n".join(f"- {line}" for line in LIMITS)]
     return "\n\n".join(blocks) + "\n"
 

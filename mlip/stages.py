@@ -217,6 +217,7 @@ def find_sites(run: Run) -> SiteNetwork:
             model,
             c.sites,
             c.common.seed,
+            registry=c.structures.crystal == "anatase",
         )
         for host in hosts
     ]

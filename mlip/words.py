@@ -17,8 +17,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "order": (
         (
-            "The published order is bulk above (100) above (001), and Mg above Li on each. It is reported here, "
-            "not imposed; an order counts only where the difference exceeds 2 sigma. Errors are combined as if "
+            "Bulk against facets and ion against ion, where values are published. The published order is reported "
+            "here, not imposed; an order counts only where the difference exceeds 2 sigma. Errors are combined as if "
             "they were independent: shared errors of the potential may cancel in a difference."
         ),
     ),

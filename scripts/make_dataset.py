@@ -57,7 +57,7 @@ PATHS = (
     ),
 )  # fmt: skip
 LIMITS = (
-    "few frames: 12 to 49 atoms, one ion a cell, anatase bulk and ideal (001), (100) and a few (101) slabs of four layers only",
+    "few frames: 12 to 49 atoms, one ion a cell, anatase bulk, ideal (001) and (100) slabs of four metal layers and a few (101) slabs of two only",
     "geometries come from SevenNet-0 and from this project's own potential and are not relaxed with DFT: residual forces up to 1 eV/Angstrom at their minima",
     "spin-paired PBE without Hubbard U: the electron of Li or Mg is spread over all Ti, no polarons, no Ti3+ moments",
     "what settings change in E(001_11_Li_hop1) - E(001_11_Li_site) = 1.286 eV (001 1x1 cell, 13 atoms): spin +11, dipole correction -19, 600 eV +21, 6x6x1 k-points +36 meV",
@@ -124,7 +124,7 @@ def described(frames, settings_hash, checksum):
         units=extxyz.UNITS,
         licence="MIT",
         sampled="relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K) with the universal "
-        "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (600 to 900 K) with this project's own "
+        "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (300 to 900 K) with this project's own "
         "potential or its base model, in part chosen for the spread of the committee, as `sampling` of a frame says; all labelled by DFT single points; "
         "bulk ideal, at other volumes, and strained by up to 3 % and rattled. A group is one path, one trajectory or one family of configurations and is never split. Positions and forces have 8 decimals, as the source files.",
         counts=counted(frames),

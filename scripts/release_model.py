@@ -139,7 +139,8 @@ def model_card(card, found, held, e0, base):
         "members saw every frame, so their own error on these frames is smaller and says nothing",
         "folds": [list(groups) for groups in held],
         "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
-        "settings": FINE_TUNING.model_dump(mode="json"),
+        "settings": FINE_TUNING.model_dump(mode="json", exclude={"architecture"}),  # the base's, in model.json
+        "settings_from_scratch": SCRATCH.model_dump(mode="json"),
         "not_for": [
             "elements other than Ti, O, Li, Mg; oxidation states or phases other than anatase bulk and slabs with few ions",
             "stress, elastic constants and cell relaxation: no stress labels",

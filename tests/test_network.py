@@ -37,7 +37,7 @@ def chain(name, miller, repeat):
     cell = structures.slab(ANATASE, Facet(name=name, miller=miller, layers=4, repeat=repeat), bond_angstrom=2.35)
     host = sites.host_relaxed(cell, CALCULATOR, SETTINGS, seed=1)
     listed, relaxed = sites.relaxed_sites(host, "Li", CALCULATOR, SETTINGS, name=name, metal_symbols=["Ti"], seed=2)
-    return host, listed, network.hop_network(host, listed, relaxed, SETTINGS)
+    return host, listed, network.hop_network(host, listed, relaxed, SETTINGS, registry=True)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def facet_001():
 def test_every_void_of_bulk_anatase_has_four_neighbours_at_307():
     host = structures.bulk(ANATASE, (2, 2, 1))
     listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
-    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS)]
+    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS, registry=True)]
     assert [h.name for h in hops] == ["bulk_oct"]  # the straight way to the void at a = 3.80 leads through oxygen
     (hop,) = hops
     assert (hop.multiplicity, hop.symmetric, len(hop.edges)) == (4, True, 32)  # 16 voids times 4 neighbours / 2
@@ -56,10 +56,17 @@ def test_every_void_of_bulk_anatase_has_four_neighbours_at_307():
     assert 3.0 < hop.length_angstrom < 3.1
 
 
+def test_without_the_registry_hops_are_named_by_their_sites():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
+    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS, registry=False)]
+    assert [h.name for h in hops] == ["bulk_V1-V1_3.08"]
+
+
 def test_bulk_bottlenecks_are_the_one_hop_along_a_and_c():
     host = structures.bulk(ANATASE, (2, 2, 1))
     listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
-    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS)]
+    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS, registry=True)]
     paths = network.bottlenecks(listed, hops, {"bulk_oct": (0.5, 0.5)})
     assert [p.direction for p in paths] == ["x (a = 3.80 A)", "z (c = 9.68 A)"]
     assert [len(p.hops) for p in paths] == [2, 4]
@@ -117,14 +124,14 @@ def test_a_host_rebuilt_between_the_ends_is_refused():
     listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
     relaxed["V1"].positions[20] += (0, 1.6, 0)
     with pytest.raises(ValueError, match=r"bulk, hop V1 to V1: a host atom would move .* check these sites"):
-        network.hop_network(host, listed, relaxed, SETTINGS)
+        network.hop_network(host, listed, relaxed, SETTINGS, registry=True)
 
 
 def test_an_end_in_another_order_of_atoms_is_put_back():
     host = structures.bulk(ANATASE, (2, 2, 1))
     listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
     relaxed["V1"].positions[0] += (7.6, 0, 9.68)  # another lattice image of the same atom
-    for _, initial, final in network.hop_network(host, listed, relaxed, SETTINGS):
+    for _, initial, final in network.hop_network(host, listed, relaxed, SETTINGS, registry=True):
         assert_allclose(initial.positions[:-1], host.positions, rtol=0, atol=1e-6)
         assert_allclose(final.positions[:-1], host.positions, rtol=0, atol=1e-6)
 
@@ -134,7 +141,7 @@ def test_merged_off_centre_copies_keep_the_length_between_the_centres():
     listed, relaxed = ideal(host, {"V1": (0, 0, 4.74)}, "bulk")  # 0.1 below the centre, its mirror copy 0.1 above
     places = tuple(c for c in listed[0].copies_angstrom)
     assert len(places) == 16
-    (hop, initial, final), *_ = network.hop_network(host, listed, relaxed, SETTINGS)
+    (hop, initial, final), *_ = network.hop_network(host, listed, relaxed, SETTINGS, registry=True)
     assert_allclose(hop.length_angstrom, 3.077, rtol=2e-3)
     assert_allclose(final.positions[-1] - initial.positions[-1], hop.vector_angstrom, rtol=1e-12)
 
@@ -142,7 +149,7 @@ def test_merged_off_centre_copies_keep_the_length_between_the_centres():
 def test_off_centre_copies_far_apart_are_sites_of_their_own():
     host = structures.bulk(ANATASE, (2, 2, 1))
     listed, relaxed = ideal(host, {"V1": (0, 0, 4.34)}, "bulk")  # as five-fold Mg: 0.5 from the centre
-    hops = {h.name: h for h, *_ in network.hop_network(host, listed, relaxed, SETTINGS)}
+    hops = {h.name: h for h, *_ in network.hop_network(host, listed, relaxed, SETTINGS, registry=True)}
     assert set(hops) == {"bulk_V1-V1_1.00", "bulk_oct"}
     assert [hops[n].multiplicity for n in ("bulk_V1-V1_1.00", "bulk_oct")] == [1, 2]
     paths = network.bottlenecks(listed, list(hops.values()), {"bulk_oct": (0.4, 0.4)})
@@ -157,7 +164,7 @@ def test_a_hop_past_another_site_is_left_out_and_high_sites_take_no_part():
     listed, relaxed = ideal(host, points, "bulk")
 
     def pairs(chosen):
-        return {(h.initial, h.final) for h, *_ in network.hop_network(host, chosen, relaxed, settings)}
+        return {(h.initial, h.final) for h, *_ in network.hop_network(host, chosen, relaxed, settings, registry=True)}
 
     assert pairs(listed) == {("V1", "V2"), ("V2", "V3")}
     assert pairs([listed[0], replace(listed[1], energy_ev=2.0), listed[2]]) == {("V1", "V3")}
