@@ -62,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
         "--largest-force", type=float, default=10.0, metavar="EV_PER_ANGSTROM", help="beyond it left out (10)"
     )
     pick.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    collect = commands.add_parser("collect", help="a dataset from the labels of runs, other datasets and files")
+    collect.add_argument("out", type=Path, metavar="DATASET", help="folder to make")
+    collect.add_argument(
+        "sources", type=Path, nargs="+", metavar="SOURCE", help="run folder, dataset folder or extended XYZ file"
+    )
+    collect.add_argument("--level", type=Path, help="YAML: settings, units and keys of the files")
     export = commands.add_parser("export", help="write a model in the format of another tool")
     export.add_argument("model", type=Path, metavar="MODEL", help="model folder")
     export.add_argument("--to", choices=("mace", "lammps"), required=True, help="mace: a .model file; lammps: a folder")
@@ -97,6 +103,12 @@ def _do(options: argparse.Namespace) -> None:
             device=options.device,
         )
         print(f"{pick.summary(made)}: {options.out}")
+    elif options.command == "collect":
+        from mlip import collect
+
+        card = collect.collect(options.sources, options.out, level=options.level)
+        total = card.counts["total"]
+        print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
     elif options.command == "export" and options.to == "lammps":
         from mlip import lammps
 

@@ -8,13 +8,9 @@ beside the DFT labels, all is checked as before training, and the card is writte
 """
 
 import argparse
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
-from mlip import card, config, dataset, dispersion, extxyz, files
+from mlip import card, collect, extxyz
 from mlip.engines import gpaw
 
 LEVEL = "PBE/PAW GPAW 26.7.0 520eV FD0.05 spin-paired"  # as the source files say it
@@ -71,6 +67,14 @@ LIMITS = (
 )  # fmt: skip
 
 
+SAMPLED = (
+    "relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K) with the universal "
+    "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (300 to 900 K) with this project's own "
+    "potential or its base model, in part chosen for the spread of the committee, as `sampling` of a frame says; all labelled by DFT single points; "
+    "bulk ideal, at other volumes, and strained by up to 3 % and rattled. A group is one path, one trajectory or one family of configurations and is never split. Positions and forces have 8 decimals, as the source files."
+)
+
+
 def normalised(path, settings_hash):
     """The frame in `path` with this project's keys, mean force zero, D3 beside it."""
     (source,) = extxyz.read_frames(path)
@@ -107,34 +111,6 @@ def paths(frames):
     return (*own, *PATHS)
 
 
-def counted(frames):
-    counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
-    for key in ("host", "ion", "group"):
-        counts[key] = dict(sorted(Counter(f.info[key] for f in frames).items()))
-    return counts
-
-
-def described(frames, settings_hash, checksum):
-    return card.Card(
-        name="tio2-mg-li",
-        level="PBE, GPAW 26.7.0 PAW, plane waves 520 eV, spin-paired; D3(BJ) stored beside it",
-        settings_hash=settings_hash,
-        settings=SETTINGS,
-        dispersion={**asdict(dispersion.D3_BJ_PBE), "package": "dftd3 (simple-dftd3)", "periodic": "three directions"},
-        units=extxyz.UNITS,
-        licence="MIT",
-        sampled="relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K) with the universal "
-        "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (300 to 900 K) with this project's own "
-        "potential or its base model, in part chosen for the spread of the committee, as `sampling` of a frame says; all labelled by DFT single points; "
-        "bulk ideal, at other volumes, and strained by up to 3 % and rattled. A group is one path, one trajectory or one family of configurations and is never split. Positions and forces have 8 decimals, as the source files.",
-        counts=counted(frames),
-        limits=LIMITS,
-        e0_ev={target: dataset.reference_energies(frames, target) for target in ("pbe", "pbe-d3")},
-        paths=paths(frames),
-        sha256=checksum,
-    )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", type=Path, nargs="+")
@@ -145,12 +121,17 @@ def main():
     frames = [normalised(found[name], settings_hash) for name in sorted(found)]
     if not frames:
         raise SystemExit(f"{', '.join(map(str, options.sources))}: no .xyz files")
-    files.write_frames(options.out / "frames.extxyz", frames)
-    made = described(frames, settings_hash, files.sha256(options.out / "frames.extxyz"))
-    text = yaml.safe_dump(card.card_as_mapping(made), sort_keys=False, allow_unicode=True, width=120)
-    files.write_text_atomic(options.out / "card.yaml", text)
-    _, checked = dataset.read_dataset(options.out, config.Dataset(), target="pbe-d3")
-    energies = {f.info["frame_id"]: f.info["dft_energy"] for f in checked}
+    made = collect.write(
+        options.out,
+        frames,
+        level="PBE, GPAW 26.7.0 PAW, plane waves 520 eV, spin-paired; D3(BJ) stored beside it",
+        settings=SETTINGS,
+        licence="MIT",
+        sampled=SAMPLED,
+        limits=LIMITS,
+        paths=paths(frames),
+    )
+    energies = {f.info["frame_id"]: f.info["dft_energy"] for f in frames}
     for path in made.paths:
         print(f"{path.hop:14s} {path.ion}: {energies[path.saddle] - energies[path.initial]:.4f} eV")
     print(f"{options.out}: {len(frames)} frames, {sum(len(f) for f in frames)} atoms, settings {settings_hash}")

@@ -1,0 +1,228 @@
+"""A dataset from labels: those of runs, of other datasets, and of other people's files.
+
+Takes run folders (their label and ladder stages), dataset folders and extended XYZ files of one level of theory; gives
+a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+from ase import Atoms
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from mlip import config, dataset, dispersion, extxyz, files, label, labels
+from mlip.card import Card, LabelledPath, card_as_mapping, read_card
+from mlip.run import opened
+from mlip.structures import is_slab
+
+SAME_EV, SAME_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
+STAGES = ("label", "ladder")
+
+
+class Level(BaseModel):
+    """What a file of labels does not say: the level of theory, the units and the names of its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: dict[str, str | float | int | bool]
+    energy_unit: Literal["eV", "Hartree"]
+    force_unit: Literal["eV/Angstrom", "Hartree/Bohr"]
+    keys: extxyz.Keys = extxyz.Keys()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled frames of one origin and what is known of them."""
+
+    name: str
+    settings: dict[str, str | float | int | bool]
+    frames: tuple[Atoms, ...]
+    paths: tuple[LabelledPath, ...] = ()
+    card: Card | None = None
+
+
+def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
+    """Write the dataset that holds the labels of all sources.
+
+    A frame that is in two sources stays once; another one of the same name gets the name of its source. A band's
+    frames join the group of the same hop where it is there already, so that no split can part them.
+
+    Args:
+        sources: run folders, dataset folders, extended XYZ files (these need `level`).
+        out: folder to make.
+        level: YAML with the keys of `Level`.
+
+    Raises:
+        ValueError: a dataset is there already, a source without labels, several levels of theory, a label that fails
+            a check; nothing is written then.
+    """
+    if (out / "card.yaml").exists():
+        raise ValueError(f"{out}: is a dataset already; give another folder")
+    found = [_source(path, level) for path in sources]
+    hashes = {s.name: extxyz.settings_hash(s.settings) for s in found}
+    if len(set(hashes.values())) > 1:
+        listed = ", ".join(f"{name} {value}" for name, value in hashes.items())
+        raise ValueError(f"{out}: the sources are of several levels of theory ({listed}); one dataset holds one level")
+    for source in found:
+        _require_level(source, hashes[source.name])
+    frames: list[Atoms] = []
+    paths: list[LabelledPath] = []
+    for source in found:
+        _join(source, frames, paths)
+    cards = [s.card for s in found if s.card is not None]
+    others = [s.name for s in found if s.card is None]
+    where = [c.sampled for c in cards]
+    where += [f"labels of {', '.join(others)}, as `sampling` of a frame says"] if others else []
+    return write(
+        out,
+        frames,
+        level=cards[0].level if cards else _in_words(found[0].settings),
+        settings=found[0].settings,
+        licence=", ".join(dict.fromkeys(c.licence for c in cards)) or "not stated",
+        sampled="; ".join(where),
+        limits=tuple(dict.fromkeys(line for c in cards for line in c.limits)),
+        paths=paths,
+    )
+
+
+def write(
+    out: Path,
+    frames: Sequence[Atoms],
+    *,
+    level: str,
+    settings: dict[str, str | float | int | bool],
+    licence: str,
+    sampled: str,
+    limits: Sequence[str],
+    paths: Iterable[LabelledPath],
+) -> Card:
+    """Write labelled frames and their card, once every check of `labels.check` has passed.
+
+    Raises:
+        ValueError: a label fails a check, or the folder cannot be written.
+    """
+    labels.check(frames, config.Dataset(), source=str(out / "frames.extxyz"), target="pbe-d3")
+    files.write_frames(out / "frames.extxyz", frames)
+    counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
+    for key in ("host", "ion", "group"):
+        counts[key] = dict(sorted(Counter(str(f.info[key]) for f in frames).items()))
+    card = Card(
+        name=out.resolve().name,
+        level=level,
+        settings_hash=extxyz.settings_hash(settings),
+        settings=settings,
+        dispersion={**asdict(dispersion.D3_BJ_PBE), "package": "dftd3 (simple-dftd3)", "periodic": "three directions"},
+        units=extxyz.UNITS,
+        licence=licence,
+        sampled=sampled,
+        counts=counts,
+        limits=tuple(limits),
+        e0_ev={target: dataset.reference_energies(frames, target) for target in ("pbe", "pbe-d3")},
+        paths=tuple(paths),
+        sha256=files.sha256(out / "frames.extxyz"),
+    )
+    text = yaml.safe_dump(card_as_mapping(card), sort_keys=False, allow_unicode=True, width=120)
+    files.write_text_atomic(out / "card.yaml", text)
+    dataset.read_dataset(out, config.Dataset(), target="pbe-d3")
+    return card
+
+
+def _require_level(source: Source, wanted: str) -> None:
+    for frame in source.frames:
+        if (found := frame.info.get("settings_hash")) != wanted:
+            raise ValueError(
+                f"{source.name}: frame {frame.info['frame_id']} has the settings {found}, its settings are {wanted}; "
+                "label it again at these settings, or restore them"
+            )
+
+
+def _source(path: Path, level: Path | None) -> Source:
+    if path.is_file():
+        return _of_file(path, level)
+    if (path / "card.yaml").exists():
+        card = read_card(path)
+        return Source(str(path), card.settings, tuple(extxyz.read_frames(path / "frames.extxyz")), card.paths, card)
+    if (path / "config.yaml").exists():
+        return _of_run(path)
+    raise ValueError(f"{path}: is no run folder, no dataset folder and no file of frames")
+
+
+def _of_run(folder: Path) -> Source:
+    there = [folder / stage / "frames.extxyz" for stage in STAGES if (folder / stage / "frames.extxyz").exists()]
+    if not there:
+        raise ValueError(f"{folder}: has no labels; mlip label {folder} or mlip ladder {folder} makes them")
+    frames = [frame for path in there for frame in extxyz.read_frames(path)]
+    listed = folder / "ladder" / "paths.yaml"
+    raw = yaml.safe_load(listed.read_text(encoding="utf-8")) if listed.exists() else []
+    paths = TypeAdapter(tuple[LabelledPath, ...]).validate_python(raw or [])
+    return Source(str(folder), dict(label.settings_of(opened(folder).config.dft)), tuple(frames), paths)
+
+
+def _of_file(path: Path, level: Path | None) -> Source:
+    if level is None:
+        raise ValueError(
+            f"{path}: a file does not say its level of theory and units; give them with --level LEVEL.yaml"
+        )
+    try:
+        said = Level.model_validate(yaml.safe_load(level.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"{level}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{level}: is not valid YAML ({' '.join(str(error).split())})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise ValueError(f"{level}: {where}: {first['msg']}; see Level in mlip/collect.py for the keys") from error
+    frames = extxyz.import_frames(
+        path,
+        level_hash=extxyz.settings_hash(said.settings),
+        energy_unit=said.energy_unit,
+        force_unit=said.force_unit,
+        keys=said.keys,
+    )
+    for frame in frames:
+        frame.info = {"sampling": path.stem, "vacuum": is_slab(frame)} | frame.info
+    return Source(str(path), dict(said.settings), tuple(frames))
+
+
+def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> None:
+    """Add a source's frames and paths to those there are."""
+    known = {str(f.info["frame_id"]): f for f in frames}
+    hops = {(p.host, p.ion, p.hop): p.group for p in paths}
+    groups = {p.group: hops.get((p.host, p.ion, p.hop), p.group) for p in source.paths}
+    names: dict[str, str] = {}
+    for frame in source.frames:
+        name = str(frame.info["frame_id"])
+        names[name] = name
+        if name in known:
+            if _same(frame, known[name]):
+                continue
+            names[name] = f"{name}-{Path(source.name).stem}"
+        group = str(frame.info["group"])
+        frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
+        frames.append(frame)
+    renamed = [
+        replace(p, group=groups[p.group], initial=names.get(p.initial, p.initial), saddle=names.get(p.saddle, p.saddle))
+        for p in source.paths
+    ]
+    there = {(p.initial, p.saddle) for p in paths}
+    paths += [p for p in renamed if (p.initial, p.saddle) not in there]
+
+
+def _same(one: Atoms, other: Atoms) -> bool:
+    return (
+        np.array_equal(one.numbers, other.numbers)
+        and np.allclose(one.positions, other.positions, rtol=0, atol=SAME_ANGSTROM)
+        and abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) < SAME_EV
+    )
+
+
+def _in_words(settings: dict[str, str | float | int | bool]) -> str:
+    known = [str(settings[k]) for k in ("xc", "code", "version", "mode") if k in settings]
+    cutoff = [f"{settings['cutoff_ev']:g} eV"] if "cutoff_ev" in settings else []
+    return f"{', '.join([*known, *cutoff]) or 'as settings say'}; D3(BJ) stored beside it"

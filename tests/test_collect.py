@@ -1,0 +1,136 @@
+"""Datasets from the labels of runs, datasets and files: what is joined, what is refused, what the card says."""
+
+import numpy as np
+import pytest
+import yaml
+from numpy.testing import assert_allclose
+
+from mlip import card, cli, collect, config, dataset, extxyz, files
+
+LEVEL = """\
+settings: {code: Some code, xc: PBE, cutoff_ev: 600}
+energy_unit: Hartree
+force_unit: Hartree/Bohr
+keys: {energy: E, forces: F}
+"""
+
+
+def run_folder(folder, frames, *, stage="label", paths=None):
+    """A run of the level of the shipped labels, with these frames as its labels."""
+    source = folder.with_suffix(".yaml")
+    source.write_text("common: {seed: 1}\n")
+    if not folder.exists():
+        assert cli.main(["init", str(source), str(folder)]) == 0
+    files.write_frames(folder / stage / "frames.extxyz", frames)
+    if paths is not None:
+        (folder / stage / "paths.yaml").write_text(yaml.safe_dump(paths))
+    return folder
+
+
+def part(labelled, *names):
+    return [labelled[name].copy() for name in names]
+
+
+def test_labels_of_runs_join_a_dataset_and_a_frame_that_is_there_twice_stays_once(labelled, tmp_path, capsys):
+    one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Li_hop50", "bulk_vol_1", "bulk_vol_2"))
+    two = run_folder(tmp_path / "two", part(labelled, "bulk1_Li_site", "bulk1_Mg_site", "bulk1_Mg_hop50"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert cli.main(["collect", str(first), str(one)]) == 0
+    assert cli.main(["collect", str(second), str(first), str(two)]) == 0
+    assert "6 frames, " in capsys.readouterr().out
+    made, frames = dataset.read_dataset(second, config.Dataset(), target="pbe-d3")
+    assert [f.info["frame_id"] for f in frames].count("bulk1_Li_site") == 1
+    assert made.counts["ion"] == {"Li": 2, "Mg": 2, "none": 2}
+    assert made.level == "PBE, GPAW, 26.7.0, plane waves, 520 eV; D3(BJ) stored beside it"
+    assert made.settings_hash == frames[0].info["settings_hash"]
+    assert_allclose(frames[0].arrays["dft_forces"], labelled["bulk1_Li_site"].arrays["dft_forces"], rtol=0, atol=1e-8)
+
+
+def test_another_frame_of_the_same_name_gets_the_name_of_its_source(labelled, tmp_path):
+    other = part(labelled, "bulk1_Li_hop50")
+    other[0].info["frame_id"] = "bulk1_Li_site"
+    one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
+    two = run_folder(tmp_path / "two", other)
+    collect.collect([one, two], tmp_path / "out")
+    names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
+    assert names == ["bulk1_Li_site", "bulk1_Mg_site", "bulk1_Li_site-two"]
+
+
+def ladder(labelled, folder, end, saddle, group):
+    """A run whose ladder labelled a band of `bulk_oct`."""
+    frames = part(labelled, end, saddle)
+    for frame, name in zip(frames, ("ladder_initial", "ladder_saddle"), strict=True):
+        frame.info |= {"frame_id": name, "group": group}
+    path = card.LabelledPath(group, "bulk", "Li", "bulk_oct", "ladder_initial", "ladder_saddle", "a band")
+    return run_folder(folder, frames, stage="ladder", paths=[vars(path)])
+
+
+def test_bands_of_one_hop_share_a_group_and_their_names_stay_apart(labelled, tmp_path):
+    one = ladder(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "first")
+    two = ladder(labelled, tmp_path / "two", "bulk1_Li_site", "bulk1_Li_hop25", "second")
+    run_folder(two, part(labelled, "bulk_vol_1", "bulk_vol_2"))
+    made = collect.collect([one, two], tmp_path / "out")
+    assert [(p.group, p.initial, p.saddle) for p in made.paths] == [
+        ("first", "ladder_initial", "ladder_saddle"),
+        ("first", "ladder_initial", "ladder_saddle-two"),
+    ]
+    assert made.counts["group"]["first"] == 3
+
+
+def test_a_foreign_file_with_its_level(labelled, tmp_path):
+    from mlip.units import BOHR_ANGSTROM, HARTREE_EV
+
+    frames = part(labelled, "bulk1_Li_site", "bulk1_Mg_site", "001_11_Li_hop0")
+    for frame in frames:
+        energy, forces = frame.info["dft_energy"], frame.arrays["dft_forces"]
+        frame.info = {k: frame.info[k] for k in ("group", "host", "ion")} | {"E": energy / HARTREE_EV}
+        frame.arrays = {k: frame.arrays[k] for k in ("numbers", "positions")}
+        frame.arrays["F"] = forces * BOHR_ANGSTROM / HARTREE_EV
+    files.write_frames(tmp_path / "mine.extxyz", frames)
+    (tmp_path / "level.yaml").write_text(LEVEL)
+    made = collect.collect([tmp_path / "mine.extxyz"], tmp_path / "out", level=tmp_path / "level.yaml")
+    assert made.settings == {"code": "Some code", "xc": "PBE", "cutoff_ev": 600}
+    assert made.level == "PBE, Some code, 600 eV; D3(BJ) stored beside it"
+    again = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
+    assert [f.info["vacuum"] for f in again] == [False, False, True]
+    assert {f.info["sampling"] for f in again} == {"mine"}
+    assert_allclose(again[0].info["dft_energy"], labelled["bulk1_Li_site"].info["dft_energy"], rtol=0, atol=1e-7)
+    assert "d3_forces" in again[0].arrays
+
+
+def test_what_is_refused_and_nothing_is_written(labelled, tmp_path):
+    one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
+    out, level = tmp_path / "out", tmp_path / "level.yaml"
+    level.write_text(LEVEL)
+    foreign = part(labelled, "bulk1_Li_hop50")
+    foreign[0].info |= {"E": -1.0}
+    foreign[0].arrays["F"] = np.ones((13, 3))
+    files.write_frames(tmp_path / "mine.extxyz", foreign)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    bare = run_folder(tmp_path / "bare", part(labelled, "bulk1_Li_site"))
+    (bare / "label" / "frames.extxyz").unlink()
+    for sources, settings, reason in (
+        ([tmp_path / "mine.extxyz"], None, "give them with --level"),
+        ([one, tmp_path / "mine.extxyz"], level, "of several levels of theory"),
+        ([empty], None, "is no run folder, no dataset folder and no file"),
+        ([bare], None, "has no labels; mlip label"),
+        ([tmp_path / "mine.extxyz"], tmp_path / "none.yaml", "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            collect.collect(sources, out, level=settings)
+    level.write_text(LEVEL.replace("Hartree/Bohr", "Ry"))
+    with pytest.raises(ValueError, match="force_unit: Input should be"):
+        collect.collect([tmp_path / "mine.extxyz"], out, level=level)
+    wrong = part(labelled, "bulk1_Li_site", "bulk1_Mg_site")
+    wrong[1].arrays["dft_forces"][0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        collect.collect([run_folder(tmp_path / "nan", wrong)], out)
+    other = part(labelled, "bulk1_Li_site")
+    other[0].info["settings_hash"] = "0123456789abcdef"
+    with pytest.raises(ValueError, match="has the settings 0123456789abcdef, its settings are"):
+        collect.collect([run_folder(tmp_path / "other", other)], out)
+    assert not out.exists()
+    collect.collect([one], out)
+    with pytest.raises(ValueError, match="is a dataset already"):
+        collect.collect([one], out)
