@@ -15,7 +15,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@printf '  make %-12s %s\n' STAGE 'one stage of RUN=$(RUN): $(STAGES)'
 
-setup: $(VENV)/ready ## virtual environment with everything in it
+setup: $(VENV)/ready ## virtual environment with all that run, test and check need
 
 # torch comes first: whatever needs it later then takes this build.
 $(VENV)/ready: pyproject.toml
