@@ -21,7 +21,7 @@ from mlip.potential import Predicted
 
 DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"
-FOLDS, FOLD_MEMBERS, MEMBERS, SEED = 5, 2, 4, 1
+FOLDS, MEMBERS, SEED = 5, 4, 1
 FINE_TUNING = config.Train(
     base=BASE, epochs=40, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
     huber_ev_per_angstrom=0.5, keep="last", patience=1000,
@@ -49,7 +49,7 @@ def fold_arms(work, frames, held, e0, target, options):
     for arm, settings in arms.items():
         for k, groups in enumerate(held):
             train = [f for f in frames if f.info["group"] not in groups]
-            members = range(1, (FOLD_MEMBERS if arm == "fine-tuned" else 1) + 1)
+            members = range(1, (MEMBERS if arm == "fine-tuned" else 1) + 1)
             todo += member_jobs(
                 work, f"{arm.replace(' ', '-')}-fold-{k + 1}", settings, train, e0, members, target, options.device
             )
