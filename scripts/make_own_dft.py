@@ -175,6 +175,13 @@ def height(frame: Atoms) -> float:
     return float(abs(ion - centre) - (metal.max() - centre))
 
 
+def desorbed(frame: Atoms) -> bool:
+    """Whether the ion is far from every atom, as the sites stage has it."""
+    ion = int(np.flatnonzero(frame.symbols == frame.info["ion"])[0])
+    others = [k for k in range(len(frame)) if k != ion]
+    return bool(frame.get_distances(ion, others, mic=True).min() > config.Sites().desorbed_angstrom)
+
+
 def sites(frames: Sequence[Atoms]) -> list[tuple[str, Atoms]]:
     """The lowest of the frames, and on slabs those that a potential relaxed at other heights, each with its name."""
     first, *others = sorted(frames, key=energy)
@@ -198,7 +205,9 @@ def labelled_adsorption(
     for frame in frames:
         host, ion = frame.info["host"], frame.info["ion"]
         n = repeats(clean[host], frame) if host in clean and ion != "none" else None
-        if n is not None and (frame.symbols == ion).sum() == 1 and largest_force(frame) < LARGEST_FORCE:
+        if n is None or (frame.symbols == ion).sum() != 1 or desorbed(frame):
+            continue
+        if largest_force(frame) < LARGEST_FORCE:
             minima.setdefault((host, ion, n), []).append(frame)
     found = []
     for (host, ion, n), every in sorted(minima.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):

@@ -106,6 +106,13 @@ def test_a_site_at_another_height_has_an_entry_of_its_own(script, labels):
     ]
 
 
+@pytest.mark.parametrize(("z", "gone"), [(16.0, False), (20.0, True)])
+def test_an_ion_that_left_is_at_no_site(script, z, gone):
+    frame = Atoms("TiTiLi", positions=[[0, 0, 8], [0, 0, 15], [2, 2, z]], cell=[4, 4, 30], pbc=True)
+    frame.info["ion"] = "Li"
+    assert script.desorbed(frame) is gone
+
+
 def test_cells_that_do_not_repeat_the_clean_one_under_the_same_k_points_are_not_compared(script, labels):
     _, frames = dataset.read_dataset(labels, config.Dataset(), target="pbe")
     by_id = {f.info["frame_id"]: f for f in frames}
