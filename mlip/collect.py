@@ -75,7 +75,7 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
     for source in found:
         _join(source, frames, paths)
     cards = [s.card for s in found if s.card is not None]
-    others = [s.name for s in found if s.card is None]
+    others = [Path(s.name).name for s in found if s.card is None]
     where = [c.sampled for c in cards]
     where += [f"labels of {', '.join(others)}, as `sampling` of a frame says"] if others else []
     return write(
