@@ -67,6 +67,7 @@ class Band:
     intermediate_ev: float | None = None  # lowest minimum between two humps, relative to the initial image
     note: str = ""
     mirrored: bool = False  # half of the images were made by symmetry
+    stationary: bool = False  # its forces converged, whatever its status
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Barrier:
     symmetric: bool
     asymmetry_ev: float | None  # largest |forward - reverse| of a member, on symmetric hops that were not mirrored
     mirrored: bool = False  # of every member half of the images were made by symmetry
+    vacuum_ev: float | None = None  # lowest maximum of the members' bands where all are stationary and the ion left
 
 
 def climb(
@@ -299,6 +301,7 @@ def _band(
         force_std_ev_per_angstrom=spread if spread is not None and np.isfinite(spread) else None,
         intermediate_ev=None if valley is None else float(relative[valley]),
         note=note,
+        stationary=progress is not None and progress.converged,
     )
 
 
@@ -337,6 +340,7 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
     forward, reverse = np.array(pairs, float).reshape(-1, 2).T
     mirrored = all(b.mirrored for b in bands)
     reasons = ", ".join(f"{count} {status}" for status, count in failed.most_common())
+    left = set(failed) == {DESORBED} and all(b.stationary for b in bands)
     return Barrier(
         hop=bands[0].hop,
         host=bands[0].host,
@@ -351,6 +355,7 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
         symmetric=symmetric,
         asymmetry_ev=float(np.abs(forward - reverse).max()) if symmetric and not (failed or mirrored) else None,
         mirrored=mirrored,
+        vacuum_ev=min(max(b.energies_ev) for b in bands) if left else None,
     )
 
 

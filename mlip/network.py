@@ -11,6 +11,7 @@ Bottleneck (minimax) barrier between a start site and its copy one period away, 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 from ase import Atoms
@@ -62,6 +63,7 @@ class Bottleneck:
     hops: tuple[str, ...]
     limiting_hop: str | None
     status: str  # resolved, 'upper bound: <reason>' or 'not resolved: <reason>'
+    least_ev: float | None = None  # with every hop that has no barrier at its lowest possible height; None: no chain
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def bottlenecks(
     sites: Sequence[Site],
     hops: Sequence[Hop],
     barriers: Mapping[str, tuple[float, float] | None],
+    *,
+    vacuum: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Bottleneck]:
     """One minimax path for each distinct lattice direction: in the plane of a slab, along all axes of a bulk cell.
 
@@ -135,6 +139,8 @@ def bottlenecks(
         sites: of one host and ion; the start is the lowest surface (or bulk) site.
         hops: the network of that host and ion.
         barriers: (forward_ev, reverse_ev) by hop name; None or absent where there is no converged barrier.
+        vacuum: by hop name, of hops on which the ion left the surface: the maximum of that way, above the initial site.
+            The hop gets no barrier from it, but is not taken to be lower.
     """
     usable = [site for site in sites if site.status != "desorbed" and site.layer in {"surface", "bulk"}]
     if not usable:
@@ -142,7 +148,9 @@ def bottlenecks(
     start = min(usable, key=lambda site: site.energy_ev)
     energies = {site.name: site.energy_ev for site in sites}
     known = {h.name: energies[h.initial] + b[0] for h in hops if (b := barriers.get(h.name)) is not None}
-    hopeful = {h.name: known.get(h.name, max(energies[h.initial], energies[h.final])) for h in hops}
+    ends = {h.name: max(energies[h.initial], energies[h.final]) for h in hops}
+    left = {h.name: energies[h.initial] + vacuum[h.name] for h in hops if h.name in vacuum}
+    hopeful = ends | left | known
     steps = [(hop.name, hop.initial, hop.final, hop.edges) for hop in hops]
     first: Node = (start.name, 0, (0, 0, 0))
     out = []
@@ -163,6 +171,7 @@ def bottlenecks(
                 hops=sure or best,
                 limiting_hop=None if height is None else max(sure, key=lambda name: known[name]),
                 status=_status(start, best, known, height=height, least=least),
+                least_ev=None if least is None else least - start.energy_ev,
             ),
         )
     return out

@@ -300,7 +300,8 @@ def _bottlenecks(found: SiteNetwork, barriers: list[neb.Barrier]) -> tuple[netwo
         }
         own_sites = [s for s in found.sites if (s.host, s.ion) == (host, ion)]
         own_hops = [h for h in found.hops if (h.host, h.ion) == (host, ion)]
-        out.extend(network.bottlenecks(own_sites, own_hops, known))
+        vacuum = {b.hop: b.vacuum_ev for b in barriers if (b.host, b.ion) == (host, ion) and b.vacuum_ev is not None}
+        out.extend(network.bottlenecks(own_sites, own_hops, known, vacuum=vacuum))
     return tuple(out)
 
 

@@ -170,10 +170,17 @@ def _above(case: _Case) -> bool:
 
 
 def _bound(case: _Case) -> str:
-    missing = sum(p.barrier_ev is None for p in case.tried)
+    """Why another path may lie below the lowest one that is resolved; empty where none can."""
     if case.path is not None and case.path.status.startswith(UPPER_BOUND):
         return case.path.status.removeprefix(UPPER_BOUND).strip(" :") or "some hops have no barrier"
-    return f"{missing} of {len(case.tried)} directions not resolved" if missing else ""
+    open_ = sum(_may_be_lower(p, case.path) for p in case.tried)
+    return f"{open_} of {len(case.tried)} directions not resolved" if open_ else ""
+
+
+def _may_be_lower(other: Bottleneck, path: Bottleneck | None) -> bool:
+    if other.barrier_ev is not None and not other.status.startswith(UPPER_BOUND):
+        return False
+    return path is None or path.barrier_ev is None or other.least_ev is None or other.least_ev < path.barrier_ev
 
 
 def _within(case: _Case) -> str | None:

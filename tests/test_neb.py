@@ -298,6 +298,19 @@ def test_one_failed_member_leaves_no_number():
     assert set(numbers.values()) == {None}
 
 
+def test_the_way_over_the_vacuum_is_known_where_every_band_is_stationary():
+    left = bands((None, None), (None, None), status="ion desorbed")
+    assert all(b.stationary for b in left)
+    barrier = neb.committee(left, symmetric=True)
+    assert barrier.forward_ev is None
+    assert_allclose(barrier.vacuum_ev, max(left[0].energies_ev), rtol=1e-12, atol=0)
+    one = bands((0.4, 0.5))
+    assert neb.committee([one[0], left[1]], symmetric=True).vacuum_ev == barrier.vacuum_ev
+    assert neb.committee(one, symmetric=True).vacuum_ev is None
+    assert neb.committee([left[0], replace(left[1], stationary=False)], symmetric=True).vacuum_ev is None
+    assert neb.committee([left[0], replace(left[1], status="max steps")], symmetric=True).vacuum_ev is None
+
+
 def test_committee_refuses_mixed_bands():
     two = bands((0.4, 0.5), (0.6, 0.5))
     with pytest.raises(ValueError, match="bands of one hop, host and ion; got none"):

@@ -199,9 +199,9 @@ def hand_made():
     return [surface, below], hops
 
 
-def paths(barriers):
+def paths(barriers, **more):
     listed, hops = hand_made()
-    return {p.direction[0]: p for p in network.bottlenecks(listed, hops, barriers)}
+    return {p.direction[0]: p for p in network.bottlenecks(listed, hops, barriers, **more)}
 
 
 def test_the_lower_way_through_the_subsurface_is_the_bottleneck():
@@ -228,6 +228,16 @@ def test_a_hop_without_a_barrier_that_may_be_lower_makes_an_upper_bound():
     out = paths({"001_par": (0.4, 0.4), "001_in": (1.0, 0.4)})
     assert (out["x"].barrier_ev, out["x"].limiting_hop) == (1.0, "001_in")
     assert out["x"].status == "upper bound: no converged barrier for 001_perp_over, which could be lower"
+
+
+def test_a_hop_on_which_the_ion_leaves_gets_no_barrier_but_is_not_taken_to_be_lower():
+    known = {"001_in": (1.0, 0.4)}
+    out = paths(known, vacuum={"001_perp_over": 2.5, "001_par": 2.6})
+    assert (out["x"].barrier_ev, out["x"].status) == (1.0, "resolved")
+    assert (out["y"].barrier_ev, out["y"].least_ev) == (None, 2.6)
+    assert out["y"].status == "not resolved: no converged barrier for 001_par"
+    assert paths(known, vacuum={"001_perp_over": 0.9})["x"].status.startswith("upper bound")
+    assert paths(known)["y"].least_ev == 0.0
 
 
 def test_no_connection_is_said():

@@ -151,6 +151,18 @@ def test_a_direction_without_barrier_is_told(published):
     assert one(published, 0.8, more=(other,)).verdict == "not resolved"
 
 
+def test_a_direction_that_cannot_be_lower_does_not_make_a_bound(published):
+    other = path("001", "Li", "S1", None, (), status="not resolved: no converged barrier for y")
+    assert one(published, 0.8, more=(replace(other, least_ev=2.5),)).verdict == "differs"
+    assert one(published, 0.8, more=(replace(other, least_ev=0.7),)).verdict == "not resolved"
+
+
+def test_a_higher_direction_that_may_be_lower_makes_a_bound(published):
+    other = path("001", "Li", "S1", 0.9, ("001_par",), status="upper bound: no converged barrier for y")
+    assert one(published, 0.8, more=(replace(other, least_ev=0.1),)).verdict == "not resolved"
+    assert one(published, 0.8, more=(replace(other, least_ev=0.85),)).verdict == "differs"
+
+
 def test_spread_of_a_path_joins_its_steps_up_to_the_limiting_one():
     hops = (hop("001", "Li", "in", "S1", "U1", symmetric=False), hop("001", "Li", "under", "U1", "U1"))
     steps = (
