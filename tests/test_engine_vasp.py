@@ -117,6 +117,21 @@ def test_a_job_without_dispersion_is_taken_as_it_is(tmp_path, potcars):
     assert_allclose(made.info["dft_energy"], -6.25, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize(("kind", "fine"), [("none", True), ("d3-zero", False)])
+def test_tags_that_a_job_does_not_name_have_the_defaults_of_vasp(tmp_path, potcars, kind, fine):
+    dft = config.Dft(preset="vasp-paper", settings={"dispersion": kind})
+    folder, _ = prepared(tmp_path, cells.hydride(), dft)
+    vasprun(folder, energy_ev=-6.25, forces=PULL)
+    text = (folder / "vasprun.xml").read_text()
+    (folder / "vasprun.xml").write_text(re.sub(r'<i name="(IVDW|ISPIN)">.*?</i>\n', "", text))
+    source, settings = folder / "vasprun.xml", vasp.Settings.model_validate({"dispersion": kind})
+    if fine:
+        assert_allclose(vasp.read_job(cells.hydride(), source, settings).energy_ev, -6.25, rtol=1e-9, atol=0)
+    else:
+        with pytest.raises(engines.Refused, match="the job has IVDW = 0, the settings say 11"):
+            vasp.read_job(cells.hydride(), source, settings)
+
+
 def test_zero_damping_is_that_of_the_library_and_damps_more_at_short_range():
     frame = Atoms("Ar2", positions=[[2, 2, 2], [2, 2, 5.8]], cell=[40, 40, 40], pbc=True)
     zero, _ = vasp._d3(frame, "d3-zero")

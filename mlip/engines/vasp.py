@@ -30,6 +30,7 @@ from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
 PAIR_BOHR, COORDINATION_BOHR = 50.2 / BOHR_ANGSTROM, 20.0 / BOHR_ANGSTROM  # VDW_RADIUS and VDW_CNRADIUS of VASP
 D3_DIFFERENCE_EV_PER_ATOM = 5e-4  # between VASP's dispersion and ours, beyond which something is set differently
+UNSET = {"IVDW": 0, "ISPIN": 1}  # what VASP takes where INCAR does not say
 MOVED_ANGSTROM = 1e-4  # between the frame and the structure in vasprun.xml
 
 
@@ -263,7 +264,8 @@ def _check_settings(tree: ET.Element, settings: Settings) -> None:
         "ISPIN": 2 if settings.spin == "polarised" else 1,
     }
     for tag, value in wanted.items():
-        there = _number(tree, f"incar/i[@name='{tag}']")
+        path = f"incar/i[@name='{tag}']"
+        there = float(UNSET[tag]) if tag in UNSET and tree.find(path) is None else _number(tree, path)
         if not np.isclose(there, value, rtol=1e-6, atol=0):
             raise Refused(f"the job has {tag} = {there:g}, the settings say {value:g}; run it with the INCAR given")
     for row in tree.findall("atominfo/array[@name='atomtypes']/set/rc"):  # number, element, mass, valence, PAW data
