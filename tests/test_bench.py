@@ -32,6 +32,12 @@ def test_page_shows_ratios_and_leaves_out_what_was_not_measured():
     assert "2 cores of a CPU, 24 GB. torch 2.13." in page
 
 
+def test_errors_of_ten_epochs_stand_with_what_they_mean():
+    known = {"train ours": measured(frames_per_s=38.8, seconds=10.0, force_rmse_ev_per_angstrom=0.5494)}
+    page = bench_page.page(known, MACHINE)
+    assert "| ours | 38.8 | 10 | 0.5494 |\n\nTen epochs measure speed;" in page
+
+
 def test_page_sets_aims_beside_what_was_measured():
     known = {
         "neb ase": measured(seconds=60.0, end_calls=100, band_calls=1500, barriers_ev={"a": 0.5}),
