@@ -106,6 +106,14 @@ def test_same_material_gives_the_same_page(rendered):
     assert report.render(material()).html == rendered.html
 
 
+def test_another_paper_has_no_audit_but_keeps_what_it_does_not_state():
+    loaded = material().references
+    sources = tuple(replace(s, doi="10.1000/other") if s == loaded.checked() else s for s in loaded.sources)
+    made = report.render(material(references=replace(loaded, sources=sources)))
+    assert "Audit of the paper from its own numbers" not in made.html + made.markdown
+    assert "What the paper does not state" in made.html
+
+
 def test_an_empty_run_renders():
     empty = replace(results(), hosts=(), sites=(), hops=(), barriers=(), bottlenecks=(), dft=(), path_error_ev=None)
     bare = material(results=empty, bands=(), pictures={}, evaluation=None, histories={}, dataset_card={}, provenance={})
