@@ -6,8 +6,9 @@ Takes `card.yaml` beside `frames.extxyz`; gives a frozen, validated `Card`. Unkn
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
+
+from mlip import files
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,5 @@ def read_card(folder: Path) -> Card:
         ValueError: where card.yaml is absent, not YAML, or a key is missing, unknown or of the wrong type.
     """
     path = folder / "card.yaml"
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); a dataset folder needs a card") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
-    try:
-        return TypeAdapter(Card).validate_python(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise ValueError(f"{path}: {where}: {first['msg']}; see Card in mlip/card.py for the keys") from error
+    raw = files.read_yaml(path, advice="a dataset folder needs a card")
+    return files.validated(path, raw, Card, advice="see Card in mlip/card.py for the keys")

@@ -4,7 +4,6 @@ Takes run folders (their label and ladder stages), dataset folders and extended 
 a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import Literal
 import numpy as np
 import yaml
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mlip import config, dataset, dispersion, extxyz, files, label, labels
 from mlip.card import Card, LabelledPath, card_as_mapping, read_card
+from mlip.engines import Described
 from mlip.run import opened
 from mlip.structures import is_slab
 
@@ -29,7 +29,7 @@ class Level(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    settings: dict[str, str | float | int | bool]
+    settings: Described
     energy_unit: Literal["eV", "Hartree"]
     force_unit: Literal["eV/Angstrom", "Hartree/Bohr"]
     keys: extxyz.Keys = extxyz.Keys()
@@ -39,8 +39,8 @@ class Level(BaseModel):
 class Source:
     """Labelled frames of one origin and what is known of them."""
 
-    name: str
-    settings: dict[str, str | float | int | bool]
+    path: Path
+    settings: Described
     frames: tuple[Atoms, ...]
     paths: tuple[LabelledPath, ...] = ()
     card: Card | None = None
@@ -64,18 +64,18 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
     if (out / "card.yaml").exists():
         raise ValueError(f"{out}: is a dataset already; give another folder")
     found = [_source(path, level) for path in sources]
-    hashes = {s.name: extxyz.settings_hash(s.settings) for s in found}
+    hashes = {s.path: extxyz.settings_hash(s.settings) for s in found}
     if len(set(hashes.values())) > 1:
-        listed = ", ".join(f"{name} {value}" for name, value in hashes.items())
+        listed = ", ".join(f"{path} {value}" for path, value in hashes.items())
         raise ValueError(f"{out}: the sources are of several levels of theory ({listed}); one dataset holds one level")
     for source in found:
-        _require_level(source, hashes[source.name])
+        _require_level(source, hashes[source.path])
     frames: list[Atoms] = []
     paths: list[LabelledPath] = []
     for source in found:
         _join(source, frames, paths)
     cards = [s.card for s in found if s.card is not None]
-    others = [Path(s.name).name for s in found if s.card is None]
+    others = [s.path.name for s in found if s.card is None]
     where = [c.sampled for c in cards]
     where += [f"labels of {', '.join(others)}, as `sampling` of a frame says"] if others else []
     return write(
@@ -95,7 +95,7 @@ def write(
     frames: Sequence[Atoms],
     *,
     level: str,
-    settings: dict[str, str | float | int | bool],
+    settings: Described,
     licence: str,
     sampled: str,
     limits: Sequence[str],
@@ -109,8 +109,7 @@ def write(
     labels.check(frames, config.Dataset(), source=str(out / "frames.extxyz"), target="pbe-d3")
     files.write_frames(out / "frames.extxyz", frames)
     counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
-    for key in ("host", "ion", "group"):
-        counts[key] = dict(sorted(Counter(str(f.info[key]) for f in frames).items()))
+    counts |= {key: dataset.counted(frames, key) for key in ("host", "ion", "group")}
     card = Card(
         name=out.resolve().name,
         level=level,
@@ -136,7 +135,7 @@ def _require_level(source: Source, wanted: str) -> None:
     for frame in source.frames:
         if (found := frame.info.get("settings_hash")) != wanted:
             raise ValueError(
-                f"{source.name}: frame {frame.info['frame_id']} has the settings {found}, its settings are {wanted}; "
+                f"{source.path}: frame {frame.info['frame_id']} has the settings {found}, its settings are {wanted}; "
                 "label it again at these settings, or restore them"
             )
 
@@ -146,7 +145,7 @@ def _source(path: Path, level: Path | None) -> Source:
         return _of_file(path, level)
     if (path / "card.yaml").exists():
         card = read_card(path)
-        return Source(str(path), card.settings, tuple(extxyz.read_frames(path / "frames.extxyz")), card.paths, card)
+        return Source(path, card.settings, tuple(extxyz.read_frames(path / "frames.extxyz")), card.paths, card)
     if (path / "config.yaml").exists():
         return _of_run(path)
     raise ValueError(f"{path}: is no run folder, no dataset folder and no file of frames")
@@ -158,9 +157,12 @@ def _of_run(folder: Path) -> Source:
         raise ValueError(f"{folder}: has no labels; mlip label {folder} or mlip ladder {folder} makes them")
     frames = [frame for path in there for frame in extxyz.read_frames(path)]
     listed = folder / "ladder" / "paths.yaml"
-    raw = yaml.safe_load(listed.read_text(encoding="utf-8")) if listed.exists() else []
-    paths = TypeAdapter(tuple[LabelledPath, ...]).validate_python(raw or [])
-    return Source(str(folder), dict(label.settings_of(opened(folder).config.dft)), tuple(frames), paths)
+    paths: tuple[LabelledPath, ...] = ()
+    if listed.exists():
+        advice = "run the ladder stage again"
+        raw = files.read_yaml(listed, advice=advice)
+        paths = files.validated(listed, raw, tuple[LabelledPath, ...], advice=advice)
+    return Source(folder, label.settings_of(opened(folder).config.dft), tuple(frames), paths)
 
 
 def _of_file(path: Path, level: Path | None) -> Source:
@@ -168,16 +170,8 @@ def _of_file(path: Path, level: Path | None) -> Source:
         raise ValueError(
             f"{path}: a file does not say its level of theory and units; give them with --level LEVEL.yaml"
         )
-    try:
-        said = Level.model_validate(yaml.safe_load(level.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ValueError(f"{level}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{level}: is not valid YAML ({' '.join(str(error).split())})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise ValueError(f"{level}: {where}: {first['msg']}; see Level in mlip/collect.py for the keys") from error
+    raw = files.read_yaml(level, advice="give the path of a YAML file")
+    said = files.validated(level, raw, Level, advice="see Level in mlip/collect.py for the keys")
     frames = extxyz.import_frames(
         path,
         level_hash=extxyz.settings_hash(said.settings),
@@ -187,7 +181,7 @@ def _of_file(path: Path, level: Path | None) -> Source:
     )
     for frame in frames:
         frame.info = {"sampling": path.stem, "vacuum": is_slab(frame)} | frame.info
-    return Source(str(path), dict(said.settings), tuple(frames))
+    return Source(path, said.settings, tuple(frames))
 
 
 def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> None:
@@ -202,7 +196,7 @@ def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> Non
         if name in known:
             if _same(frame, known[name]):
                 continue
-            names[name] = f"{name}-{Path(source.name).stem}"
+            names[name] = f"{name}-{source.path.stem}"
         group = str(frame.info["group"])
         frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
         frames.append(frame)
@@ -222,7 +216,7 @@ def _same(one: Atoms, other: Atoms) -> bool:
     )
 
 
-def _in_words(settings: dict[str, str | float | int | bool]) -> str:
+def _in_words(settings: Described) -> str:
     known = [str(settings[k]) for k in ("xc", "code", "version", "mode") if k in settings]
     cutoff = [f"{settings['cutoff_ev']:g} eV"] if "cutoff_ev" in settings else []
     return f"{', '.join([*known, *cutoff]) or 'as settings say'}; D3(BJ) stored beside it"

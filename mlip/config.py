@@ -7,9 +7,10 @@ each with its path. Defaults live here only; a YAML file states what differs.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlip import files
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -410,12 +411,7 @@ def load(path: Path) -> Config:
     Raises:
         ValueError: with one line per problem, each with the path of the key.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
+    raw = files.read_yaml(path, advice="give the path of a YAML file")
     if not isinstance(raw, dict):
         raise ValueError(  # noqa: TRY004  (the input is wrong, not the program)
             f"{path}: holds no sections; expected a mapping such as 'common:' with indented keys"

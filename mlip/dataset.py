@@ -212,9 +212,9 @@ def write_split(folder: Path, parts: Split, target: Target) -> Manifest:
             sha256=files.sha256(path) if frames else None,
             frames=len(frames),
             atoms=sum(len(f) for f in frames),
-            hosts=_counted(frames, "host"),
-            ions=_counted(frames, "ion"),
-            groups=_counted(frames, "group"),
+            hosts=counted(frames, "host"),
+            ions=counted(frames, "ion"),
+            groups=counted(frames, "group"),
             frame_ids=tuple(str(f.info["frame_id"]) for f in frames),
         )
     hashes = sorted({str(f.info["settings_hash"]) for frames in parts.parts().values() for f in frames})
@@ -226,7 +226,8 @@ def write_split(folder: Path, parts: Split, target: Target) -> Manifest:
     return Manifest(target=target, settings_hash=hashes[0], parts=made, e0_ev=e0_ev)
 
 
-def _counted(frames: Sequence[Atoms], key: str) -> dict[str, int]:
+def counted(frames: Sequence[Atoms], key: str) -> dict[str, int]:
+    """How many frames have each value of a key of their info, by value."""
     return dict(sorted(Counter(str(f.info[key]) for f in frames).items()))
 
 

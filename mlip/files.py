@@ -16,11 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from ase import Atoms
 from ase.io import write
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+MADE_BEFORE = "made by another version: delete it and run again"
 
 PACKAGES = ("facet-mlip", "torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
 
@@ -191,17 +193,31 @@ def write_record(path: Path, record: Any) -> None:
 
 def read_record(path: Path, kind: type[T]) -> T:
     """The frozen dataclass stored in a JSON file."""
-    return _validated(path, _json(path), kind)
+    return validated(path, _json(path), kind)
 
 
 def read_result(path: Path, kind: type[T]) -> T:
     """The result stored in a stage's `result.json`."""
-    return _validated(path, _entry(path, "result"), kind)
+    return validated(path, _entry(path, "result"), kind)
 
 
 def read_provenance(path: Path) -> Provenance:
     """The provenance stored in a stage's `result.json`."""
-    return _validated(path, _entry(path, "provenance"), Provenance)
+    return validated(path, _entry(path, "provenance"), Provenance)
+
+
+def read_yaml(path: Path, *, advice: str) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        ValueError: it cannot be read (`advice` says what to do) or is not valid YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
 
 
 def _entry(path: Path, key: str) -> Any:
@@ -220,12 +236,15 @@ def _json(path: Path) -> Any:
         raise ValueError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from error
 
 
-def _validated(path: Path, value: Any, kind: type[T]) -> T:
+def validated(path: Path, value: Any, kind: type[T], *, advice: str = MADE_BEFORE) -> T:
+    """The value as this kind.
+
+    Raises:
+        ValueError: the first problem in one line: file, key, what is wrong and the advice.
+    """
     try:
         return TypeAdapter(kind).validate_python(value, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        raise ValueError(
-            f"{path}: {where}: {first['msg']}; made by another version: delete it and run again"
-        ) from error
+        raise ValueError(f"{path}: {where}: {first['msg']}; {advice}") from error

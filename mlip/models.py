@@ -24,11 +24,10 @@ from mlip.files import write_bytes_atomic, write_text_atomic
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs
-E0 = "atomic_energies_fn.atomic_energies"
+E0 = "atomic_energies_fn.atomic_energies"  # key of the reference energies in a state dict
 ADDED = "_zeroed"  # buffers of the products that files of older versions of mace-torch lack; none of theirs is zeroed
-DROPPED = {
-    f"pair_repulsion_fn.{k}" for k in ("r_max", "cutoff.p", "cutoff.r_max")
-}  # that the repulsion once held, unused
+# buffers that the repulsion of older files holds and no version uses
+DROPPED = {f"pair_repulsion_fn.{k}" for k in ("r_max", "cutoff.p", "cutoff.r_max")}
 SAME_ENERGY_EV = 1e-6  # of the rebuilt model and its file
 BASIS = {"use_reduced_cg": False}  # of products; mace's default gives other weights where cuequivariance is installed
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlip import files
 
 Role = Literal["checked", "independent", "window", "own"]
 Evidence = Literal["P", "S", "C", "M", "I"]
@@ -144,12 +145,7 @@ def load(folder: Path) -> References:
 
 
 def _file(path: Path) -> _File:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
+    raw = files.read_yaml(path, advice="check its permissions")
     try:
         return _File.model_validate(raw)
     except ValidationError as error:

@@ -113,9 +113,9 @@ def start(
             "use a base with these elements or base: null"
         )
     weights = dict(base.members[(member - 1) % len(base.members)].state_dict())
-    known = weights["atomic_energies_fn.atomic_energies"]
+    known = weights[models.E0]
     values = [e0_ev.get(s, float(old)) for s, old in zip(base.elements, known.flatten().tolist(), strict=True)]
-    weights["atomic_energies_fn.atomic_energies"] = torch.tensor([values], dtype=known.dtype)
+    weights[models.E0] = torch.tensor([values], dtype=known.dtype)
     return {**base.shape, "atomic_energies": [values]}, weights
 
 
@@ -452,7 +452,7 @@ def _resume(state: Training, path: Path, tag: str) -> None:
 
 
 def _check_e0(state: Training, e0_ev: dict[str, float], elements: Sequence[str]) -> None:
-    stored = state.best_weights["atomic_energies_fn.atomic_energies"].flatten().tolist()
+    stored = state.best_weights[models.E0].flatten().tolist()
     for symbol, value in zip(elements, stored, strict=True):
         if symbol in e0_ev and not math.isclose(value, e0_ev[symbol], rel_tol=1e-5, abs_tol=1e-5):
             raise ValueError(

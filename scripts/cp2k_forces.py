@@ -19,10 +19,11 @@ import numpy as np
 from ase.units import Bohr, Hartree
 
 from mlip import config, dataset
+from mlip.units import BOLTZMANN_EV_PER_KELVIN
 
 DATA = Path("datasets/tio2-mg-li")
 ELECTRONS = {"Ti": 12, "O": 6, "Li": 3, "Mg": 10}
-SMEARING_KELVIN = 0.05 / 8.617333262e-5
+SMEARING_KELVIN = 0.05 / BOLTZMANN_EV_PER_KELVIN
 INPUT = """\
 &GLOBAL
   PROJECT forces

@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from mlip import config, dataset, energetics, files, lattice
+from mlip import config, dataset, endpoints, energetics, files, lattice
 from mlip.band import largest
 from mlip.config import Dft
 from mlip.engines import settings_of
@@ -176,10 +176,8 @@ def height(frame: Atoms) -> float:
 
 
 def desorbed(frame: Atoms) -> bool:
-    """Whether the ion is far from every atom, as the sites stage has it."""
-    ion = int(np.flatnonzero(frame.symbols == frame.info["ion"])[0])
-    others = [k for k in range(len(frame)) if k != ion]
-    return bool(frame.get_distances(ion, others, mic=True).min() > config.Sites().desorbed_angstrom)
+    """Whether the ion, the last atom, is far from every other, as the sites stage has it."""
+    return endpoints.desorbed(frame, config.Sites().desorbed_angstrom)
 
 
 def sites(frames: Sequence[Atoms]) -> list[tuple[str, Atoms]]:
@@ -205,9 +203,8 @@ def labelled_adsorption(
     for frame in frames:
         host, ion = frame.info["host"], frame.info["ion"]
         n = repeats(clean[host], frame) if host in clean and ion != "none" else None
-        if n is None or (frame.symbols == ion).sum() != 1 or desorbed(frame):
-            continue
-        if largest_force(frame) < LARGEST_FORCE:
+        single = n is not None and (frame.symbols == ion).sum() == 1
+        if single and not desorbed(frame) and largest_force(frame) < LARGEST_FORCE:
             minima.setdefault((host, ion, n), []).append(frame)
     found = []
     for (host, ion, n), every in sorted(minima.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):

@@ -26,8 +26,8 @@ TEACHERS = {  # as frames name them: name and source; both are trained on PBE da
     "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
     "mattersim-v1.0.0-5M": "MatterSim-v1.0.0-5M (mattersim 1.2.3), doi:10.48550/arXiv.2405.04967",
 }
-# The fourth had more frames than those before, the fifth more again and a better teacher, the sixth ions off the surface. In the first four the frames of a
-# family kept their group, and so the second member had a weight drawn for each.
+# The fourth had more frames than those before, the fifth more again and a better teacher, the sixth ions off the surface.
+# In the first four the frames of a family kept their group, and so the second member had a weight drawn for each.
 PASSES = (
     {"teacher": "7net-l3i5", "epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
     {"teacher": "7net-l3i5", "epochs": 4, "learning_rate": 1e-3, "ema_decay": 0.99, "energy_weight": 2000.0},
