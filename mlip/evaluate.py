@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlip.card import LabelledPath
 from mlip.potential import Predicted
 
 Array = NDArray[np.float64]
@@ -31,11 +32,11 @@ class GroupErrors:
 
 @dataclass(frozen=True)
 class PathError:
-    """Energy of one image against the reference image of its path, eV per cell."""
+    """Energy of the saddle of a labelled path against its initial image, eV per cell."""
 
     group: str
-    reference: str  # frame_id
-    image: str
+    initial: str  # frame_id
+    saddle: str
     dft_ev: float
     model_ev: float
 
@@ -76,7 +77,13 @@ class Evaluation:
 
 
 def errors(
-    arm: str, frames: Sequence[Atoms], predicted: Sequence[Predicted], *, ions: Sequence[str], shell_angstrom: float
+    arm: str,
+    frames: Sequence[Atoms],
+    predicted: Sequence[Predicted],
+    *,
+    paths: Sequence[LabelledPath],
+    ions: Sequence[str],
+    shell_angstrom: float,
 ) -> Errors:
     """Errors of one potential.
 
@@ -84,6 +91,7 @@ def errors(
         arm: its name in tables.
         frames: with info REF_energy (eV), frame_id, group and arrays REF_forces (N, 3) (eV/Angstrom).
         predicted: one per frame.
+        paths: of the dataset's card; those with both frames here are judged.
         ions: symbols of the diffusing ions.
         shell_angstrom: radius of the first shell around an ion.
     """
@@ -102,7 +110,7 @@ def errors(
         species_force_rmse={str(s): _rms(wrong[symbols == s]) for s in sorted(set(symbols.tolist()))},
         ion_shell_force_rmse=_rms(wrong[shell]) if shell.any() else None,
         groups=_by_group(frames, predicted),
-        paths=_along_paths(frames, predicted),
+        paths=_along_paths(frames, predicted, paths),
         calibration=_calibration(wrong, predicted),
     )
 
@@ -145,20 +153,16 @@ def _by_group(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> tuple[
     return tuple(out)
 
 
-def _along_paths(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> tuple[PathError, ...]:
-    first: dict[str, int] = {}
-    out = []
-    for number, frame in enumerate(frames):
-        group = frame.info["group"]
-        if not group.endswith("_neb"):
-            continue
-        origin = first.setdefault(group, number)
-        if origin == number:
-            continue
-        dft = float(frame.info["REF_energy"]) - float(frames[origin].info["REF_energy"])
-        model = predicted[number].energy_ev - predicted[origin].energy_ev
-        out.append(PathError(group, frames[origin].info["frame_id"], frame.info["frame_id"], dft, model))
-    return tuple(out)
+def _along_paths(
+    frames: Sequence[Atoms], predicted: Sequence[Predicted], paths: Sequence[LabelledPath]
+) -> tuple[PathError, ...]:
+    dft = {f.info["frame_id"]: float(f.info["REF_energy"]) for f in frames}
+    model = {f.info["frame_id"]: p.energy_ev for f, p in zip(frames, predicted, strict=True)}
+    return tuple(
+        PathError(p.group, p.initial, p.saddle, dft[p.saddle] - dft[p.initial], model[p.saddle] - model[p.initial])
+        for p in paths
+        if {p.initial, p.saddle} <= dft.keys()
+    )
 
 
 def _calibration(wrong: Array, predicted: Sequence[Predicted]) -> float | None:

@@ -17,7 +17,7 @@ from mlip import audit, config, dft_sheets, md_plots, md_sheets, plots, sheets, 
 from mlip.audit import Finding
 from mlip.convergence import Variant
 from mlip.energetics import Energetics
-from mlip.evaluate import Evaluation, PathError
+from mlip.evaluate import Evaluation
 from mlip.kinetics import Diffused
 from mlip.ladder import Step
 from mlip.md import Followed
@@ -139,17 +139,13 @@ def headline_lines(rows: Sequence[Headline]) -> tuple[tuple[str, ...], ...]:
 
 
 def path_error_ev(evaluation: Evaluation | None) -> float | None:
-    """RMS error of the energy of the highest DFT image of each held-out path; None without such a path.
+    """RMS error of the energy from the initial image to the saddle of each held-out path; None without such a path.
 
     The term of the uncertainty that the committee cannot hide: `Results.path_error_ev`.
     """
     if evaluation is None or not evaluation.arms:
         return None
-    highest: dict[str, PathError] = {}
-    for image in evaluation.arms[0].paths:
-        if image.group not in highest or image.dft_ev > highest[image.group].dft_ev:
-            highest[image.group] = image
-    errors = [(p.model_ev - p.dft_ev) ** 2 for p in highest.values()]
+    errors = [(p.model_ev - p.dft_ev) ** 2 for p in evaluation.arms[0].paths]
     return float((sum(errors) / len(errors)) ** 0.5) if errors else None
 
 
@@ -280,7 +276,7 @@ def _accuracy(material: Material) -> Part:
         ("All potentials on the same frames", sheets.arms(found)),
         ("The potential of this run, by species", sheets.species(found)),
         ("The potential of this run, by group", sheets.groups(found)),
-        ("Energy along held-out paths, against the first image", sheets.path_errors(found)),
+        ("Energy of the saddle of held-out paths, against the initial image", sheets.path_errors(found)),
     )
     return Part("accuracy", "Accuracy of the potential", words, tuple(t for t in tables_ if t[1].rows), tuple(figures))
 

@@ -259,10 +259,10 @@ def groups(found: Evaluation) -> Sheet:
 
 
 def path_errors(found: Evaluation) -> Sheet:
-    """Energy along held-out paths, per cell."""
+    """Energy of the saddles of held-out paths, per cell."""
     columns: list[Column] = [
         ("Held-out path", TEXT, lambda p: p.group),
-        ("Image", TEXT, lambda p: p.image),
+        ("Saddle", TEXT, lambda p: p.saddle),
         ("DFT (eV)", NUMBER, lambda p: number(p.dft_ev)),
         ("Potential (eV)", NUMBER, lambda p: number(p.model_ev)),
         ("Error (meV per cell)", NUMBER, lambda p: number(1e3 * (p.model_ev - p.dft_ev), 0, signed=True)),

@@ -188,7 +188,10 @@ def evaluate_committee(run: Run) -> evaluate.Evaluation:
             "dataset.test_groups: no group is held out, so there is no accuracy to report; name at least one"
         )
     frames = extxyz.read_frames(path)
-    measure = partial(evaluate.errors, ions=c.structures.ions, shell_angstrom=c.evaluate.first_shell_angstrom)
+    paths = dataset.read_card(place(c.dataset.path)).paths
+    measure = partial(
+        evaluate.errors, paths=paths, ions=c.structures.ions, shell_angstrom=c.evaluate.first_shell_angstrom
+    )
     predicted = jobs.predictions(run.path("train", "model"), frames, device=c.common.device)
     arms = [measure("committee", frames, predicted)]
     if c.train.base is not None:

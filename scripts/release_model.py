@@ -43,7 +43,7 @@ def member_jobs(work, name, settings, train, e0, members, target, device):
     return [jobs.TrainJob(work / name / f"member-{k}", work / name, settings, e0, SEED, k, device) for k in members]
 
 
-def fold_arms(work, frames, held, e0, target, options):
+def fold_arms(work, frames, paths, held, e0, target, options):
     """Errors of the fine-tuned, base and scratch arms on the held-out groups of every fold together."""
     todo, arms = [], {"fine-tuned": FINE_TUNING, "from scratch": SCRATCH}
     for arm, settings in arms.items():
@@ -70,7 +70,7 @@ def fold_arms(work, frames, held, e0, target, options):
         labels = read(path, ":")
         out[f"teacher {labels[0].info['teacher']}"] = (order, teacher(order, labels, frames))
     return {
-        arm: evaluate.errors(arm, test, found, ions=("Li", "Mg"), shell_angstrom=2.8)
+        arm: evaluate.errors(arm, test, found, paths=paths, ions=("Li", "Mg"), shell_angstrom=2.8)
         for arm, (test, found) in out.items()
     }
 
@@ -105,7 +105,7 @@ def main():
     base = models.load(BASE)
     e0 = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     held = dataset.folds(frames, FOLDS, seed=SEED)
-    found = fold_arms(options.work, frames, held, e0, options.target, options)
+    found = fold_arms(options.work, frames, card.paths, held, e0, options.target, options)
     print(evaluate.table(found))
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
     todo = member_jobs(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from ase import Atoms
 from numpy.testing import assert_allclose
 
 from mlip import evaluate
+from mlip.card import LabelledPath
 from mlip.potential import Predicted
 
 
@@ -25,8 +27,8 @@ def found(atoms, *, wrong=0.0, scale=1.0, energies=(0.0,)):
     return Predicted(energy, forces, None)
 
 
-def measured(frames, predicted, *, ions=("Li",), shell=2.5):
-    return evaluate.errors("arm", frames, predicted, ions=ions, shell_angstrom=shell)
+def measured(frames, predicted, *, paths=(), ions=("Li",), shell=2.5):
+    return evaluate.errors("arm", frames, predicted, paths=paths, ions=ions, shell_angstrom=shell)
 
 
 def test_perfect_model():
@@ -79,13 +81,15 @@ def test_no_ion_no_shell_error():
     assert measured([atoms], [found(atoms)]).ion_shell_force_rmse is None
 
 
-def test_energies_along_a_path_are_relative_to_its_first_frame():
-    frames = [frame(f"p{k}", "x_neb", energy=-10.0 + 0.1 * k) for k in range(3)] + [frame("md", "x_md")]
+def test_saddles_are_relative_to_the_initial_image_of_their_labelled_path():
+    frames = [frame(f"p{k}", "x", energy=-10.0 + 0.1 * k) for k in range(3)] + [frame("md", "x_md")]
     predicted = [found(f, energies=[0.5 + 0.02 * k]) for k, f in enumerate(frames)]
-    paths = measured(frames, predicted).paths
-    assert [(p.reference, p.image) for p in paths] == [("p0", "p1"), ("p0", "p2")]
-    assert_allclose([p.dft_ev for p in paths], [0.1, 0.2], rtol=1e-9, atol=0)
-    assert_allclose([p.model_ev for p in paths], [0.12, 0.24], rtol=1e-9, atol=0)
+    path = LabelledPath("x", "001", "Li", "001_in", "p0", "p2", "CI-NEB image")
+    elsewhere = replace(path, group="y", saddle="of another part")
+    (one,) = measured(frames, predicted, paths=(elsewhere, path)).paths
+    assert (one.group, one.initial, one.saddle) == ("x", "p0", "p2")
+    assert_allclose([one.dft_ev, one.model_ev], [0.2, 0.24], rtol=1e-9, atol=0)
+    assert measured(frames, predicted).paths == ()
 
 
 def test_calibration_is_one_where_the_spread_is_the_error():
