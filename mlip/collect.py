@@ -4,7 +4,7 @@ Takes run folders (their label and ladder stages), dataset folders and extended 
 a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -99,14 +99,15 @@ def write(
     licence: str,
     sampled: str,
     limits: Sequence[str],
-    paths: Iterable[LabelledPath],
+    paths: Sequence[LabelledPath],
 ) -> Card:
     """Write labelled frames and their card, once every check of `labels.check` has passed.
 
     Raises:
-        ValueError: a label fails a check, or the folder cannot be written.
+        ValueError: a label fails a check, a path names a frame that is not there, or the folder cannot be written.
     """
     labels.check(frames, config.Dataset(), source=str(out / "frames.extxyz"), target="pbe-d3")
+    dataset.require_paths(paths, frames, source=str(out))
     files.write_frames(out / "frames.extxyz", frames)
     counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
     counts |= {key: dataset.counted(frames, key) for key in ("host", "ion", "group")}

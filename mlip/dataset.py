@@ -102,12 +102,26 @@ def read_dataset(folder: Path, settings: config.Dataset, *, target: Target) -> t
         raise ValueError(
             f"{path}: sha256 is {found[:12]}..., the card says {card.sha256[:12]}...; copy both or make the card again"
         )
-    known = {frame.info["frame_id"] for frame in frames}
-    if lost := [f for p in card.paths for f in (p.initial, p.saddle) if f not in known]:
-        raise ValueError(
-            f"{folder / 'card.yaml'}: paths name frame {lost[0]!r}, which {path.name} lacks; correct paths"
-        )
+    require_paths(card.paths, frames, source=str(folder / "card.yaml"))
     return card, frames
+
+
+def require_paths(paths: Sequence[LabelledPath], frames: Sequence[Atoms], *, source: str) -> None:
+    """Check that both frames of every labelled path are there and in the path's group, so that no split parts them.
+
+    Raises:
+        ValueError: for the first that is not.
+    """
+    groups = {frame.info["frame_id"]: frame.info["group"] for frame in frames}
+    for path in paths:
+        for name in (path.initial, path.saddle):
+            if name not in groups:
+                raise ValueError(f"{source}: paths name frame {name!r}, which the frames lack; correct paths")
+            if groups[name] != path.group:
+                raise ValueError(
+                    f"{source}: paths put frame {name!r} in group {path.group!r}, "
+                    f"the frame says {groups[name]!r}; correct one"
+                )
 
 
 def deduplicate(frames: Sequence[Atoms], tolerance_angstrom: float) -> tuple[list[Atoms], tuple[tuple[str, str], ...]]:

@@ -134,3 +134,14 @@ def test_what_is_refused_and_nothing_is_written(labelled, tmp_path):
     collect.collect([one], out)
     with pytest.raises(ValueError, match="is a dataset already"):
         collect.collect([one], out)
+
+
+def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
+    frames = part(labelled, "bulk1_Li_site", "bulk1_Mg_site", "bulk_vol_1")
+    path = card.LabelledPath(
+        frames[0].info["group"], "bulk", "Li", "bulk_oct", "bulk1_Li_site", "gone", "single points"
+    )
+    told = {"level": "PBE", "settings": {"xc": "PBE"}, "licence": "MIT", "sampled": "", "limits": ()}
+    with pytest.raises(ValueError, match="paths name frame 'gone'"):
+        collect.write(tmp_path / "out", frames, paths=[path], **told)
+    assert not (tmp_path / "out").exists()

@@ -268,6 +268,22 @@ def test_frames_of_another_level_than_the_card(tmp_path):
         dataset.read_dataset(folder, LIMITS, target="pbe")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"saddle": "elsewhere"}, r"card\.yaml: paths name frame 'elsewhere', which the frames lack"),
+        ({"group": "other"}, r"paths put frame '\w+' in group 'other', the frame says '\w+'; correct one"),
+    ],
+)
+def test_paths_that_do_not_fit_the_frames(tmp_path, change, message):
+    folder = copied(tmp_path)
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    card["paths"][0] |= change
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(ValueError, match=message):
+        dataset.read_dataset(folder, LIMITS, target="pbe")
+
+
 def test_names_of_cells_are_names():
     shipped = extxyz.read_frames(tiny.DATA / "frames.extxyz")
     assert not {f.info["system"] for f in shipped if f.info["system"].isdecimal()} - {"001", "100"}
