@@ -23,7 +23,7 @@ DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"
 FOLDS, MEMBERS, SEED = 5, 4, 1
 FINE_TUNING = config.Train(
-    base=BASE, epochs=40, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
+    base=BASE, epochs=20, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
     huber_ev_per_angstrom=0.5, keep="last", patience=1000,
 )  # fmt: skip
 SCRATCH = FINE_TUNING.model_copy(
