@@ -115,18 +115,8 @@ def _settle_and_finish(todo: Sequence[BandJob], plain: gate.Way, finish: Callabl
     def on_done(place: int, result: Result) -> None:
         (before, _), (band, images) = settled[numbers[place]], result
         note = f"{before.forward_ev:.4f} eV the fast way, finished the plain way"
-        finish(
-            numbers[place],
-            (
-                replace(
-                    band,
-                    note=f"{band.note}; {note}".removeprefix("; "),
-                    steps=before.steps + band.steps,
-                    force_calls=before.force_calls + band.force_calls,
-                ),
-                images,
-            ),
-        )
+        whole = band.noted(note, steps=before.steps + band.steps, force_calls=before.force_calls + band.force_calls)
+        finish(numbers[place], (whole, images))
 
     again = [replace(todo[k], model=replace(todo[k].model, way=plain)) for k in numbers]
     _advance(again, on_done, begun=[settled[k][1] for k in numbers])

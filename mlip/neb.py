@@ -69,6 +69,10 @@ class Band:
     mirrored: bool = False  # half of the images were made by symmetry
     stationary: bool = False  # its forces converged, whatever its status
 
+    def noted(self, note: str, **changes: Any) -> "Band":
+        """The band with another note behind its own, and these fields changed."""
+        return replace(self, note=f"{self.note}; {note}".removeprefix("; "), **changes)
+
 
 @dataclass(frozen=True)
 class Barrier:
@@ -184,7 +188,7 @@ def climbing(
     )
     if turned is None or progress is None:
         return band, images
-    return replace(band, mirrored=True, note=f"{band.note}; {half.NOTE}".removeprefix("; ")), images
+    return band.noted(half.NOTE, mirrored=True), images
 
 
 def _key(initial: Atoms, final: Atoms, *, settings: config.Neb, name: BandName) -> str:
