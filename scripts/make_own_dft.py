@@ -27,6 +27,7 @@ from mlip.engines import settings_of
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
 LARGEST_FORCE = 0.75  # eV/Angstrom, by DFT: above it a labelled frame is not near a minimum
+NEAR_MINIMUM = ("relaxed", "CI-NEB")  # how such a frame was sampled: not hot, nor with the ion held between two sites
 SITE_ANGSTROM = 0.8  # heights of two sites differ by more
 GEOMETRY = "single points at geometries of potentials"
 HEAD = """\
@@ -204,7 +205,8 @@ def labelled_adsorption(
         host, ion = frame.info["host"], frame.info["ion"]
         n = repeats(clean[host], frame) if host in clean and ion != "none" else None
         single = n is not None and (frame.symbols == ion).sum() == 1
-        if single and not desorbed(frame) and largest_force(frame) < LARGEST_FORCE:
+        still = frame.info["sampling"].startswith(NEAR_MINIMUM)
+        if single and still and not desorbed(frame) and largest_force(frame) < LARGEST_FORCE:
             minima.setdefault((host, ion, n), []).append(frame)
     found = []
     for (host, ion, n), every in sorted(minima.items(), key=lambda item: (item[0][0], item[0][1], -item[0][2])):
