@@ -186,11 +186,19 @@ def folds(frames: Sequence[Atoms], number: int, *, seed: int) -> tuple[tuple[str
     The largest group goes first, each to the fold that has least of its host, its ion and of all frames.
 
     Raises:
-        ValueError: where the number of folds is below 2 or above the number of groups.
+        ValueError: where the number of folds is below 2 or above the number of groups, or two groups have the same
+            structure: a model that saw one would be tested on the other.
     """
     sizes = Counter(str(frame.info["group"]) for frame in frames)
     if not 2 <= number <= len(sizes):
         raise ValueError(f"{number} folds of {len(sizes)} groups; choose between 2 and {len(sizes)}")
+    for first, second in labels.duplicates(frames, config.Dataset().duplicate_angstrom):
+        one, other = frames[first].info, frames[second].info
+        if one["group"] != other["group"]:
+            raise ValueError(
+                f"frames {one['frame_id']} of group {one['group']} and {other['frame_id']} of group {other['group']} "
+                "are the same structure, so a fold could hold out one while its models see the other; leave one out"
+            )
     kinds = {str(f.info["group"]): (str(f.info["host"]), str(f.info["ion"])) for f in frames}
     rng = np.random.default_rng(seed)
     luck = dict(zip(sorted(sizes), rng.random(len(sizes)), strict=True))

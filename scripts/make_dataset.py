@@ -60,6 +60,7 @@ LIMITS = (
     "and in the force components of these frames, rms: spin 34, dipole correction 18 (with 001_11_clean_relaxed), 600 eV 24, 6x6x1 k-points 45 meV/Angstrom",
     "and in the energy of Li on the clean slab there, 001_11_Li_site - 001_11_clean_relaxed: spin -20 meV (clean slab taken as unpolarised), dipole correction +19 meV",
     "the sum of the forces is not zero (egg-box effect; up to 0.02 eV/Angstrom per atom along the normal of the 49-atom (001) slabs): the mean force is subtracted from dft_forces, net_force keeps the largest component of the sum before that",
+    "the same effect in one frame, 001_11_Mg_md800_0: all atoms moved by half a grid spacing along the normal change the forces on O along it by 96 meV/Angstrom rms, the energy by 2 to 4 meV; a noise of the labels of about 20 meV/Angstrom rms",
     "energies are relative to GPAW's atoms (spin-paired, spherical): no cohesive or adsorption energies without references at the same settings",
     "e0_ev is a fit to the compositions here, not isolated atoms; Ti against O is open at fixed stoichiometry and set to nearly equal energy per atom",
     "the k-point rule gives different meshes in different cells; energies of different cells differ by the k-point error",

@@ -71,6 +71,15 @@ def test_a_leaking_split_cannot_exist():
         dataset.Split(train=(one,), valid=(), test=(other,))
 
 
+def test_folds_refuse_a_structure_that_is_in_two_groups():
+    frames = [frame(0, "a"), frame(1, "b"), frame(1, "c")]
+    frames[2].info["frame_id"] = "again"
+    with pytest.raises(ValueError, match=r"frames f1 of group b and again of group c are the same structure"):
+        dataset.folds(frames, 2, seed=1)
+    frames[2].info["group"] = "b"
+    assert len(dataset.folds(frames, 2, seed=1)) == 2
+
+
 def test_split_is_reproducible_and_depends_on_the_seed():
     frames = random_frames(np.random.default_rng(5))
     one, again = (dataset.split(frames, (), valid_fraction=0.2, seed=3) for _ in range(2))
