@@ -1,10 +1,12 @@
-"""Make datasets/tio2-mg-li from folders of GPAW single points, one extended XYZ file a frame.
+"""Make datasets/tio2-mg-li from GPAW single points: folders with one extended XYZ file a frame, and files of many.
 
-    python scripts/make_dataset.py SOURCE_DIR... [--out datasets/tio2-mg-li]
+    python scripts/make_dataset.py SOURCE... [--out datasets/tio2-mg-li]
 
-SOURCE_DIR/*.xyz hold: info frame_id, system, ion, group, sampling, vacuum, kpts, energy_free, energy_extrapolated, net_force,
-level; arrays dft_forces (Angstrom, eV, eV/Angstrom). Keys are normalised, the mean force is subtracted, D3(BJ) is added
-beside the DFT labels, all is checked as before training, and the card is written. Twice gives identical bytes.
+A frame has info frame_id, system, ion, group, sampling, vacuum, kpts, energy_free, energy_extrapolated, net_force, level and
+arrays dft_forces (Angstrom, eV, eV/Angstrom); or it was labelled by `mlip label`, as those of RUN/label/frames.extxyz and of the
+dataset itself: datasets/tio2-mg-li/frames.extxyz with the file of a run adds that run's labels. Keys are normalised, the
+mean force is subtracted, D3(BJ) is added beside the DFT labels, all is checked as before training, and the card is written.
+Twice gives identical bytes.
 """
 
 import argparse
@@ -76,10 +78,20 @@ SAMPLED = (
 )
 
 
-def normalised(path, settings_hash):
-    """The frame in `path` with this project's keys, mean force zero, D3 beside it."""
-    (source,) = extxyz.read_frames(path)
+KEPT = (
+    "frame_id", "system", "host", "ion", "group", "sampling", "vacuum", "kpts", "dft_energy_extrapolated", "settings_hash",
+    "dft_energy", "d3_energy", "net_force",
+)  # fmt: skip
+
+
+def normalised(source, path, settings_hash):
+    """The frame with this project's keys, mean force zero, D3 beside it."""
     info = source.info
+    if "dft_energy" in info:
+        if info["settings_hash"] != settings_hash:
+            raise ValueError(f"{path}: settings {info['settings_hash']}, the card says {settings_hash}")
+        source.info = {key: info[key] for key in KEPT}
+        return source
     if info["level"] != LEVEL:
         raise ValueError(f"{path}: level {info['level']!r}, the card says {LEVEL!r}; one dataset holds one level")
     if "gpaw" in info:
@@ -118,11 +130,13 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("datasets/tio2-mg-li"))
     options = parser.parse_args()
     settings_hash = extxyz.settings_hash(SETTINGS)
-    found = {path.name: path for source in options.sources for path in source.glob("*.xyz")}
-    frames = [normalised(found[name], settings_hash) for name in sorted(found)]
+    paths_of = [p for s in options.sources for p in (sorted(s.glob("*.xyz")) if s.is_dir() else [s])]
+    made = [normalised(f, path, settings_hash) for path in paths_of for f in extxyz.read_frames(path)]
+    found = {str(f.info["frame_id"]): f for f in made}  # a later source replaces a frame of an earlier one
+    frames = [found[name] for name in sorted(found)]
     if not frames:
-        raise SystemExit(f"{', '.join(map(str, options.sources))}: no .xyz files")
-    made = collect.write(
+        raise SystemExit(f"{', '.join(map(str, options.sources))}: no frames")
+    card_made = collect.write(
         options.out,
         frames,
         level="PBE, GPAW 26.7.0 PAW, plane waves 520 eV, spin-paired; D3(BJ) stored beside it",
@@ -133,7 +147,7 @@ def main():
         paths=paths(frames),
     )
     energies = {f.info["frame_id"]: f.info["dft_energy"] for f in frames}
-    for path in made.paths:
+    for path in card_made.paths:
         print(f"{path.hop:14s} {path.ion}: {energies[path.saddle] - energies[path.initial]:.4f} eV")
     print(f"{options.out}: {len(frames)} frames, {sum(len(f) for f in frames)} atoms, settings {settings_hash}")
 

@@ -12,8 +12,10 @@ labels, in this project's environment, and labelled in the other:
     python scripts/make_teacher_set.py MOVED.extxyz --move datasets/models/base --frames 2400 --seed 3
     teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz
 
---label takes SevenNet by its name or the checkpoint of a MatterSim model, in an environment with mattersim==1.2.3 (the wheel
-mattersim==1.0.0rc8 of the package index holds mattersim/pretrained_models/mattersim-v1.0.0-5M.pth):
+--label takes SevenNet by its name or the checkpoint of a MatterSim model, in an environment with mattersim==1.2.3. The checkpoint
+mattersim/pretrained_models/mattersim-v1.0.0-5M.pth is in a wheel of the package index that is for Python 3.9, to be unpacked, not installed:
+
+    pip download mattersim==1.0.0rc8 --no-deps --only-binary=:all: --python-version 3.9 --implementation cp
 
     mattersim-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz --label mattersim-v1.0.0-5M.pth
 

@@ -30,6 +30,20 @@ SCRATCH = FINE_TUNING.model_copy(
     update={"base": None, "learning_rate": 5e-3, "architecture": config.Architecture(channels=64, max_ell=2)}
 )
 
+PICKED = ("chosen for", "picked for")  # in the `sampling` of frames that were labelled for a committee's spread
+OWN = ("potential", "base model", "committee")  # in that of frames whose geometry a model of this project made
+
+
+def kinds(frame):
+    """What the frame counts as in the errors by kind: how it was sampled, and whose geometry it is."""
+    sampling = frame.info["sampling"]
+    picked = any(word in sampling for word in PICKED)
+    hot = "Langevin" in sampling
+    return (
+        "picked for the spread of a committee" if picked else "dynamics" if hot else "relaxed, strained, on paths",
+        "geometries of this project's models" if any(word in sampling for word in OWN) else "geometries of SevenNet-0",
+    )
+
 
 def write_parts(folder, train, target):
     """Split files of one training; validation is a few training frames, for watching only: the last epoch counts."""
@@ -69,10 +83,21 @@ def fold_arms(work, frames, paths, held, e0, target, options):
     for path in options.teacher_on_dft:
         labels = read(path, ":")
         out[f"teacher {labels[0].info['teacher']}"] = (order, teacher(order, labels, frames))
-    return {
-        arm: evaluate.errors(arm, test, found, paths=paths, ions=("Li", "Mg"), shell_angstrom=2.8)
-        for arm, (test, found) in out.items()
-    }
+    return {arm: judged(arm, test, found, paths) for arm, (test, found) in out.items()}
+
+
+def judged(arm, test, found, paths):
+    """Errors of an arm on all held-out frames and on those of each kind."""
+
+    def errors(chosen):
+        part = [test[k] for k in chosen], [found[k] for k in chosen]
+        return evaluate.errors(arm, *part, paths=paths, ions=("Li", "Mg"), shell_angstrom=2.8)
+
+    by_kind = {}
+    for number, frame in enumerate(test):
+        for kind in kinds(frame):
+            by_kind.setdefault(kind, []).append(number)
+    return errors(range(len(test))), {kind: errors(chosen) for kind, chosen in sorted(by_kind.items())}
 
 
 def teacher(order, labels, dft):
@@ -81,6 +106,11 @@ def teacher(order, labels, dft):
     by_id = {f.info["frame_id"]: f for f in labels}
     found = [by_id[frame.info["frame_id"]] for frame in order]
     return [Predicted(np.array([f.info["REF_energy"]]), f.arrays["REF_forces"][None], None) for f in found]
+
+
+def brief(errors):
+    """What the card says of a kind of frames: without groups and paths, which it has once already."""
+    return {k: rounded(v) for k, v in asdict(errors).items() if k not in ("arm", "groups", "paths", "calibration")}
 
 
 def rounded(value):
@@ -105,8 +135,12 @@ def main():
     base = models.load(BASE)
     e0 = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     held = dataset.folds(frames, FOLDS, seed=SEED)
-    found = fold_arms(options.work, frames, card.paths, held, e0, options.target, options)
+    arms = fold_arms(options.work, frames, card.paths, held, e0, options.target, options)
+    found, by_kind = ({arm: both[k] for arm, both in arms.items()} for k in (0, 1))
     print(evaluate.table(found))
+    for kind in by_kind["fine-tuned"]:
+        chosen = {arm: errors[kind] for arm, errors in by_kind.items()}
+        print(f"\n{kind}, {chosen['fine-tuned'].frames} frames\n{evaluate.table(chosen)}")
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
     todo = member_jobs(
         options.work, "released", FINE_TUNING, frames, e0, range(1, MEMBERS + 1), options.target, options.device
@@ -119,11 +153,11 @@ def main():
         Path("datasets/models/tio2-mg-li"),
         shape=whole.shape,
         weights=weights,
-        card=model_card(card, found, held, e0, base),
+        card=model_card(card, found, by_kind, held, e0, base),
     )
 
 
-def model_card(card, found, held, e0, base):
+def model_card(card, found, by_kind, held, e0, base):
     return {
         "name": "tio2-mg-li",
         "target": "pbe",
@@ -139,6 +173,7 @@ def model_card(card, found, held, e0, base):
         "members saw every frame, so their own error on these frames is smaller and says nothing",
         "folds": [list(groups) for groups in held],
         "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
+        "the_same_by_kind_of_frame": {arm: {k: brief(e) for k, e in parts.items()} for arm, parts in by_kind.items()},
         "settings": FINE_TUNING.model_dump(mode="json", exclude={"architecture"}),  # the base's, in model.json
         "settings_from_scratch": SCRATCH.model_dump(mode="json"),
         "not_for": [
