@@ -72,8 +72,8 @@ LIMITS = (
 
 SAMPLED = (
     "relaxed sites, subsurface voids and points between them, CI-NEB images and Langevin runs (700 to 900 K) with the universal "
-    "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (300 to 900 K) with this project's own "
-    "potential or its base model, in part chosen for the spread of the committee, as `sampling` of a frame says; all labelled by DFT single points; "
+    "potential SevenNet-0; saddles and ends of CI-NEB bands (ladder_...) and Langevin runs (300 to 900 K, some with the ion held on its way) with this "
+    "project's own potential or its base model, in part chosen for the spread of the committee, as `sampling` of a frame says; all labelled by DFT single points; "
     "bulk ideal, at other volumes, and strained by up to 3 % and rattled. A group is one path, one trajectory or one family of configurations and is never split. Positions and forces have 8 decimals, as the source files."
 )
 
