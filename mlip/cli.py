@@ -82,14 +82,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _predict(options: argparse.Namespace) -> None:
+    from mlip.evaluate import against_labels
+    from mlip.potential import predict
+
+    count = predict(
+        options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
+    )
+    print(f"{count} frames with mlip_energy and mlip_forces: {options.out}")
+    if errors := against_labels(options.out):
+        print(errors)
+
+
 def _do(options: argparse.Namespace) -> None:
     if options.command == "predict":
-        from mlip.potential import predict
-
-        count = predict(
-            options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
-        )
-        print(f"{count} frames with mlip_energy and mlip_forces: {options.out}")
+        _predict(options)
     elif options.command == "pick":
         from mlip import pick
 

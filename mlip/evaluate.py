@@ -9,13 +9,18 @@ doi:10.1038/s41524-024-01500-6) and the calibration of the committee's spread.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from mlip.card import LabelledPath
-from mlip.potential import Predicted
+from mlip.config import Target
+from mlip.dispersion import target_labels
+from mlip.extxyz import read_frames
+from mlip.potential import LEVELS, Predicted
 
 Array = NDArray[np.float64]
 
@@ -195,3 +200,30 @@ def table(results: Mapping[str, Errors]) -> str:
             f"{1e3 * e.energy_rmse_ev_per_atom:9.2f}"
         )
     return "\n".join(lines)
+
+
+def against_labels(path: Path) -> str | None:
+    """Errors of predictions on the frames of a file that have labels, in a line; None where no frame can be compared.
+
+    Args:
+        path: written by `mlip predict`; the labels are those of this project's keys, at the level of the predictions.
+    """
+    wrong, energies, reference = [], [], []
+    frames = read_frames(path)
+    for frame in frames:
+        target = next((t for t, level in LEVELS.items() if level == frame.info["mlip_level"]), None)
+        needed = {"dft_energy", "dft_forces"} | ({"d3_energy", "d3_forces"} if target == "pbe-d3" else set())
+        if target is None or not needed <= {*frame.info, *frame.arrays}:
+            continue
+        energy_ev, forces = target_labels(frame, cast("Target", target))
+        energies.append((float(frame.info["mlip_energy"]) - energy_ev) / len(frame))
+        wrong.append(frame.arrays["mlip_forces"] - forces)
+        reference.append(forces)
+    if not wrong:
+        return None
+    force, size, energy = (_rms(np.concatenate(wrong)), _rms(np.concatenate(reference)), _rms(np.array(energies)))
+    return (
+        f"against the labels of {len(wrong)} of {len(frames)} frames: forces {1e3 * force:.0f} meV/A rms of "
+        f"{1e3 * size:.0f}, energies {1e3 * energy:.1f} meV/atom rms; no measure of accuracy on frames that the model "
+        "was trained on"
+    )

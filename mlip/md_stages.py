@@ -178,7 +178,7 @@ def _stopped_frames(todo: Sequence[md_jobs.MdJob], outcomes: dict[Path, md_jobs.
                 "frame_id": f"{job.header.name}_{end.replica}_{end.step}",
                 "host": job.header.host,
                 "ion": "-".join(dict.fromkeys(job.header.ions)),
-                "group": f"md_{job.header.name}",
+                "group": f"md_{job.header.name}_{end.replica}",
                 "sampling": "md",
                 "vacuum": structures.is_slab(frame),
                 "stopped": end.status,

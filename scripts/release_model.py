@@ -23,11 +23,16 @@ DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"
 FOLDS, MEMBERS, SEED = 5, 4, 1
 FINE_TUNING = config.Train(
-    base=BASE, epochs=20, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
+    base=BASE, members=MEMBERS, epochs=20, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
     huber_ev_per_angstrom=0.5, keep="last", patience=1000,
 )  # fmt: skip
 SCRATCH = FINE_TUNING.model_copy(
-    update={"base": None, "learning_rate": 5e-3, "architecture": config.Architecture(channels=64, max_ell=2)}
+    update={
+        "base": None,
+        "members": 1,
+        "learning_rate": 5e-3,
+        "architecture": config.Architecture(channels=64, max_ell=2),
+    }
 )
 
 PICKED = ("chosen for", "picked for")  # in the `sampling` of frames that were labelled for a committee's spread

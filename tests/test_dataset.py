@@ -10,7 +10,7 @@ import yaml
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import config, dataset, dispersion, extxyz, files
+from mlip import config, dataset, dispersion, extxyz, files, labels
 
 SHIPPED = Path(__file__).parents[1] / "datasets" / "tio2-mg-li"
 LIMITS = config.Dataset()
@@ -296,3 +296,19 @@ def test_paths_that_do_not_fit_the_frames(tmp_path, change, message):
 def test_names_of_cells_are_names():
     shipped = extxyz.read_frames(tiny.DATA / "frames.extxyz")
     assert not {f.info["system"] for f in shipped if f.info["system"].isdecimal()} - {"001", "100"}
+
+
+def test_the_test_set_is_of_the_level_of_the_dataset_and_no_part_of_it():
+    card, trained = dataset.read_dataset(SHIPPED, LIMITS, target="pbe-d3")
+    own, tested = dataset.read_dataset(SHIPPED.with_name("tio2-mg-li-test"), LIMITS, target="pbe-d3")
+    assert own.settings_hash == card.settings_hash
+    assert not labels.duplicates([*trained, *tested], LIMITS.duplicate_angstrom)
+    assert not {f.info["frame_id"] for f in trained} & {f.info["frame_id"] for f in tested}
+
+
+def test_frames_held_on_a_labelled_path_are_of_its_group():
+    _, tested = dataset.read_dataset(SHIPPED.with_name("tio2-mg-li-test"), LIMITS, target="pbe")
+    card, _ = dataset.read_dataset(SHIPPED, LIMITS, target="pbe")
+    held = [f for f in tested if "held" in f.info["sampling"]]
+    assert len(held) >= 5
+    assert {f.info["group"] for f in held} <= {path.group for path in card.paths}

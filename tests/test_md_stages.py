@@ -122,7 +122,7 @@ def test_replicas_that_stop_leave_frames_for_labelling(moved, again, tmp_path):
     assert {k: info[k] for k in ("host", "ion", "group", "sampling", "vacuum")} == {
         "host": "001",
         "ion": "Li",
-        "group": "md_001_Li",
+        "group": "md_001_Li_300K-1",
         "sampling": "md",
         "vacuum": True,
     }
