@@ -155,8 +155,9 @@ def test_desorbed_ends_and_desorbed_band():
     lifting = CosineSurface(ends[0])
     lifting.lift = 16.0
     assert climb(ends, lifting)[0].status == "ion desorbed"
-    band, _ = climb(ends, CosineSurface(ends[0], bend=4.2), TIGHT.model_copy(update={"max_steps": 150}))
+    band, _ = climb(ends, CosineSurface(ends[0], bend=3.3))  # a wider bend never settles, and where it is then is luck
     assert band.status == "ion desorbed"
+    assert band.fmax_ev_per_angstrom < TIGHT.fmax_ev_per_angstrom
     assert len(band.energies_ev) == 7
     check_no_number(band)
 
