@@ -86,11 +86,11 @@ def _predict(options: argparse.Namespace) -> None:
     from mlip.evaluate import against_labels
     from mlip.potential import predict
 
-    count = predict(
+    frames = predict(
         options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
     )
-    print(f"{count} frames with mlip_energy and mlip_forces: {options.out}")
-    if errors := against_labels(options.out):
+    print(f"{len(frames)} frames with mlip_energy and mlip_forces: {options.out}")
+    if errors := against_labels(frames):
         print(errors)
 
 

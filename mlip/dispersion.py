@@ -67,6 +67,12 @@ def d3(atoms: Atoms, settings: Dispersion = D3_BJ_PBE) -> tuple[float, NDArray[n
     return energy_ev, forces
 
 
+def absent_labels(frame: Atoms, target: Target) -> list[str]:
+    """Keys of the labels of this level that the frame lacks."""
+    wanted = ["dft_energy", "dft_forces"] + (["d3_energy", "d3_forces"] if target == "pbe-d3" else [])
+    return [k for k in wanted if k not in frame.info and k not in frame.arrays]
+
+
 def target_labels(frame: Atoms, target: Target) -> tuple[float, NDArray[np.float64]]:
     """Energy (eV) and forces (N, 3; eV/Angstrom) of a labelled frame at the target level.
 
@@ -76,9 +82,7 @@ def target_labels(frame: Atoms, target: Target) -> tuple[float, NDArray[np.float
     if target not in {"pbe", "pbe-d3"}:
         raise ValueError(f"target {target!r} is unknown; use 'pbe' or 'pbe-d3'")
     name = frame.info.get("frame_id", "without frame_id")
-    wanted = ["dft_energy", "dft_forces"] + (["d3_energy", "d3_forces"] if target == "pbe-d3" else [])
-    absent = [k for k in wanted if k not in frame.info and k not in frame.arrays]
-    if absent:
+    if absent := absent_labels(frame, target):
         raise ValueError(f"frame {name}: has no {', '.join(absent)}, needed for target {target!r}; add the labels")
     energy_ev = float(frame.info["dft_energy"])
     forces = np.array(frame.arrays["dft_forces"], dtype=np.float64)

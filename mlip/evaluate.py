@@ -9,7 +9,6 @@ doi:10.1038/s41524-024-01500-6) and the calibration of the committee's spread.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 
 from mlip.card import LabelledPath
 from mlip.config import Target
-from mlip.dispersion import target_labels
-from mlip.extxyz import read_frames
+from mlip.dispersion import absent_labels, target_labels
 from mlip.potential import LEVELS, Predicted
 
 Array = NDArray[np.float64]
@@ -202,26 +200,25 @@ def table(results: Mapping[str, Errors]) -> str:
     return "\n".join(lines)
 
 
-def against_labels(path: Path) -> str | None:
-    """Errors of predictions on the frames of a file that have labels, in a line; None where no frame can be compared.
+def against_labels(frames: Sequence[Atoms]) -> str | None:
+    """Errors of predictions on those of the frames that have labels, in a line; None where no frame can be compared.
 
     Args:
-        path: written by `mlip predict`; the labels are those of this project's keys, at the level of the predictions.
+        frames: of `potential.predict`; the labels are those of this project's keys, at the level of the predictions.
     """
+    targets = {level: cast("Target", target) for target, level in LEVELS.items()}
     wrong, energies, reference = [], [], []
-    frames = read_frames(path)
     for frame in frames:
-        target = next((t for t, level in LEVELS.items() if level == frame.info["mlip_level"]), None)
-        needed = {"dft_energy", "dft_forces"} | ({"d3_energy", "d3_forces"} if target == "pbe-d3" else set())
-        if target is None or not needed <= {*frame.info, *frame.arrays}:
+        target = targets.get(frame.info["mlip_level"])
+        if target is None or absent_labels(frame, target):
             continue
-        energy_ev, forces = target_labels(frame, cast("Target", target))
+        energy_ev, forces = target_labels(frame, target)
         energies.append((float(frame.info["mlip_energy"]) - energy_ev) / len(frame))
         wrong.append(frame.arrays["mlip_forces"] - forces)
         reference.append(forces)
     if not wrong:
         return None
-    force, size, energy = (_rms(np.concatenate(wrong)), _rms(np.concatenate(reference)), _rms(np.array(energies)))
+    force, size, energy = _rms(np.concatenate(wrong)), _rms(np.concatenate(reference)), _rms(np.array(energies))
     return (
         f"against the labels of {len(wrong)} of {len(frames)} frames: forces {1e3 * force:.0f} meV/A rms of "
         f"{1e3 * size:.0f}, energies {1e3 * energy:.1f} meV/atom rms; no measure of accuracy on frames that the model "

@@ -225,8 +225,10 @@ def load(
     return Potential(Evaluator(model if members is None else model.subset(members), device=device, dtype=dtype))
 
 
-def predict(model: str | Path, frames: Path, out: Path, *, device: str = "cpu", trust_pickle: bool = False) -> int:
-    """Write every frame with the model's energy and forces; gives the number of frames.
+def predict(
+    model: str | Path, frames: Path, out: Path, *, device: str = "cpu", trust_pickle: bool = False
+) -> list[Atoms]:
+    """Write every frame with the model's energy and forces; gives the frames as written.
 
     Each frame comes back in order with info `mlip_energy`, `mlip_energy_std` (eV), `mlip_level` and arrays
     `mlip_forces`, `mlip_forces_std` (eV/Angstrom); the spreads are nan where the model has a single member.
@@ -248,7 +250,7 @@ def predict(model: str | Path, frames: Path, out: Path, *, device: str = "cpu", 
         atoms.arrays["mlip_forces"] = found.mean_forces
         atoms.arrays["mlip_forces_std"] = np.full_like(found.mean_forces, np.nan) if spread is None else spread
     write_frames(out, structures)
-    return len(structures)
+    return structures
 
 
 def require_elements(structures: Sequence[Atoms], elements: Sequence[str], path: Path) -> None:

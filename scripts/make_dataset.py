@@ -131,12 +131,12 @@ def main():
     options = parser.parse_args()
     settings_hash = extxyz.settings_hash(SETTINGS)
     paths_of = [p for s in options.sources for p in (sorted(s.glob("*.xyz")) if s.is_dir() else [s])]
-    made = [normalised(f, path, settings_hash) for path in paths_of for f in extxyz.read_frames(path)]
-    found = {str(f.info["frame_id"]): f for f in made}  # a later source replaces a frame of an earlier one
+    labelled = [normalised(f, path, settings_hash) for path in paths_of for f in extxyz.read_frames(path)]
+    found = {str(f.info["frame_id"]): f for f in labelled}  # a later source replaces a frame of an earlier one
     frames = [found[name] for name in sorted(found)]
     if not frames:
         raise SystemExit(f"{', '.join(map(str, options.sources))}: no frames")
-    card_made = collect.write(
+    made = collect.write(
         options.out,
         frames,
         level="PBE, GPAW 26.7.0 PAW, plane waves 520 eV, spin-paired; D3(BJ) stored beside it",
@@ -147,7 +147,7 @@ def main():
         paths=paths(frames),
     )
     energies = {f.info["frame_id"]: f.info["dft_energy"] for f in frames}
-    for path in card_made.paths:
+    for path in made.paths:
         print(f"{path.hop:14s} {path.ion}: {energies[path.saddle] - energies[path.initial]:.4f} eV")
     print(f"{options.out}: {len(frames)} frames, {sum(len(f) for f in frames)} atoms, settings {settings_hash}")
 

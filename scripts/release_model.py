@@ -115,7 +115,7 @@ def teacher(order, labels, dft):
 
 def brief(errors):
     """What the card says of a kind of frames: without groups and paths, which it has once already."""
-    return {k: rounded(v) for k, v in asdict(errors).items() if k not in ("arm", "groups", "paths", "calibration")}
+    return rounded({k: v for k, v in asdict(errors).items() if k not in ("arm", "groups", "paths", "calibration")})
 
 
 def rounded(value):
@@ -141,7 +141,8 @@ def main():
     e0 = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     held = dataset.folds(frames, FOLDS, seed=SEED)
     arms = fold_arms(options.work, frames, card.paths, held, e0, options.target, options)
-    found, by_kind = ({arm: both[k] for arm, both in arms.items()} for k in (0, 1))
+    found = {arm: whole for arm, (whole, _) in arms.items()}
+    by_kind = {arm: parts for arm, (_, parts) in arms.items()}
     print(evaluate.table(found))
     for kind in by_kind["fine-tuned"]:
         chosen = {arm: errors[kind] for arm, errors in by_kind.items()}

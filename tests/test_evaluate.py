@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose
 
 from mlip import evaluate
 from mlip.card import LabelledPath
-from mlip.files import write_frames
 from mlip.potential import Predicted
 
 
@@ -153,33 +152,32 @@ def test_on_the_tiny_potential(split, calculator):
     assert sorted(e.species_force_rmse) == ["Mg", "O", "Ti"]
 
 
-def written(path, level, **labels):
-    """Two frames as `mlip predict` writes them; the second has no labels. Forces are off by 0.1, the energy by 0.02 an atom."""
+def as_predicted(level, **labels):
+    """Two frames as `mlip predict` gives them; the second has no labels. Forces are off by 0.1, the energy by 0.02 an atom."""
     atoms = Atoms("TiO2", positions=[[0, 0, 0], [2, 0, 0], [0, 2, 0]], cell=[8, 8, 8], pbc=True)
     atoms.info |= {"mlip_energy": -29.94, "mlip_level": level}
     atoms.arrays["mlip_forces"] = np.array([[1.1, 0, 0], [0.1, 0, 0], [-0.9, 0, 0]])
     bare = atoms.copy()
     for key, value in labels.items():
         (atoms.arrays if key.endswith("forces") else atoms.info)[key] = value
-    write_frames(path, [atoms, bare])
-    return path
+    return [atoms, bare]
 
 
 PBE = {"dft_energy": -30.0, "dft_forces": np.array([[1.0, 0, 0], [0, 0, 0], [-1.0, 0, 0]])}
 
 
-def test_predictions_are_compared_with_the_labels_that_are_in_the_file(tmp_path):
-    said = evaluate.against_labels(written(tmp_path / "f.xyz", "PBE", **PBE))
+def test_predictions_are_compared_with_the_labels_that_are_in_the_file():
+    said = evaluate.against_labels(as_predicted("PBE", **PBE))
     assert said.startswith(
         "against the labels of 1 of 2 frames: forces 58 meV/A rms of 471, energies 20.0 meV/atom rms"
     )
-    assert evaluate.against_labels(written(tmp_path / "f.xyz", "PBE")) is None
-    assert evaluate.against_labels(written(tmp_path / "f.xyz", "unknown", **PBE)) is None
+    assert evaluate.against_labels(as_predicted("PBE")) is None
+    assert evaluate.against_labels(as_predicted("unknown", **PBE)) is None
 
 
-def test_predictions_with_dispersion_are_compared_with_labels_that_have_it(tmp_path):
-    assert evaluate.against_labels(written(tmp_path / "f.xyz", "PBE-D3(BJ)", **PBE)) is None
+def test_predictions_with_dispersion_are_compared_with_labels_that_have_it():
+    assert evaluate.against_labels(as_predicted("PBE-D3(BJ)", **PBE)) is None
     labels = PBE | {"d3_energy": -0.03, "d3_forces": np.full((3, 3), [0.1, 0, 0])}
-    said = evaluate.against_labels(written(tmp_path / "f.xyz", "PBE-D3(BJ)", **labels))
+    said = evaluate.against_labels(as_predicted("PBE-D3(BJ)", **labels))
     assert "forces 0 meV/A rms" in said
     assert "energies 30.0 meV/atom" in said

@@ -205,7 +205,7 @@ def predicted(committee, tmp_path):
         atoms.info |= {"frame_id": f"f{number}", "host": "001", "mine": 0.25 * number}
         atoms.arrays["tag_of_mine"] = np.arange(len(atoms))
     write_frames(tmp_path / "in.xyz", frames)
-    count = potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz")
+    count = len(potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz"))
     return frames, count, extxyz.read_frames(tmp_path / "out.xyz")
 
 
