@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from mlip import config, dispersion, extxyz, files, gate, neb, network, pool
+from mlip import config, dispersion, extxyz, files, gate, neb, network, pool, structures
 from mlip.jobs import ModelUse, end_points, evaluator
 from mlip.workers import run_parallel
 
@@ -90,6 +90,8 @@ def run_pool(todo: Sequence[BandJob]) -> int:
 
     def finish(number: int, result: Result) -> None:
         job, (band, images) = todo[number], result
+        for k, image in enumerate(images):
+            image.info |= _said_of(job, k, image)
         files.write_frames(job.folder / f"{job.stem}.extxyz", images)
         files.write_record(job.done, BandOutcome(band, _dispersion(band, images, job.target)))
         for left in job.folder.glob(f"{job.stem}*.npz"):
@@ -102,6 +104,18 @@ def run_pool(todo: Sequence[BandJob]) -> int:
     else:
         _advance(todo, finish)
     return len(todo)
+
+
+def _said_of(job: BandJob, number: int, image: Atoms) -> dict[str, str | bool]:
+    """What `mlip pick` and `mlip label` want to know of an image."""
+    return {
+        "frame_id": f"{job.stem}_{number}",
+        "host": job.hop.host,
+        "ion": job.hop.ion,
+        "group": job.hop.group,
+        "sampling": f"CI-NEB image {number}, member {job.member}",
+        "vacuum": structures.is_slab(image),
+    }
 
 
 def _settle_and_finish(todo: Sequence[BandJob], plain: gate.Way, finish: Callable[[int, Result], None]) -> None:

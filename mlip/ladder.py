@@ -86,11 +86,6 @@ def nearest_member(bands: Sequence[neb.Band]) -> neb.Band | None:
     return min(known, key=lambda pair: (abs(pair[1] - mean), pair[0].member))[0]
 
 
-def group_of(path: Path) -> str:
-    """The group of a hop's frames, also the stem of their names."""
-    return f"ladder_{path.hop.name}_{path.hop.ion}"
-
-
 def parts_of(path: Path, *, neighbours: bool) -> dict[str, int]:
     """Image of every part to label: one end of a symmetric hop, and one neighbour where its saddle is in the middle."""
     saddle, last = _saddle(path), len(path.images) - 1
@@ -130,7 +125,7 @@ def step(path: Path, labels: Mapping[str, Atoms], settings: config.Ladder, *, ta
         target: level of the potential; 'pbe-d3' needs D3 labels.
     """
     parts = parts_of(path, neighbours=settings.neighbours)
-    found = {part: labels[name] for part in parts if (name := f"{group_of(path)}_{part}") in labels}
+    found = {part: labels[name] for part in parts if (name := f"{path.hop.group}_{part}") in labels}
     lacking = tuple(part for part in parts if part not in found)
     energy = {part: target_labels(frame, target)[0] for part, frame in found.items()}
     forward = _difference(energy, SADDLE, INITIAL)
@@ -143,7 +138,7 @@ def step(path: Path, labels: Mapping[str, Atoms], settings: config.Ladder, *, ta
         hop=path.hop.name,
         host=path.hop.host,
         ion=path.hop.ion,
-        group=group_of(path),
+        group=path.hop.group,
         member=path.band.member,
         limiting=path.limiting,
         symmetric=path.hop.symmetric,
@@ -216,11 +211,11 @@ def _frame(path: Path, part: str, image: int, source: str) -> Atoms:
     frame = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
     barrier = _barriers(path)[0]
     frame.info = {
-        "frame_id": f"{group_of(path)}_{part}",
+        "frame_id": f"{path.hop.group}_{part}",
         "system": path.hop.host,
         "host": path.hop.host,
         "ion": path.hop.ion,
-        "group": group_of(path),
+        "group": path.hop.group,
         "sampling": f"CI-NEB {part}, {source}, member {path.band.member}, barrier {barrier:.3f} eV",
         "vacuum": path.vacuum,
     }

@@ -49,6 +49,11 @@ class Hop:
     symmetric: bool  # an operation of the host maps one end onto the other: both barriers must agree
     edges: tuple[Edge, ...] = ()  # all its copies in the cell, each in one direction
 
+    @property
+    def group(self) -> str:
+        """The group of all frames on bands of this hop, whoever labels them: splits never cut it."""
+        return f"ladder_{self.name}_{self.ion}"
+
 
 @dataclass(frozen=True)
 class Bottleneck:

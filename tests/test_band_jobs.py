@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -7,7 +6,7 @@ from ase import Atoms
 from ase.io import read
 from numpy.testing import assert_allclose
 
-from mlip import band_jobs, config, files, gate, jobs, models
+from mlip import band_jobs, config, files, gate, jobs, models, network, pick
 
 
 @pytest.mark.parametrize(("device", "sizes"), [("cpu", [5, 5, 5, 5]), ("cuda", [20])])
@@ -33,7 +32,7 @@ def job(tmp_path, labelled):
     site, middle = labelled["bulk1_Li_site"], labelled["bulk1_Li_hop50"]
     ends = [Atoms(site.symbols, site.positions, cell=site.cell, pbc=True) for _ in range(2)]
     ends[1].positions[-1] += 2 * (middle.positions[-1] - site.positions[-1])
-    hop = SimpleNamespace(ion="Li", name="bulk_oct", host="bulk")
+    hop = network.Hop("bulk_oct", "bulk", "Li", "V1", "V1", 3.07, (0.0, 0.0, 0.0), 1, symmetric=True)
     files.write_frames(jobs.end_points(tmp_path, hop), ends)
     settings = config.Neb(images=3, end_fmax_ev_per_angstrom=0.03, end_moved_angstrom=3.0)
     use = jobs.ModelUse(tmp_path / "model", gate.Way("mace-torch", "cpu", "float32"))
@@ -59,3 +58,8 @@ def test_a_band_that_settled_in_float32_is_finished_the_plain_way(job):
     exact = [one.energies_ev[0] for one in jobs.evaluator(use)(images)]
     assert_allclose([image.get_potential_energy() for image in images], exact, rtol=0, atol=1e-7)
     assert not list(job.folder.glob("*.npz"))
+    said = [frame.info for frame in pick.candidates(job.done.with_suffix(".extxyz"))]
+    assert [info["frame_id"] for info in said] == [f"Li_bulk_oct_member-1_{k}" for k in range(5)]
+    assert {(info["host"], info["ion"], info["group"], info["vacuum"]) for info in said} == {
+        ("bulk", "Li", "ladder_bulk_oct_Li", False)
+    }
