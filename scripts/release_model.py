@@ -176,7 +176,7 @@ def model_card(card, found, by_kind, held, e0, base):
         "labels": {"settings_hash": card.settings_hash, "sha256": card.sha256},
         "e0_ev": e0,
         "accuracy_is_of": "leave-groups-out folds: each frame predicted by models that never saw its group; the released "
-        "members saw every frame, so their own error on these frames is smaller and says nothing",
+        "members saw every frame, so their own error on these frames says nothing of others",
         "folds": [list(groups) for groups in held],
         "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
         "the_same_by_kind_of_frame": {arm: {k: brief(e) for k, e in parts.items()} for arm, parts in by_kind.items()},

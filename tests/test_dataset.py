@@ -306,9 +306,8 @@ def test_the_test_set_is_of_the_level_of_the_dataset_and_no_part_of_it():
     assert not {f.info["frame_id"] for f in trained} & {f.info["frame_id"] for f in tested}
 
 
-def test_frames_held_on_a_labelled_path_are_of_its_group():
-    _, tested = dataset.read_dataset(SHIPPED.with_name("tio2-mg-li-test"), LIMITS, target="pbe")
-    card, _ = dataset.read_dataset(SHIPPED, LIMITS, target="pbe")
-    held = [f for f in tested if "held" in f.info["sampling"]]
+def test_frames_held_on_a_labelled_path_are_of_its_group(shipped):
+    card, frames = shipped
+    held = [f for f in frames if "_held_" in f.info["frame_id"] and "_deep_" not in f.info["frame_id"]]
     assert len(held) >= 5
     assert {f.info["group"] for f in held} <= {path.group for path in card.paths}
