@@ -51,7 +51,7 @@ class Hop:
 
     @property
     def group(self) -> str:
-        """The group of all frames on bands of this hop, whoever labels them: splits never cut it."""
+        """The group that frames on bands of this hop are given, by any member, picked or of a ladder."""
         return f"ladder_{self.name}_{self.ion}"
 
 

@@ -298,8 +298,8 @@ def test_names_of_cells_are_names():
     assert not {f.info["system"] for f in shipped if f.info["system"].isdecimal()} - {"001", "100"}
 
 
-def test_the_test_set_is_of_the_level_of_the_dataset_and_no_part_of_it():
-    card, trained = dataset.read_dataset(SHIPPED, LIMITS, target="pbe-d3")
+def test_the_test_set_is_of_the_level_of_the_dataset_and_no_part_of_it(shipped):
+    card, trained = shipped
     own, tested = dataset.read_dataset(SHIPPED.with_name("tio2-mg-li-test"), LIMITS, target="pbe-d3")
     assert own.settings_hash == card.settings_hash
     assert not labels.duplicates([*trained, *tested], LIMITS.duplicate_angstrom)
