@@ -11,6 +11,11 @@ from pydantic import ConfigDict, TypeAdapter
 from mlip import files
 
 
+def hop_group(hop: str, ion: str) -> str:
+    """The group of frames on bands of a hop, of a ladder or picked, unless a dataset has one for its path."""
+    return f"ladder_{hop}_{ion}"
+
+
 @dataclass(frozen=True)
 class LabelledPath:
     """DFT single points along a path: which frames give which barrier."""

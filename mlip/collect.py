@@ -15,7 +15,7 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
 from mlip import config, dataset, dispersion, extxyz, files, label, labels
-from mlip.card import Card, LabelledPath, card_as_mapping, read_card
+from mlip.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
 from mlip.engines import Described
 from mlip.run import opened
 from mlip.structures import is_slab
@@ -49,8 +49,8 @@ class Source:
 def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
     """Write the dataset that holds the labels of all sources.
 
-    A frame that is in two sources stays once; another one of the same name gets the name of its source. A band's
-    frames join the group of the same hop where it is there already, so that no split can part them.
+    A frame that is in two sources stays once; another one of the same name gets the name of its source. Frames of a
+    hop's bands, of a ladder or picked from any band, join the group that a source has for the path: no split parts them.
 
     Args:
         sources: run folders, dataset folders, extended XYZ files (these need `level`).
@@ -74,6 +74,9 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
     paths: list[LabelledPath] = []
     for source in found:
         _join(source, frames, paths)
+    own = {hop_group(p.hop, p.ion): p.group for p in paths}
+    for frame in frames:
+        frame.info["group"] = own.get(str(frame.info["group"]), frame.info["group"])
     cards = [s.card for s in found if s.card is not None]
     others = [s.path.name for s in found if s.card is None]
     where = [c.sampled for c in cards]

@@ -114,6 +114,15 @@ class Architecture(Section):
         return self
 
 
+class LastStage(Section):
+    """A last stage of training, in which energies of large cells count: a barrier is one, and forces hardly fix it."""
+
+    epochs: Count = 10
+    learning_rate: Positive = 1e-3
+    energy_weight: Positive = 4e6  # instead of train.energy_weight, in cells of at least min_atoms
+    min_atoms: Count = 48  # smaller cells keep train.energy_weight: what DFT adds there is often the cell's own
+
+
 class Train(Section):
     """Training of every committee member."""
 
@@ -132,7 +141,13 @@ class Train(Section):
     patience: Count = 30  # epochs without a better validation loss before the end
     keep: Literal["best", "last"] = "best"  # weights of the epoch with the best validation loss, or of the last epoch
     dtype: Literal["float64", "float32"] = "float32"
+    last_stage: LastStage | None = None  # null: no last stage; {}: one with the defaults
     cueq: bool = False  # train with cuEquivariance kernels, for GPUs; the saved model is a plain one either way
+
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of a training that does not stop early, with those of the last stage."""
+        return self.epochs + (self.last_stage.epochs if self.last_stage else 0)
 
 
 class Evaluate(Section):

@@ -20,6 +20,7 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from mlip import config
+from mlip.card import hop_group
 from mlip.paths import Edge, Node, minimax
 from mlip.sites import Site
 from mlip.structures import is_slab, metals
@@ -52,7 +53,7 @@ class Hop:
     @property
     def group(self) -> str:
         """The group that frames on bands of this hop are given, by any member, picked or of a ladder."""
-        return f"ladder_{self.name}_{self.ion}"
+        return hop_group(self.name, self.ion)
 
 
 @dataclass(frozen=True)

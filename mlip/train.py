@@ -7,6 +7,9 @@ averaged weights, optimiser, best loss, history. The order of frames and the wei
 
     loss = w_E mean[((E - E_ref)/N)^2] + w_F mean[huber(F - F_ref)]
 
+A last stage may follow (`train.last_stage`): the same from the weights that came out, with an energy weight of its own
+for large cells and a checkpoint of its own.
+
 A network with scalar messages is written as matrices in every call (`scalar`): the same numbers by fewer operations.
 Frames of an update are packed by their edges into calls of bounded size, and the gradients of the calls add up to that
 of the whole, so memory does not depend on how large the frames of an update happen to be.
@@ -36,6 +39,7 @@ from mlip.potential import out_of_memory
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
 FINAL_RATE = 0.01  # of the learning rate, reached along a cosine
 EDGES_PER_CALL = {"cpu": 24_000, "cuda": 400_000}  # halved when memory is out
+CHECKPOINTS = "checkpoint.pt", "checkpoint-last-stage.pt"
 SAME_FORCE_EV_PER_ANGSTROM, SAME_ENERGY_EV = 1e-3, 1e-4  # per atom; float32 is 100 times closer
 
 log = logging.getLogger(__name__)
@@ -72,6 +76,7 @@ class Sample:
     energy_ev: float
     forces: NDArray[np.float64]
     weight: float
+    energy_weight: float
 
 
 def force_rms(frames: Sequence[Atoms]) -> float:
@@ -128,10 +133,38 @@ def group_weights(groups: Sequence[str], *, seed: int, member: int) -> dict[str,
     return dict(zip(names, (drawn / drawn.mean()).tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training with settings of its own."""
+
+    settings: config.Train
+    min_atoms: int = 1  # smaller cells have small_energy_weight
+    small_energy_weight: float = 0.0
+
+    def energy_weight(self, atoms: int) -> float:
+        """Of the squared error of the energy per atom in a cell of so many atoms, eV^-2."""
+        return self.settings.energy_weight if atoms >= self.min_atoms else self.small_energy_weight
+
+
+def stages(settings: config.Train) -> tuple[Stage, ...]:
+    """The training, and the last stage where the settings have one."""
+    first = settings.model_copy(update={"last_stage": None})
+    last = settings.last_stage
+    if last is None:
+        return (Stage(first),)
+    own = {"epochs": last.epochs, "learning_rate": last.learning_rate, "energy_weight": last.energy_weight}
+    return Stage(first), Stage(first.model_copy(update=own), last.min_atoms, first.energy_weight)
+
+
 def samples(
-    frames: Sequence[Atoms], elements: Sequence[str], cutoff_angstrom: float, weights: dict[str, float] | None = None
+    frames: Sequence[Atoms],
+    elements: Sequence[str],
+    cutoff_angstrom: float,
+    *,
+    stage: Stage,
+    weights: dict[str, float] | None = None,
 ) -> list[Sample]:
-    """Frames as graphs with labels.
+    """Frames as graphs with labels, and what each counts in this stage; `weights` are those of groups.
 
     Raises:
         ValueError: a frame without REF_energy or REF_forces: labels are never taken as zero.
@@ -141,7 +174,8 @@ def samples(
     for frame in frames:
         weight = 1.0 if weights is None else weights[frame.info["group"]]
         graph = graphs.graph(frame, elements, cutoff_angstrom)
-        out.append(Sample(graph, float(frame.info["REF_energy"]), frame.arrays["REF_forces"], weight))
+        energy, forces = float(frame.info["REF_energy"]), frame.arrays["REF_forces"]
+        out.append(Sample(graph, energy, forces, weight, stage.energy_weight(len(frame))))
     return out
 
 
@@ -175,6 +209,7 @@ class Training:
         *,
         device: str,
         steps_per_epoch: int,
+        first_epoch: int = 0,
     ) -> None:
         import torch
         from torch_ema import ExponentialMovingAverage
@@ -190,7 +225,7 @@ class Training:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, amsgrad=True)
         self.average = ExponentialMovingAverage(parameters, decay=settings.ema_decay, use_num_updates=True)
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch, self.first_epoch = steps_per_epoch, first_epoch
         self.edges_per_call = EDGES_PER_CALL[device]
         self.as_matrices = not settings.cueq and scalar.why_not(shape, self.model) is None
         self.history: list[Epoch] = []
@@ -219,7 +254,7 @@ class Training:
         self.edges_per_call = state.get("edges_per_call", self.edges_per_call)
 
     def set_rate(self, step: int) -> None:
-        """Learning rate of this step: linear warm-up, then a cosine down to FINAL_RATE."""
+        """Learning rate of this step of the stage: linear warm-up, then a cosine down to FINAL_RATE."""
         warm = WARMUP_EPOCHS * self.steps_per_epoch
         total = max(self.settings.epochs * self.steps_per_epoch - warm, 1)
         cosine = 0.5 * (1 + math.cos(math.pi * min(max(step - warm, 0) / total, 1.0)))
@@ -265,11 +300,12 @@ class Training:
         sizes = [len(s.forces) for s in part]
         found, forces = self.calculated([s.graph for s in part], training=training)
         weights, reference = real([s.weight for s in part]), real(np.concatenate([s.forces for s in part]))
+        energy_weights = real([s.weight * s.energy_weight for s in part])
         energy_error = (found - real([s.energy_ev for s in part])) / real(sizes)
         huber = self.settings.huber_ev_per_angstrom
         per_atom = torch.nn.functional.huber_loss(forces, reference, reduction="none", delta=huber).mean(dim=1) * 2
         atom_weights = weights.repeat_interleave(torch.as_tensor(sizes, device=self.device))
-        loss = self.settings.energy_weight * (weights * energy_error**2).mean() * (len(part) / of[0])
+        loss = (energy_weights * energy_error**2).mean() * (len(part) / of[0])
         loss = loss + self.settings.force_weight * (atom_weights * per_atom).mean() * (len(forces) / of[1])
         return loss, energy_error.detach(), (forces - reference).detach()
 
@@ -307,7 +343,7 @@ class Training:
         total = 0.0
         self.model.train()
         for number, first in enumerate(range(0, len(train), size)):
-            self.set_rate(epoch * self.steps_per_epoch + number)
+            self.set_rate((epoch - self.first_epoch) * self.steps_per_epoch + number)
             part = [train[k] for k in order[first : first + size]]
             total += self.gradient(part) * len(part)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
@@ -363,7 +399,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
         e0_ev: reference energy of every element, eV; the saved model holds exactly these.
         seed: of the run.
         member: number of the committee member, from 1.
-        folder: for `checkpoint.pt`; a checkpoint of other data or settings is ignored.
+        folder: for a checkpoint of each stage; a checkpoint of other data or settings is ignored.
         device: cpu or cuda.
         on_epoch: called after every epoch, and once for every epoch already done.
 
@@ -380,27 +416,48 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     shape, weights = start(settings, frames=[*train, *valid], e0_ev=e0_ev, seed=seed, member=member)
     elements = [chemical_symbols[z] for z in shape["atomic_numbers"]]
     parts = group_weights([f.info["group"] for f in train], seed=seed, member=member)
-    training_set = samples(train, elements, shape["r_max"], parts)
-    validation_set = samples(valid, elements, shape["r_max"])
-    steps = -(-len(training_set) // settings.batch_frames)
-    state = Training(settings, shape, weights, device=device, steps_per_epoch=steps)
-    state.check_matrices(training_set[0])
-    tag = _tag(settings, weights, training_set, validation_set, seed=seed, member=member)
-    _resume(state, folder / "checkpoint.pt", tag)
+    history: list[Epoch] = []
+    status = "finished"
+    for stage, name in zip(stages(settings), CHECKPOINTS, strict=False):
+        sets = (
+            samples(train, elements, shape["r_max"], stage=stage, weights=parts),
+            samples(valid, elements, shape["r_max"], stage=stage),
+        )
+        steps = -(-len(train) // settings.batch_frames)
+        state = Training(stage.settings, shape, weights, device=device, steps_per_epoch=steps, first_epoch=len(history))
+        state.check_matrices(sets[0][0])
+        tag = _tag(stage, weights, *sets, seed=seed, member=member)
+        _train(state, *sets, path=folder / name, tag=tag, seed=seed, member=member, on_epoch=on_epoch)
+        history += state.history
+        status = "stopped early" if len(state.history) < stage.settings.epochs else status
+        weights = state.best_weights
+    _check_e0(weights, e0_ev, elements)
+    best = max((e.epoch for e in history if e.best), default=0)
+    return Trained(member, seed, status, best, tuple(history)), shape, weights
+
+
+def _train(
+    state: Training,
+    train: Sequence[Sample],
+    valid: Sequence[Sample],
+    *,
+    path: Path,
+    tag: str,
+    seed: int,
+    member: int,
+    on_epoch: Callable[[Epoch], None],
+) -> None:
+    """One stage to its end, from its checkpoint where there is one."""
+    _resume(state, path, tag)
     for done in state.history:
         on_epoch(done)
-    while len(state.history) < settings.epochs and not _exhausted(state, settings):
-        on_epoch(_one_epoch(state, training_set, validation_set, seed=seed, member=member))
-        _store(state, folder / "checkpoint.pt", tag)
-    _check_e0(state, e0_ev, elements)
-    best = max((e.epoch for e in state.history if e.best), default=0)
-    early = len(state.history) < settings.epochs
-    outcome = Trained(member, seed, "stopped early" if early else "finished", best, tuple(state.history))
-    return outcome, shape, state.best_weights
+    while len(state.history) < state.settings.epochs and not _exhausted(state):
+        on_epoch(_one_epoch(state, train, valid, seed=seed, member=member))
+        _store(state, path, tag)
 
 
 def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample], *, seed: int, member: int) -> Epoch:
-    epoch = len(state.history)
+    epoch = state.first_epoch + len(state.history)
     train_loss = state.train_epoch(train, epoch=epoch, seed=seed, member=member)
     loss, force, energy = state.validate(valid)
     if not math.isfinite(train_loss + loss):
@@ -413,19 +470,19 @@ def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample]
     return line
 
 
-def _exhausted(state: Training, settings: config.Train) -> bool:
-    best = max((e.epoch for e in state.history if e.best), default=0)
-    return len(state.history) - best > settings.patience
+def _exhausted(state: Training) -> bool:
+    best = max((k for k, e in enumerate(state.history) if e.best), default=0)
+    return len(state.history) - best > state.settings.patience
 
 
-def _tag(settings: config.Train, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
+def _tag(stage: Stage, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
     """What a checkpoint must share with a training; the starting weights count, not the path they were read from."""
     labels = [
         [s.energy_ev, float(np.abs(s.forces).sum()), float(s.graph.positions.sum())] for part in sets for s in part
     ]
     begin = [[name, float(w.double().sum()), float(w.double().abs().sum())] for name, w in sorted(weights.items())]
-    plain = settings.model_dump(mode="json", exclude={"members", "base", "trust_pickle"})
-    return digest_of([plain, begin, labels, seed, member])
+    plain = stage.settings.model_dump(mode="json", exclude={"members", "base", "trust_pickle"})
+    return digest_of([plain, stage.min_atoms, stage.small_energy_weight, begin, labels, seed, member])
 
 
 def _store(state: Training, path: Path, tag: str) -> None:
@@ -451,8 +508,8 @@ def _resume(state: Training, path: Path, tag: str) -> None:
         state.restore(stored)
 
 
-def _check_e0(state: Training, e0_ev: dict[str, float], elements: Sequence[str]) -> None:
-    stored = state.best_weights[models.E0].flatten().tolist()
+def _check_e0(weights: dict[str, Any], e0_ev: dict[str, float], elements: Sequence[str]) -> None:
+    stored = weights[models.E0].flatten().tolist()
     for symbol, value in zip(elements, stored, strict=True):
         if symbol in e0_ev and not math.isclose(value, e0_ev[symbol], rel_tol=1e-5, abs_tol=1e-5):
             raise ValueError(

@@ -90,7 +90,7 @@ def normalised(source, path, settings_hash):
     if "dft_energy" in info:
         if info["settings_hash"] != settings_hash:
             raise ValueError(f"{path}: settings {info['settings_hash']}, the card says {settings_hash}")
-        source.info = {key: info[key] for key in KEPT}
+        source.info = {key: info[key] for key in KEPT} | {"group": SAME_PATH.get(info["group"], info["group"])}
         return source
     if info["level"] != LEVEL:
         raise ValueError(f"{path}: level {info['level']!r}, the card says {LEVEL!r}; one dataset holds one level")

@@ -77,6 +77,21 @@ def test_bands_of_one_hop_share_a_group_and_their_names_stay_apart(labelled, tmp
     assert made.counts["group"]["first"] == 3
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_picked_images_of_a_band_join_the_path_of_their_hop_in_any_order(labelled, tmp_path, order):
+    """Their group is that of the hop; the dataset has the hop under an older one."""
+    there = ladder(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "bulk_Li_neb")
+    picked = part(labelled, "bulk1_Li_hop25", "bulk1_Mg_site", "bulk_vol_1")
+    for frame, group in zip(picked, ("ladder_bulk_oct_Li", "ladder_bulk_oct_Mg", "bulk_vol"), strict=True):
+        frame.info["group"] = group
+    label = run_folder(tmp_path / "two", picked)
+    collect.collect([there, label][::order], tmp_path / "out")
+    groups = {f.info["frame_id"]: f.info["group"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")}
+    assert groups["bulk1_Li_hop25"] == groups["ladder_saddle"] == "bulk_Li_neb"
+    assert groups["bulk1_Mg_site"] == "ladder_bulk_oct_Mg"
+    assert groups["bulk_vol_1"] == "bulk_vol"
+
+
 def test_a_foreign_file_with_its_level(labelled, tmp_path):
     from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 
