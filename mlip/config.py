@@ -114,13 +114,13 @@ class Architecture(Section):
         return self
 
 
-class LastStage(Section):
-    """A last stage of training, in which energies of large cells count: a barrier is one, and forces hardly fix it."""
+class EnergyFit(Section):
+    """Energies fitted in closed form after the epochs (mlip/energy_fit.py): forces hardly fix those along a path."""
 
-    epochs: Count = 10
-    learning_rate: Positive = 1e-3
-    energy_weight: Positive = 4e6  # instead of train.energy_weight, in cells of at least min_atoms
-    min_atoms: Count = 48  # smaller cells keep train.energy_weight: what DFT adds there is often the cell's own
+    prior_ev: Positive = 0.5  # how far the fit may move the energy of a cell that counts, one standard deviation
+    noise_ev: Positive = 0.02  # of the energy of a cell that counts, one of at least min_atoms
+    small_noise_ev: Positive = 0.1  # of smaller cells, whose energies hold a part of the cell's own (docs/method.md)
+    min_atoms: Count = 48  # where no training frame has as many, all count
 
 
 class Train(Section):
@@ -141,13 +141,8 @@ class Train(Section):
     patience: Count = 30  # epochs without a better validation loss before the end
     keep: Literal["best", "last"] = "best"  # weights of the epoch with the best validation loss, or of the last epoch
     dtype: Literal["float64", "float32"] = "float32"
-    last_stage: LastStage | None = None  # null: no last stage; {}: one with the defaults
+    energy_fit: EnergyFit | None = None  # null: none; {}: with the defaults
     cueq: bool = False  # train with cuEquivariance kernels, for GPUs; the saved model is a plain one either way
-
-    @property
-    def all_epochs(self) -> int:
-        """Epochs of a training that does not stop early, with those of the last stage."""
-        return self.epochs + (self.last_stage.epochs if self.last_stage else 0)
 
 
 class Evaluate(Section):

@@ -171,7 +171,7 @@ def train_members(
     todo: Sequence[TrainJob], *, workers: int, tracking: config.Tracking, folder: Path, run_id: str
 ) -> list[train.Trained]:
     """Train every member side by side, with a progress bar in epochs and one W&B run."""
-    total = sum(job.settings.all_epochs for job in todo)
+    total = sum(job.settings.epochs for job in todo)
     name = f"{folder.name}-train"
     settings = todo[0].settings.model_dump(mode="json")
     logged = folder / "train" / "tracked_epochs"

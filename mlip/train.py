@@ -7,15 +7,15 @@ averaged weights, optimiser, best loss, history. The order of frames and the wei
 
     loss = w_E mean[((E - E_ref)/N)^2] + w_F mean[huber(F - F_ref)]
 
-A last stage may follow (`train.last_stage`): the same from the weights that came out, with an energy weight of its own
-for large cells and a checkpoint of its own.
+Where `train.energy_fit` says so, the energies are fitted at the end in closed form (`energy_fit`).
 
 A network with scalar messages is written as matrices in every call (`scalar`): the same numbers by fewer operations.
 Frames of an update are packed by their edges into calls of bounded size, and the gradients of the calls add up to that
 of the whole, so memory does not depend on how large the frames of an update happen to be.
 
 Members of a committee differ by the order of frames, by their initial weights when new, and by the weight of each group
-in the loss, drawn from Exp(1): the Bayesian bootstrap (Rubin 1981, doi:10.1214/aos/1176345338); no label is left out.
+in the loss, drawn from Gamma(4)/4: a Bayesian bootstrap (Rubin 1981, doi:10.1214/aos/1176345338) with half the usual
+standard deviation, since few labels go around; none is left out.
 """
 
 import io
@@ -33,13 +33,14 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mlip import config, graphs, models, plain, scalar
+from mlip.energy_fit import EnergyFit, fit
 from mlip.files import digest_of, write_bytes_atomic
 from mlip.potential import out_of_memory
 
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
 FINAL_RATE = 0.01  # of the learning rate, reached along a cosine
+GROUP_WEIGHT_SHAPE = 4.0  # of the gamma distribution of a group's weight; 1 is the Bayesian bootstrap
 EDGES_PER_CALL = {"cpu": 24_000, "cuda": 400_000}  # halved when memory is out
-CHECKPOINTS = "checkpoint.pt", "checkpoint-last-stage.pt"
 SAME_FORCE_EV_PER_ANGSTROM, SAME_ENERGY_EV = 1e-3, 1e-4  # per atom; float32 is 100 times closer
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Trained:
     status: str  # 'finished' | 'stopped early'
     best_epoch: int
     history: tuple[Epoch, ...]
+    energy_fit: EnergyFit | None = None  # the history is of what was before it
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,6 @@ class Sample:
     energy_ev: float
     forces: NDArray[np.float64]
     weight: float
-    energy_weight: float
 
 
 def force_rms(frames: Sequence[Atoms]) -> float:
@@ -125,46 +126,18 @@ def start(
 
 
 def group_weights(groups: Sequence[str], *, seed: int, member: int) -> dict[str, float]:
-    """Weight of each group in the loss of this member: 1 for the first member, Exp(1) with mean 1 for the others."""
+    """Weight of each group in the loss of this member: 1 for the first, of mean 1 and deviation 1/2 for others."""
     names = sorted(set(groups))
     if member == 1:
         return dict.fromkeys(names, 1.0)
-    drawn = np.random.default_rng([seed, member, 7]).exponential(size=len(names))
+    drawn = np.random.default_rng([seed, member, 7]).gamma(GROUP_WEIGHT_SHAPE, size=len(names))
     return dict(zip(names, (drawn / drawn.mean()).tolist(), strict=True))
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A part of a training with settings of its own."""
-
-    settings: config.Train
-    min_atoms: int = 1  # smaller cells have small_energy_weight
-    small_energy_weight: float = 0.0
-
-    def energy_weight(self, atoms: int) -> float:
-        """Of the squared error of the energy per atom in a cell of so many atoms, eV^-2."""
-        return self.settings.energy_weight if atoms >= self.min_atoms else self.small_energy_weight
-
-
-def stages(settings: config.Train) -> tuple[Stage, ...]:
-    """The training, and the last stage where the settings have one."""
-    first = settings.model_copy(update={"last_stage": None})
-    last = settings.last_stage
-    if last is None:
-        return (Stage(first),)
-    own = {"epochs": last.epochs, "learning_rate": last.learning_rate, "energy_weight": last.energy_weight}
-    return Stage(first), Stage(first.model_copy(update=own), last.min_atoms, first.energy_weight)
-
-
 def samples(
-    frames: Sequence[Atoms],
-    elements: Sequence[str],
-    cutoff_angstrom: float,
-    *,
-    stage: Stage,
-    weights: dict[str, float] | None = None,
+    frames: Sequence[Atoms], elements: Sequence[str], cutoff_angstrom: float, weights: dict[str, float] | None = None
 ) -> list[Sample]:
-    """Frames as graphs with labels, and what each counts in this stage; `weights` are those of groups.
+    """Frames as graphs with labels.
 
     Raises:
         ValueError: a frame without REF_energy or REF_forces: labels are never taken as zero.
@@ -174,8 +147,7 @@ def samples(
     for frame in frames:
         weight = 1.0 if weights is None else weights[frame.info["group"]]
         graph = graphs.graph(frame, elements, cutoff_angstrom)
-        energy, forces = float(frame.info["REF_energy"]), frame.arrays["REF_forces"]
-        out.append(Sample(graph, energy, forces, weight, stage.energy_weight(len(frame))))
+        out.append(Sample(graph, float(frame.info["REF_energy"]), frame.arrays["REF_forces"], weight))
     return out
 
 
@@ -209,7 +181,6 @@ class Training:
         *,
         device: str,
         steps_per_epoch: int,
-        first_epoch: int = 0,
     ) -> None:
         import torch
         from torch_ema import ExponentialMovingAverage
@@ -225,7 +196,7 @@ class Training:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, amsgrad=True)
         self.average = ExponentialMovingAverage(parameters, decay=settings.ema_decay, use_num_updates=True)
-        self.steps_per_epoch, self.first_epoch = steps_per_epoch, first_epoch
+        self.steps_per_epoch = steps_per_epoch
         self.edges_per_call = EDGES_PER_CALL[device]
         self.as_matrices = not settings.cueq and scalar.why_not(shape, self.model) is None
         self.history: list[Epoch] = []
@@ -254,7 +225,7 @@ class Training:
         self.edges_per_call = state.get("edges_per_call", self.edges_per_call)
 
     def set_rate(self, step: int) -> None:
-        """Learning rate of this step of the stage: linear warm-up, then a cosine down to FINAL_RATE."""
+        """Learning rate of this step: linear warm-up, then a cosine down to FINAL_RATE."""
         warm = WARMUP_EPOCHS * self.steps_per_epoch
         total = max(self.settings.epochs * self.steps_per_epoch - warm, 1)
         cosine = 0.5 * (1 + math.cos(math.pi * min(max(step - warm, 0) / total, 1.0)))
@@ -300,12 +271,11 @@ class Training:
         sizes = [len(s.forces) for s in part]
         found, forces = self.calculated([s.graph for s in part], training=training)
         weights, reference = real([s.weight for s in part]), real(np.concatenate([s.forces for s in part]))
-        energy_weights = real([s.weight * s.energy_weight for s in part])
         energy_error = (found - real([s.energy_ev for s in part])) / real(sizes)
         huber = self.settings.huber_ev_per_angstrom
         per_atom = torch.nn.functional.huber_loss(forces, reference, reduction="none", delta=huber).mean(dim=1) * 2
         atom_weights = weights.repeat_interleave(torch.as_tensor(sizes, device=self.device))
-        loss = (energy_weights * energy_error**2).mean() * (len(part) / of[0])
+        loss = self.settings.energy_weight * (weights * energy_error**2).mean() * (len(part) / of[0])
         loss = loss + self.settings.force_weight * (atom_weights * per_atom).mean() * (len(forces) / of[1])
         return loss, energy_error.detach(), (forces - reference).detach()
 
@@ -343,7 +313,7 @@ class Training:
         total = 0.0
         self.model.train()
         for number, first in enumerate(range(0, len(train), size)):
-            self.set_rate((epoch - self.first_epoch) * self.steps_per_epoch + number)
+            self.set_rate(epoch * self.steps_per_epoch + number)
             part = [train[k] for k in order[first : first + size]]
             total += self.gradient(part) * len(part)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
@@ -399,7 +369,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
         e0_ev: reference energy of every element, eV; the saved model holds exactly these.
         seed: of the run.
         member: number of the committee member, from 1.
-        folder: for a checkpoint of each stage; a checkpoint of other data or settings is ignored.
+        folder: for `checkpoint.pt`; a checkpoint of other data or settings is ignored.
         device: cpu or cuda.
         on_epoch: called after every epoch, and once for every epoch already done.
 
@@ -416,48 +386,50 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     shape, weights = start(settings, frames=[*train, *valid], e0_ev=e0_ev, seed=seed, member=member)
     elements = [chemical_symbols[z] for z in shape["atomic_numbers"]]
     parts = group_weights([f.info["group"] for f in train], seed=seed, member=member)
-    history: list[Epoch] = []
-    status = "finished"
-    for stage, name in zip(stages(settings), CHECKPOINTS, strict=False):
-        sets = (
-            samples(train, elements, shape["r_max"], stage=stage, weights=parts),
-            samples(valid, elements, shape["r_max"], stage=stage),
-        )
-        steps = -(-len(train) // settings.batch_frames)
-        state = Training(stage.settings, shape, weights, device=device, steps_per_epoch=steps, first_epoch=len(history))
-        state.check_matrices(sets[0][0])
-        tag = _tag(stage, weights, *sets, seed=seed, member=member)
-        _train(state, *sets, path=folder / name, tag=tag, seed=seed, member=member, on_epoch=on_epoch)
-        history += state.history
-        status = "stopped early" if len(state.history) < stage.settings.epochs else status
-        weights = state.best_weights
-    _check_e0(weights, e0_ev, elements)
-    best = max((e.epoch for e in history if e.best), default=0)
-    return Trained(member, seed, status, best, tuple(history)), shape, weights
-
-
-def _train(
-    state: Training,
-    train: Sequence[Sample],
-    valid: Sequence[Sample],
-    *,
-    path: Path,
-    tag: str,
-    seed: int,
-    member: int,
-    on_epoch: Callable[[Epoch], None],
-) -> None:
-    """One stage to its end, from its checkpoint where there is one."""
-    _resume(state, path, tag)
+    training_set = samples(train, elements, shape["r_max"], parts)
+    validation_set = samples(valid, elements, shape["r_max"])
+    steps = -(-len(training_set) // settings.batch_frames)
+    state = Training(settings, shape, weights, device=device, steps_per_epoch=steps)
+    state.check_matrices(training_set[0])
+    tag = _tag(settings, weights, training_set, validation_set, seed=seed, member=member)
+    _resume(state, folder / "checkpoint.pt", tag)
     for done in state.history:
         on_epoch(done)
-    while len(state.history) < state.settings.epochs and not _exhausted(state):
-        on_epoch(_one_epoch(state, train, valid, seed=seed, member=member))
-        _store(state, path, tag)
+    while len(state.history) < settings.epochs and not _exhausted(state, settings):
+        on_epoch(_one_epoch(state, training_set, validation_set, seed=seed, member=member))
+        _store(state, folder / "checkpoint.pt", tag)
+    fitted, final = None, state.best_weights
+    if settings.energy_fit is not None:
+        fitted, final = _fit_energies(state, training_set, settings.energy_fit, seed=seed, member=member)
+    _check_e0(final, e0_ev, elements)
+    best = max((e.epoch for e in state.history if e.best), default=0)
+    early = len(state.history) < settings.epochs
+    outcome = Trained(member, seed, "stopped early" if early else "finished", best, tuple(state.history), fitted)
+    return outcome, shape, final
+
+
+def _fit_energies(
+    state: Training, train: Sequence[Sample], settings: config.EnergyFit, *, seed: int, member: int
+) -> tuple[EnergyFit, dict[str, Any]]:
+    """What the fit of energies did, and the weights after it; in double precision and without special kernels."""
+    plainly = state.settings.model_copy(update={"dtype": "float64", "cueq": False})
+    exact = Training(plainly, state.shape, state.best_weights, device=state.device, steps_per_epoch=1)
+    exact.check_matrices(train[0])
+    done = fit(
+        exact.calculated,
+        [p for p in exact.model.parameters() if p.requires_grad],
+        [s.graph for s in train],
+        energies_ev=np.array([s.energy_ev for s in train]),
+        weights=np.array([s.weight for s in train]),
+        settings=settings,
+        seed=(seed, member),
+    )
+    weights = {k: v.detach().cpu() for k, v in exact.model.state_dict().items()}
+    return done, weights
 
 
 def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample], *, seed: int, member: int) -> Epoch:
-    epoch = state.first_epoch + len(state.history)
+    epoch = len(state.history)
     train_loss = state.train_epoch(train, epoch=epoch, seed=seed, member=member)
     loss, force, energy = state.validate(valid)
     if not math.isfinite(train_loss + loss):
@@ -470,19 +442,19 @@ def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample]
     return line
 
 
-def _exhausted(state: Training) -> bool:
-    best = max((k for k, e in enumerate(state.history) if e.best), default=0)
-    return len(state.history) - best > state.settings.patience
+def _exhausted(state: Training, settings: config.Train) -> bool:
+    best = max((e.epoch for e in state.history if e.best), default=0)
+    return len(state.history) - best > settings.patience
 
 
-def _tag(stage: Stage, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
+def _tag(settings: config.Train, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
     """What a checkpoint must share with a training; the starting weights count, not the path they were read from."""
     labels = [
         [s.energy_ev, float(np.abs(s.forces).sum()), float(s.graph.positions.sum())] for part in sets for s in part
     ]
     begin = [[name, float(w.double().sum()), float(w.double().abs().sum())] for name, w in sorted(weights.items())]
-    plain = stage.settings.model_dump(mode="json", exclude={"members", "base", "trust_pickle"})
-    return digest_of([plain, stage.min_atoms, stage.small_energy_weight, begin, labels, seed, member])
+    plain = settings.model_dump(mode="json", exclude={"members", "base", "trust_pickle", "energy_fit"})
+    return digest_of([plain, begin, labels, seed, member])
 
 
 def _store(state: Training, path: Path, tag: str) -> None:

@@ -24,7 +24,7 @@ BASE = "datasets/models/base"
 FOLDS, MEMBERS, SEED = 5, 4, 1
 FINE_TUNING = config.Train(
     base=BASE, members=MEMBERS, epochs=20, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
-    huber_ev_per_angstrom=0.5, keep="last", patience=1000,
+    huber_ev_per_angstrom=0.5, keep="last", patience=1000, energy_fit=config.EnergyFit(),
 )  # fmt: skip
 SCRATCH = FINE_TUNING.model_copy(
     update={

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip import config, models, potential, train
 
+FIT = config.EnergyFit(prior_ev=0.1, min_atoms=13)
 SMALL = tiny.TRAIN.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"layers": 1})})
 
 
@@ -114,6 +114,8 @@ def test_group_weights_are_a_bootstrap_with_mean_one():
     assert min(drawn.values()) > 0
     assert drawn == train.group_weights(groups[::-1], seed=1, member=2)
     assert drawn != train.group_weights(groups, seed=1, member=3)
+    many = list(train.group_weights([str(n) for n in range(4000)], seed=1, member=2).values())
+    assert_allclose(np.std(many), 0.5, rtol=0.05)
 
 
 def test_learning_rate_rises_then_falls_along_a_cosine(split, one_thread):
@@ -147,12 +149,6 @@ def test_interrupted_between_epochs_ends_with_the_same_weights(do, whole, epochs
     same(weights, whole[2])
 
 
-def in_two_stages(epochs):
-    """Settings with so many epochs, half of them in a last stage that weights energies of cells from 13 atoms on."""
-    last = config.LastStage(epochs=epochs // 2, learning_rate=1e-2, energy_weight=1e4, min_atoms=13)
-    return SMALL.model_copy(update={"epochs": epochs - last.epochs, "last_stage": last})
-
-
 CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -161,7 +157,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from mlip import extxyz
 data = Path({data!r})
-test_train.quick_run(test_train.in_two_stages({epochs}), train=extxyz.read_frames(data / "train.extxyz"),
+test_train.quick_run(test_train.SMALL.model_copy(update={{"epochs": {epochs}, "energy_fit": test_train.FIT}}), train=extxyz.read_frames(data / "train.extxyz"),
           valid=extxyz.read_frames(data / "valid.extxyz"), e0_ev={e0!r}, seed=3, member=2, folder=Path({folder!r}))
 """
 
@@ -176,82 +172,47 @@ def test_killed_at_a_random_moment_ends_with_the_same_weights(do, split, tmp_pat
         "folder": str(folder),
     }
     child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD.format(**words)], env=tiny.environment())
-    checkpoints, written = set(), random.randint(1, 3 * epochs // 4)
+    checkpoints, written = set(), random.randint(1, epochs // 2)
     while len(checkpoints) < written:
         assert child.poll() is None, "the training ended early"
-        for path in folder.glob("checkpoint*.pt"):
-            checkpoints.add((path.name, path.stat().st_mtime_ns))
+        if (folder / "checkpoint.pt").exists():
+            checkpoints.add((folder / "checkpoint.pt").stat().st_mtime_ns)
         time.sleep(1e-3)
     moment = random.uniform(0.0, 0.05)
     time.sleep(moment)
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL, "it ended before it was killed"
     told = []
-    changes = dict(in_two_stages(epochs))
+    changes = {"epochs": epochs, "energy_fit": FIT}
     outcome, _, weights = do(changes, member=2, folder=folder, on_epoch=told.append)
     complete, _, expected = do(changes, member=2, folder=tmp_path / "whole")
     assert outcome == complete, f"killed {moment:.3f} s after checkpoint {written}"
     same(weights, expected)
-    assert not [p for p in folder.iterdir() if p.name not in train.CHECKPOINTS and not p.name.endswith(".tmp")]
+    assert not [p for p in folder.iterdir() if p.name != "checkpoint.pt" and not p.name.endswith(".tmp")]
 
 
-def test_last_stage_goes_on_from_the_result_of_the_first(do, tmp_path):
-    first, _, weights = do({"epochs": 2}, folder=tmp_path / "first")
-    seen = []
-    still = config.LastStage(epochs=3, learning_rate=1e-12)
-    outcome, _, found = do({"epochs": 2, "last_stage": still}, on_epoch=seen.append)
-    assert outcome.history[:2] == first.history
-    assert [e.epoch for e in outcome.history] == [e.epoch for e in seen] == [0, 1, 2, 3, 4]
-    assert outcome.best_epoch >= 2
-    for name, value in found.items():
-        assert_allclose(value, weights[name], rtol=0, atol=1e-9)
-
-
-def test_last_stage_weights_the_energies_of_large_cells(split):
-    settings = SMALL.model_copy(update={"last_stage": config.LastStage(energy_weight=1e4, min_atoms=13)})
-    sizes = [len(f) for f in split.train]
-    assert min(sizes) < 13 <= max(sizes)
-    for stage, large in zip(train.stages(settings), (SMALL.energy_weight, 1e4), strict=True):
-        samples = train.samples(split.train, ("Li", "O", "Mg", "Ti"), 3.5, stage=stage)
-        assert [s.energy_weight for s in samples] == [large if n >= 13 else SMALL.energy_weight for n in sizes]
-
-
-def test_loss_is_that_of_the_documentation(update):
-    state, samples = update
-    samples = [replace(s, weight=0.5 + k, energy_weight=10.0**k) for k, s in enumerate(samples[:3])]
-    of = len(samples), sum(len(s.forces) for s in samples)
-    loss, energy, force = state.errors(samples, training=False, of=of)
-    bound = SMALL.huber_ev_per_angstrom
-    huber = np.where(abs(force) <= bound, force**2, bound * (2 * abs(force) - bound)).mean(1)
-    per_atom = np.concatenate([np.full(len(s.forces), s.weight) for s in samples])
-    expected = np.mean([s.weight * s.energy_weight * e**2 for s, e in zip(samples, energy.tolist(), strict=True)])
-    assert_allclose(loss.item(), expected + SMALL.force_weight * np.mean(per_atom * huber), rtol=1e-10, atol=0)
-
-
-def test_last_stage_alone_is_done_again_when_it_alone_is_changed(do):
-    last = config.LastStage(epochs=1, learning_rate=1e-2)
-    do({"epochs": 2, "last_stage": last})
-    trained_epochs, train_epoch = [], train.Training.train_epoch
-
-    def counted(self, samples, *, epoch, **more):
-        trained_epochs.append(epoch)
-        return train_epoch(self, samples, epoch=epoch, **more)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Training, "train_epoch", counted)
-        outcome, *_ = do({"epochs": 2, "last_stage": last.model_copy(update={"epochs": 2})})
-    assert trained_epochs == [2, 3]
-    assert len(outcome.history) == 4
-
-
-def test_early_stop_of_a_stage_leaves_the_last_one_whole(do, monkeypatch):
-    losses = iter([3.0, 4.0, 2.0, 1.0, 1.5])
-    monkeypatch.setattr(train.Training, "validate", lambda *_: (next(losses), 0.1, 0.01))
-    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: 1.0)
-    outcome, *_ = do({"epochs": 50, "patience": 1, "last_stage": config.LastStage(epochs=3)})
-    assert outcome.status == "stopped early"
-    assert [e.best for e in outcome.history] == [True, False, True, True, False]
-    assert outcome.best_epoch == 3
+def test_energies_are_fitted_at_the_end_and_forces_stay(do, whole, split, tmp_path, monkeypatch):
+    """The epochs are those of a training without the fit, and are not done again for it."""
+    do()
+    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
+    outcome, shape, weights = do({"energy_fit": FIT})
+    assert outcome.history == whole[0].history
+    assert whole[0].energy_fit is None
+    large = [f for f in split.train if len(f) >= 13]
+    assert outcome.energy_fit.cells == len(large) < len(split.train)
+    errors = {}
+    for name, found in (("before", whole[2]), ("after", weights)):
+        card = {"name": name, "target": "pbe", "elements": ["Li", "O", "Mg", "Ti"], "cutoff_angstrom": shape["r_max"]}
+        models.save(tmp_path / name, shape=shape, weights=[found], card=card)
+        predicted = potential.load(tmp_path / name).evaluator(large)
+        energy = [p.energy_ev - f.info["REF_energy"] for p, f in zip(predicted, large, strict=True)]
+        force = np.concatenate([p.mean_forces - f.arrays["REF_forces"] for p, f in zip(predicted, large, strict=True)])
+        errors[name] = [np.sqrt(np.mean(np.square(x))) for x in (energy, force)]
+    assert_allclose(outcome.energy_fit.before_ev, errors["before"][0], rtol=1e-6)
+    assert_allclose(outcome.energy_fit.after_ev, errors["after"][0], rtol=1e-6)
+    assert errors["after"][0] < 0.95 * errors["before"][0]
+    assert errors["after"][1] < 1.2 * errors["before"][1]
+    same(do({"energy_fit": FIT})[2], weights)
 
 
 @pytest.fixture
@@ -259,7 +220,7 @@ def update(split, one_thread):
     """A training between two updates, and its samples."""
     shape, weights = train.start(SMALL, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
     state = train.Training(SMALL, shape, weights, device="cpu", steps_per_epoch=1)
-    return state, train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"], stage=train.Stage(SMALL))
+    return state, train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])
 
 
 def gradients(state):
@@ -438,7 +399,7 @@ def test_matrices_have_the_loss_and_gradients_of_mace_torch(split, one_thread, c
     settings = SMALL.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update=changes)})
     shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
     state = train.Training(settings, shape, weights, device="cpu", steps_per_epoch=1)
-    samples = train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"], stage=train.Stage(SMALL))[:5]
+    samples = train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])[:5]
     assert state.as_matrices
     loss, found = state.gradient(samples), gradients(state)
     state.as_matrices = False
