@@ -17,6 +17,7 @@ from mlip import audit, config, dft_sheets, md_plots, md_sheets, plots, sheets, 
 from mlip.audit import Finding
 from mlip.convergence import Variant
 from mlip.energetics import Energetics
+from mlip.energy_fit import EnergyFit
 from mlip.evaluate import Evaluation
 from mlip.kinetics import Diffused
 from mlip.ladder import Step
@@ -47,6 +48,7 @@ class Material:
     model_card: Mapping[str, object]
     run_settings: Mapping[str, object]
     provenance: Mapping[str, object]  # versions, hashes, commit, device, wall times
+    energy_fits: tuple[EnergyFit, ...] = ()  # of the members, where energies were fitted after the epochs
     ladder: tuple[Step, ...] = ()
     energetics: Energetics | None = None
     convergence: tuple[Variant, ...] = ()
@@ -272,6 +274,7 @@ def _accuracy(material: Material) -> Part:
         "The force slope is 1 for a potential without softening.",
         "Calibration is the factor from the committee's spread to its error.",
     )
+    words += _fitted(material.energy_fits)
     tables_ = (
         ("All potentials on the same frames", sheets.arms(found)),
         ("The potential of this run, by species", sheets.species(found)),
@@ -279,6 +282,19 @@ def _accuracy(material: Material) -> Part:
         ("Energy of the saddle of held-out paths, against the initial image", sheets.path_errors(found)),
     )
     return Part("accuracy", "Accuracy of the potential", words, tuple(t for t in tables_ if t[1].rows), tuple(figures))
+
+
+def _fitted(fits: Sequence[EnergyFit]) -> tuple[str, ...]:
+    """What fitting the energies did, on training frames."""
+    if not fits:
+        return ()
+    before, after = ([1e3 * x for x in found] for found in ([f.before_ev for f in fits], [f.after_ev for f in fits]))
+    said = (
+        f"After the epochs the energies were fitted (train.energy_fit). On the {fits[0].cells} training cells that "
+        f"count they were off by {min(before):.0f} to {max(before):.0f} meV a cell before and are off by "
+        f"{min(after):.0f} to {max(after):.0f} meV now; the curves of the training are of before."
+    )
+    return (said,)
 
 
 def _cards(material: Material) -> Part:

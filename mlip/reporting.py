@@ -73,6 +73,7 @@ def gather(run: Run) -> report.Material:
         pictures=_pictures(run, made),
         evaluation=evaluation,
         histories={m.member: m.history for m in committee.members},
+        energy_fits=tuple(m.energy_fit for m in committee.members if m.energy_fit is not None),
         dataset_card=card_as_mapping(card),
         model_card=models.load(run.path("train", "model")).card,
         run_settings=c.model_dump(mode="json"),

@@ -4,7 +4,8 @@
 
 Every fold's models never saw the groups they are judged on; the released committee is then trained on every frame with the
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
-base, from scratch, and the teachers themselves. Settings were fixed before the folds were run. Continues after an interruption.
+base, from scratch, and the teachers themselves. Settings were fixed before the folds were run but for the prior of the
+energy fit, chosen from four on two of them with one member (docs/method.md). Continues after an interruption.
 """
 
 import argparse
@@ -176,7 +177,8 @@ def model_card(card, found, by_kind, held, e0, base):
         "labels": {"settings_hash": card.settings_hash, "sha256": card.sha256},
         "e0_ev": e0,
         "accuracy_is_of": "leave-groups-out folds: each frame predicted by models that never saw its group; the released "
-        "members saw every frame, so their own error on these frames says nothing of others",
+        "members saw every frame, so their own error on these frames says nothing of others; one setting, the prior of "
+        "the energy fit, was chosen from four by what one member gave on two of the five folds",
         "folds": [list(groups) for groups in held],
         "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
         "the_same_by_kind_of_frame": {arm: {k: brief(e) for k, e in parts.items()} for arm, parts in by_kind.items()},

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from mlip import report
 from mlip.convergence import Variant
+from mlip.energy_fit import EnergyFit
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,15 @@ def test_six_rows_with_their_verdicts(rendered):
         ("Li", "bulk"): "agrees",
     }
     assert cells["Li", "bulk"][2:6] == ["0.511", "0.512", "0.50 \u00b1 0.03", "\u22120.005"]
+
+
+def test_what_the_fit_of_energies_did_is_said():
+    fits = (EnergyFit(36, 0.096, 0.029), EnergyFit(36, 0.110, 0.044))
+    said = "On the 36 training cells that count they were off by 96 to 110 meV a cell before and are off by 29 to 44"
+    made = report.render(material(energy_fits=fits))
+    assert said in made.html
+    assert said in made.markdown
+    assert "energies were fitted" not in report.render(material()).html
 
 
 def test_no_number_for_what_is_not_resolved(rendered):
