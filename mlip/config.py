@@ -135,7 +135,7 @@ class Train(Section):
     batch_frames: Count = 4  # of an update; packed by edges into as many calls as memory needs
     learning_rate: Positive = 1e-3
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    # of the squared error of the energy per atom, eV^2; above some thousands the limit of the gradient norm makes it void
+    # of the squared error of the energy per atom, eV^2; beyond some thousands the limited gradient norm makes it void
     energy_weight: Positive = 500.0
     force_weight: Positive = 100.0  # of the squared error of the force components, (eV/Angstrom)^2
     huber_ev_per_angstrom: Positive = 0.5  # force errors beyond it count linearly
