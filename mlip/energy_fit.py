@@ -76,10 +76,11 @@ def fit(
     diagonal, derivatives, found = _derivatives(calculated, parameters, graphs, weights, seed=seed)
     missing = energies_ev - found
     step = _step(derivatives, diagonal, missing, weights=weights, large=large, settings=settings)
+    counted = [g for g, counts in zip(graphs, large, strict=True) if counts]
     before, after = _rms(missing[large]), np.inf
     for part in PARTS:
         _add(parameters, part * step)
-        after = _rms((energies_ev - np.array([_energy(calculated, g) for g in graphs]))[large])
+        after = _rms(energies_ev[large] - np.array([_energy(calculated, g) for g in counted]))
         if after < before:
             return EnergyFit(int(large.sum()), before, after)
         _add(parameters, -part * step)
@@ -111,12 +112,9 @@ def _derivatives(
     for row, graph in enumerate(graphs):
         energy, forces = calculated([graph], training=True)
         sign = torch.as_tensor(signs.choice([-1.0, 1.0], size=tuple(forces.shape))).to(forces)
-        force = _flat(
-            torch.autograd.grad((sign * forces).sum(), parameters, allow_unused=True, retain_graph=True), parameters
-        )
-        diagonal += weights[row] * force**2
+        diagonal += weights[row] * _gradient((sign * forces).sum(), parameters) ** 2
         components += weights[row] * forces.numel()
-        derivatives[row] = _flat(torch.autograd.grad(energy.sum(), parameters, allow_unused=True), parameters)
+        derivatives[row] = _gradient(energy.sum(), parameters)
         energies[row] = float(energy.detach())
     return diagonal / components, derivatives, energies
 
@@ -145,12 +143,13 @@ def _energy(calculated: Calculated, graph: Graph) -> float:
     return float(calculated([graph], training=False)[0].detach())
 
 
-def _flat(gradients: Sequence[Any], parameters: Sequence[Any]) -> Array:
-    parts = [
-        np.zeros(p.numel()) if g is None else g.detach().cpu().double().numpy().ravel()
-        for g, p in zip(gradients, parameters, strict=True)
-    ]
-    return np.concatenate(parts)
+def _gradient(value: Any, parameters: Sequence[Any]) -> Array:
+    """Derivatives by all parameters (P,), zero by those that the value does not hold; the graph is kept."""
+    import torch
+
+    found = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
+    flat: Array = torch.cat([g.reshape(-1) for g in found]).cpu().double().numpy()
+    return flat
 
 
 def _add(parameters: Sequence[Any], step: Array) -> None:
