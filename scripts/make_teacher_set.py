@@ -12,6 +12,9 @@ labels, in this project's environment, and labelled in the other:
     python scripts/make_teacher_set.py MOVED.extxyz --move datasets/models/base --frames 2400 --seed 3
     teacher-env/bin/python scripts/make_teacher_set.py OUT.extxyz --relabel MOVED.extxyz
 
+--large takes the cells in which barriers are found instead of small ones, mostly with one ion on its way between two voids, and
+calmer: relaxed further, then 300 to 900 K. --only 001 (or bulk, 100, 101) keeps to one kind of cell.
+
 --label takes SevenNet by its name or the checkpoint of a MatterSim model, in an environment with mattersim==1.2.3. The checkpoint
 mattersim/pretrained_models/mattersim-v1.0.0-5M.pth is in a wheel of the package index that is for Python 3.9, to be unpacked, not installed:
 
@@ -53,7 +56,9 @@ SMALL_CELLS = [  # of the base model's own motion: where an ion is close to ever
     ("bulk", (1, 1, 1), 4), ("bulk", (2, 1, 1), 2), ("001", (1, 1), 6), ("001", (2, 1), 3), ("001", (1, 2), 3),
     ("100", (1, 1), 5), ("101", (1, 1), 1),
 ]  # fmt: skip
+LARGE_CELLS = [("bulk", (2, 2, 1), 4), ("001", (2, 2), 4), ("100", (2, 1), 4)]  # 48 atoms: the cells of barriers
 LOADS = [(), ("Li",), ("Li",), ("Li",), ("Mg",), ("Mg",), ("Mg",), ("Li", "Mg"), ("Li", "Li"), ("Mg", "Mg")]
+LARGE_LOADS = [(), *4 * [("Li",)], *4 * [("Mg",)], ("Li", "Mg")]
 TEMPERATURES = (300, 600, 900, 1200)
 FORCE_LIMIT = 25.0  # eV/Angstrom: frames beyond it are left out
 
@@ -136,13 +141,14 @@ def lifted(atoms, host, rng):
     return atoms
 
 
-def family_frames(rng, mover, cells, steps, above):
+def family_frames(rng, mover, cells, steps, above, large):
     """One family: (system, ions, sampling, vacuum, frames); frames are so many steps of 2 fs apart."""
+    loads = LARGE_LOADS if large else LOADS
     weights = np.array([w for *_, w in cells], float)
     kind, repeat, _ = cells[rng.choice(len(cells), p=weights / weights.sum())]
-    ions = LOADS[rng.integers(len(LOADS))]
+    ions = loads[rng.integers(len(loads))]
     vacuum = kind != "bulk"
-    hop = bool(ions) and rng.random() < 0.45
+    hop = bool(ions) and rng.random() < (0.65 if large else 0.45)
     atoms = slab(kind, repeat) if vacuum else bulk().repeat(repeat)
     if not vacuum and rng.random() < 0.5:
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.012, (3, 3))), scale_atoms=True)
@@ -155,9 +161,10 @@ def family_frames(rng, mover, cells, steps, above):
     atoms.calc = mover
     if start != "void":
         atoms.set_constraint(FixAtoms([host]))
-    FIRE(atoms, logfile=None).run(fmax=0.2, steps=int(rng.choice([8, 20])))
+    fmax, relaxing, temperatures = (0.05, [20, 60], TEMPERATURES[:3]) if large else (0.2, [8, 20], TEMPERATURES)
+    FIRE(atoms, logfile=None).run(fmax=fmax, steps=int(rng.choice(relaxing)))
     frames = [atoms.copy()]
-    temperature = float(rng.choice(TEMPERATURES))
+    temperature = float(rng.choice(temperatures))
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
     motion = Langevin(atoms, 2 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=rng)
     for _ in range(4):
@@ -206,20 +213,25 @@ def main():
     parser.add_argument(
         "--above", type=float, default=0.0, help="fraction of families on slabs with an ion off the surface"
     )
+    parser.add_argument("--large", action="store_true", help="with --move FOLDER: the cells of barriers, calmer")
+    parser.add_argument("--only", choices=("bulk", "001", "100", "101"), help="cells of this kind only")
     parser.add_argument("--relabel", type=Path)
     options = parser.parse_args()
+    if options.large and not Path(options.move).is_dir():
+        parser.error("--large needs --move with the folder of a model of this project")
     (relabel if options.relabel else make)(options)
 
 
 def make(options):
     own = Path(options.move).is_dir()  # a model of this project moves, and nothing is labelled yet
-    cells, steps = (SMALL_CELLS, 20) if own else (CELLS, 7)
+    cells, steps = (LARGE_CELLS if options.large else SMALL_CELLS, 20) if own else (CELLS, 7)
+    cells = [c for c in cells if options.only in (None, c[0])]
     judge, mover = (None, own_potential(options.move)) if own else (universal(options.label), universal(options.move))
     done = read(options.out, ":") if options.out.exists() else []
     count, number = len(done), int(done[-1].info["group"].split("-")[1]) + 1 if done else 0
     while count < options.frames:
         rng = np.random.default_rng([options.seed, number])
-        system, ions, sampling, vacuum, frames = family_frames(rng, mover, cells, steps, options.above)
+        system, ions, sampling, vacuum, frames = family_frames(rng, mover, cells, steps, options.above, options.large)
         group = f"s{options.seed}-{number:05d}"
         info = {
             "system": system,

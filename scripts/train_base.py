@@ -4,21 +4,21 @@ through the energy shift, a constant per element that puts the teacher's energie
     python scripts/train_base.py WORK --teacher teacher_1.extxyz teacher_2.extxyz --anchor teacher_on_dft.extxyz --member 1
     python scripts/train_base.py WORK --teacher ... --anchor ... --release datasets/models/base --members 2
 
-The first form trains one member and continues after an interruption; the second collects finished members into a model
-folder. Both are run once for every pass of PASSES: `--stage 2 --base FOLDER` goes on from the result of pass 1, and so on
+The first form trains one member and continues after an interruption (WORK/member-1/history.jsonl says how far it is); the
+second collects finished members into a model folder. Both are run once for every pass of PASSES: `--stage 2 --base FOLDER` goes on from the result of pass 1, and so on
 (forces shape the potential first; energies along a path decide a barrier). Teacher files come from
 scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames. Each pass needs a WORK folder of its
-own: the checkpoint of another pass is overwritten. The teacher files are not in the repository.
+own: the checkpoint of another pass is overwritten. The teacher files are not in the repository. The seventh and eighth
+pass have frames of their own only: those of --large and as many of small cells, then also those of --large --only 001.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 from ase.io import read
 
-from mlip import config, dataset, files, models, train
+from mlip import config, dataset, files, jobs, models, potential
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
@@ -26,7 +26,8 @@ TEACHERS = {  # as frames name them: name and source; both are trained on PBE da
     "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
     "mattersim-v1.0.0-5M": "MatterSim-v1.0.0-5M (mattersim 1.2.3), doi:10.48550/arXiv.2405.04967",
 }
-# The fourth had more frames than those before, the fifth more again and a better teacher, the sixth ions off the surface.
+# The fourth had more frames than those before, the fifth more again and a better teacher, the sixth ions off the surface, the
+# seventh the cells of barriers, the eighth more of (001).
 # In the first four the frames of a family kept their group, and so the second member had a weight drawn for each.
 PASSES = (
     {"teacher": "7net-l3i5", "epochs": 26, "learning_rate": 5e-3, "ema_decay": 0.995, "energy_weight": 20.0},
@@ -35,6 +36,8 @@ PASSES = (
     {"teacher": "7net-l3i5", "epochs": 24, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
     {"teacher": "mattersim-v1.0.0-5M", "epochs": 20, "learning_rate": 3e-3, "ema_decay": 0.995, "energy_weight": 300.0},
     {"teacher": "mattersim-v1.0.0-5M", "epochs": 8, "learning_rate": 2e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"teacher": "mattersim-v1.0.0-5M", "epochs": 8, "learning_rate": 2e-3, "ema_decay": 0.995, "energy_weight": 300.0},
+    {"teacher": "mattersim-v1.0.0-5M", "epochs": 5, "learning_rate": 1e-3, "ema_decay": 0.995, "energy_weight": 300.0},
 )
 
 
@@ -116,57 +119,59 @@ def main():
         patience=one["epochs"],
         **one,
     )
-    print(
-        len(fit),
-        "frames to fit",
-        len(held),
-        "held",
-        shift,
-        "shift residual rms eV",
-        float(np.sqrt((residual**2).mean())),
-    )
+    rms = float(np.sqrt((residual**2).mean()))
+    print(len(fit), "frames to fit", len(held), "held", shift, "shift residual rms eV", rms)
+    files.write_frames(options.work / "train.extxyz", fit)
+    files.write_frames(options.work / "valid.extxyz", held)
     e0 = dataset.reference_energies(dft, "pbe")
-    found = []
     for member in range(1, options.members + 1) if options.release else [options.member]:
-        started = time.time()
-        result = train.run(
-            settings, train=fit, valid=held, e0_ev=e0, seed=1, member=member, folder=options.work / f"member-{member}",
-            device=options.device,
-            on_epoch=lambda e, s=started: print(f"{time.time() - s:7.0f} s", e, flush=True),
-        )  # fmt: skip
-        found.append(result)
+        folder = options.work / f"member-{member}"
+        jobs.train_member(jobs.TrainJob(folder, options.work, settings, e0, 1, member, options.device))
     if options.release:
-        release(options.release, found, settings, teacher, held, shift, residual, options)
+        release(settings, teacher, held, shift, rms, options)
 
 
-def release(folder, found, settings, teacher, held, shift, residual, options):
-    best, name = [r[0].history[r[0].best_epoch] for r in found], teacher[0].info["teacher"]
+def release(settings, teacher, held, shift, residual_rms, options):
+    name = teacher[0].info["teacher"]
+    members = [models.load(options.work / f"member-{k}" / "model") for k in range(1, options.members + 1)]
+    found = [judged(member, held) for member in members]
+    base = models.load(options.base).card if options.base else None
+    before = [*base["frames_of_the_passes_before"], base["frames"]] if base else []
     card = {
         "name": "base",
         "target": "pbe",
         "level": f"teacher labels of {name} (trained on PBE data), energies shifted per element onto the DFT reference",
         "use": "starting point of training only; not for results: its labels are not DFT",
-        "teacher": f"{TEACHERS[name]}; geometries by Langevin runs with SevenNet-0 and with an earlier base model",
+        "teacher": f"{TEACHERS[name]}; geometries by Langevin runs with SevenNet-0 and with earlier base models",
         "licence": "MIT",
-        "members": len(found),
+        "members": len(members),
         "elements": list(settings.architecture.elements),
         "cutoff_angstrom": settings.architecture.cutoff_angstrom,
         "frames": len(teacher),
-        "frames_of_the_passes_before": [sum(len(read(path, ":")) for path in one) for one in options.before],
+        "frames_of_the_passes_before": before,
         "teacher_files_sha256": [files.sha256(p) for p in options.teacher],
         "shift_ev": shift,
-        "shift_residual_rms_ev": round(float(np.sqrt((residual**2).mean())), 4),
+        "shift_residual_rms_ev": round(residual_rms, 4),
         "held_out_teacher_groups": len({f.info["group"] for f in held}),
         "error_against_teacher_on_held_out_groups": {
-            "force_rmse_ev_per_angstrom": [round(e.valid_force_rmse_ev_per_angstrom, 4) for e in best],
-            "energy_rmse_ev_per_atom": [round(e.valid_energy_rmse_ev_per_atom, 5) for e in best],
+            "force_rmse_ev_per_angstrom": [round(force, 4) for force, _ in found],
+            "energy_rmse_ev_per_atom": [round(energy, 5) for _, energy in found],
         },
         "passes": [dict(one) for one in PASSES[: options.stage]],
         "settings": settings.model_dump(mode="json", exclude={"base", "trust_pickle"}),
         "versions": files.versions(),
         "made_by": "scripts/make_teacher_set.py, then scripts/train_base.py",
     }
-    models.save(folder, shape=found[0][1], weights=[to_float32(r[2]) for r in found], card=card)
+    weights = [to_float32(m.members[0].state_dict()) for m in members]
+    models.save(options.release, shape=members[0].shape, weights=weights, card=card)
+
+
+def judged(model, held):
+    """RMSE of the forces (eV/Angstrom) and of the energy per atom (eV) on teacher frames."""
+    found = potential.Evaluator(model)(held)
+    force = [(p.forces[0] - f.arrays["REF_forces"]).ravel() for p, f in zip(found, held, strict=True)]
+    energy = [(p.energies_ev[0] - f.info["REF_energy"]) / len(f) for p, f in zip(found, held, strict=True)]
+    return float(np.sqrt((np.concatenate(force) ** 2).mean())), float(np.sqrt(np.mean(np.square(energy))))
 
 
 def to_float32(state):
