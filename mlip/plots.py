@@ -87,10 +87,9 @@ def _headline_row(axis: "Axes", y: float, row: Headline) -> None:
     axis.plot(row.published_ev, y + 0.18, "D", color=BLACK, markersize=4.5, label="published")
     if row.dft_ev is not None and not row.dft_is_elsewhere:
         axis.plot(row.dft_ev, y, "s", color=ORANGE, markersize=5, label="our DFT (single points)")
-    if row.mlip_ev is not None:
-        ours = row.mlip_ev + (row.d3_ev or 0.0)
+    if row.ours_ev is not None:
         bar: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 4.5, "capsize": 2.5, "linewidth": 1.0}
-        axis.errorbar(ours, y - 0.18, xerr=row.two_sigma_ev or 0.0, label="potential, 2 sigma", **bar)
+        axis.errorbar(row.ours_ev, y - 0.18, xerr=row.two_sigma_ev or 0.0, label="potential, 2 sigma", **bar)
     else:
         axis.text(row.published_ev + 0.03, y - 0.1, row.verdict, fontsize=7, color=GREY, va="center")
 

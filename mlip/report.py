@@ -131,7 +131,7 @@ def headline_lines(rows: Sequence[Headline]) -> tuple[tuple[str, ...], ...]:
             r.facet,
             sheets.number(r.published_ev),
             sheets.dft_with_hop(r),
-            sheets.with_error(r.mlip_ev, r.two_sigma_ev),
+            sheets.with_error(r.ours_ev, r.two_sigma_ev),
             sheets.number(r.difference_ev, 2, signed=True),
             r.verdict,
         )

@@ -115,7 +115,7 @@ def show(run: Run) -> None:
     """Print the headline table and where the report is."""
     headline = files.read_result(run.path("report", "result.json"), Reported).headline
     head, *body = report.headline_lines(headline)
-    table = Table(title="Migration barriers, eV (potential: mean +- 2 sigma)")
+    table = Table(title="Migration barriers, eV (ours with D3; potential: mean +- 2 sigma)")
     for column in head:
         table.add_column(column)
     for line in body:

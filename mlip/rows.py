@@ -86,6 +86,11 @@ class Headline:
     reason: str
 
     @property
+    def ours_ev(self) -> float | None:
+        """The potential's barrier as it is compared: with D3, like `dft_ev` and the published value."""
+        return None if self.mlip_ev is None else self.mlip_ev + (self.d3_ev or 0.0)
+
+    @property
     def dft_is_elsewhere(self) -> bool:
         """Whether dft_ev belongs to another hop of the facet, because no DFT has the limiting one."""
         return self.dft_ev is not None and self.dft_hop not in (self.limiting_hop, "+".join(self.hops))

@@ -71,20 +71,20 @@ def sheet(columns: Sequence[Column], rows: Iterable[Any]) -> Sheet:
 
 
 def headline(rows: Sequence[Headline], *, target: str) -> Sheet:
-    """The headline table: one line per published barrier."""
+    """The headline table: one line per published barrier; ours with D3, as far as it is known."""
     columns: list[Column] = [
         ("Ion", TEXT, lambda r: r.ion),
         ("Facet", TEXT, lambda r: r.facet),
         ("Published (eV)", NUMBER, lambda r: number(r.published_ev)),
         ("Our DFT (eV)", NUMBER, dft_with_hop),
-        (f"Potential, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.mlip_ev, r.two_sigma_ev)),
-        ("D3 (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True)),
+        (f"Potential, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.ours_ev, r.two_sigma_ev)),
+        ("D3 in it (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True)),
         ("Difference (eV)", NUMBER, lambda r: number(r.difference_ev, 2, signed=True)),
         ("Verdict", VERDICT, lambda r: r.verdict),
         ("Why", TEXT, lambda r: r.reason),
         ("Limiting hop", TEXT, lambda r: f"{r.limiting_hop}, from {r.start}" if r.limiting_hop else DASH),
     ]
-    return sheet([c for c in columns if target == "pbe" or c[0] != "D3 (eV)"], rows)
+    return sheet([c for c in columns if target == "pbe" or c[0] != "D3 in it (eV)"], rows)
 
 
 def dft_with_hop(row: Headline) -> str:

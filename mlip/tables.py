@@ -193,9 +193,9 @@ def _order(headline: Sequence[Headline]) -> tuple[Comparison, ...]:
 def _compare(high: Headline, low: Headline) -> Comparison:
     statement = f"{high.ion} {high.facet} above {low.ion} {low.facet}"
     published = high.published_ev - low.published_ev
-    if high.mlip_ev is None or low.mlip_ev is None or high.two_sigma_ev is None or low.two_sigma_ev is None:
+    if high.ours_ev is None or low.ours_ev is None or high.two_sigma_ev is None or low.two_sigma_ev is None:
         return Comparison(statement, published, None, None, None, NOT_RESOLVED)
-    difference = high.mlip_ev + (high.d3_ev or 0.0) - low.mlip_ev - (low.d3_ev or 0.0)
+    difference = high.ours_ev - low.ours_ev
     two_sigma = math.hypot(high.two_sigma_ev, low.two_sigma_ev)
     clear = "holds" if difference > 0 else "reversed"
     outcome = clear if abs(difference) > two_sigma else "within uncertainty"

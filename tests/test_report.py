@@ -42,7 +42,7 @@ def test_six_rows_with_their_verdicts(rendered):
         ("Li", "(100)"): "not comparable",
         ("Li", "bulk"): "agrees",
     }
-    assert cells["Li", "bulk"][2:6] == ["0.511", "0.512", "0.50 \u00b1 0.03", "\u22120.005"]
+    assert cells["Li", "bulk"][2:6] == ["0.511", "0.512", "0.49 \u00b1 0.03", "\u22120.005"]
 
 
 def test_what_the_fit_of_energies_did_is_said():
@@ -139,7 +139,16 @@ def test_terminal_lines(rendered):
     assert header[0] == "ion"
     assert len(lines) == 6
     assert {len(line) for line in lines} == {len(header)}
-    assert lines[-1] == ("Li", "bulk", "0.511", "0.512", "0.50 \u00b1 0.03", "\u22120.02", "agrees")
+    assert lines[-1] == ("Li", "bulk", "0.511", "0.512", "0.49 \u00b1 0.03", "\u22120.02", "agrees")
+
+
+def test_the_potential_stands_beside_dft_with_d3(rendered):
+    rows = TypeAdapter(report.Document).validate_json(rendered.json).rows.headline
+    with_d3 = [replace(r, d3_ev=-0.1) for r in rows if r.mlip_ev is not None]
+    assert with_d3
+    assert [r.ours_ev for r in with_d3] == [r.mlip_ev - 0.1 for r in with_d3]
+    shown = report.headline_lines(with_d3)[1:]
+    assert [line[4].split()[0] for line in shown] == [f"{r.mlip_ev - 0.1:.2f}" for r in with_d3]
 
 
 def test_path_error_is_over_every_labelled_saddle():
