@@ -35,6 +35,7 @@ Source of the potentials: SevenNet, doi:10.1021/acs.jctc.4c00190; MatterSim, doi
 import argparse
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atom, Atoms, units
@@ -61,6 +62,23 @@ LOADS = [(), ("Li",), ("Li",), ("Li",), ("Mg",), ("Mg",), ("Mg",), ("Li", "Mg"),
 LARGE_LOADS = [(), *4 * [("Li",)], *4 * [("Mg",)], ("Li", "Mg")]
 TEMPERATURES = (300, 600, 900, 1200)
 FORCE_LIMIT = 25.0  # eV/Angstrom: frames beyond it are left out
+
+
+class Plan(NamedTuple):
+    """What families are drawn from."""
+
+    cells: list  # kind, repeat, weight
+    loads: list  # ions of a family
+    hops: float  # fraction of families with an ion that has it between two voids
+    fmax: float  # eV/Angstrom
+    relaxing: tuple  # steps of the relaxation
+    temperatures: tuple  # K
+    steps: int  # of 2 fs between two frames
+
+
+UNIVERSAL = Plan(CELLS, LOADS, hops=0.45, fmax=0.2, relaxing=(8, 20), temperatures=TEMPERATURES, steps=7)
+SMALL = UNIVERSAL._replace(cells=SMALL_CELLS, steps=20)
+LARGE = Plan(LARGE_CELLS, LARGE_LOADS, hops=0.65, fmax=0.05, relaxing=(20, 60), temperatures=TEMPERATURES[:3], steps=20)
 
 
 def bulk():
@@ -141,14 +159,13 @@ def lifted(atoms, host, rng):
     return atoms
 
 
-def family_frames(rng, mover, cells, steps, above, large):
-    """One family: (system, ions, sampling, vacuum, frames); frames are so many steps of 2 fs apart."""
-    loads = LARGE_LOADS if large else LOADS
-    weights = np.array([w for *_, w in cells], float)
-    kind, repeat, _ = cells[rng.choice(len(cells), p=weights / weights.sum())]
-    ions = loads[rng.integers(len(loads))]
+def family_frames(rng, mover, plan, above):
+    """One family: (system, ions, sampling, vacuum, frames)."""
+    weights = np.array([w for *_, w in plan.cells], float)
+    kind, repeat, _ = plan.cells[rng.choice(len(plan.cells), p=weights / weights.sum())]
+    ions = plan.loads[rng.integers(len(plan.loads))]
     vacuum = kind != "bulk"
-    hop = bool(ions) and rng.random() < (0.65 if large else 0.45)
+    hop = bool(ions) and rng.random() < plan.hops
     atoms = slab(kind, repeat) if vacuum else bulk().repeat(repeat)
     if not vacuum and rng.random() < 0.5:
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.012, (3, 3))), scale_atoms=True)
@@ -161,14 +178,13 @@ def family_frames(rng, mover, cells, steps, above, large):
     atoms.calc = mover
     if start != "void":
         atoms.set_constraint(FixAtoms([host]))
-    fmax, relaxing, temperatures = (0.05, [20, 60], TEMPERATURES[:3]) if large else (0.2, [8, 20], TEMPERATURES)
-    FIRE(atoms, logfile=None).run(fmax=fmax, steps=int(rng.choice(relaxing)))
+    FIRE(atoms, logfile=None).run(fmax=plan.fmax, steps=int(rng.choice(plan.relaxing)))
     frames = [atoms.copy()]
-    temperature = float(rng.choice(temperatures))
+    temperature = float(rng.choice(plan.temperatures))
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
     motion = Langevin(atoms, 2 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=rng)
     for _ in range(4):
-        motion.run(steps)
+        motion.run(plan.steps)
         frames.append(atoms.copy())
     rattled = atoms.copy()
     rattled.set_constraint()
@@ -219,19 +235,21 @@ def main():
     options = parser.parse_args()
     if options.large and not Path(options.move).is_dir():
         parser.error("--large needs --move with the folder of a model of this project")
+    if options.large and options.only not in (None, *(kind for kind, *_ in LARGE_CELLS)):
+        parser.error(f"--large has no cells of {options.only}")
     (relabel if options.relabel else make)(options)
 
 
 def make(options):
     own = Path(options.move).is_dir()  # a model of this project moves, and nothing is labelled yet
-    cells, steps = (LARGE_CELLS if options.large else SMALL_CELLS, 20) if own else (CELLS, 7)
-    cells = [c for c in cells if options.only in (None, c[0])]
+    plan = LARGE if options.large else SMALL if own else UNIVERSAL
+    plan = plan._replace(cells=[c for c in plan.cells if options.only in (None, c[0])])
     judge, mover = (None, own_potential(options.move)) if own else (universal(options.label), universal(options.move))
     done = read(options.out, ":") if options.out.exists() else []
     count, number = len(done), int(done[-1].info["group"].split("-")[1]) + 1 if done else 0
     while count < options.frames:
         rng = np.random.default_rng([options.seed, number])
-        system, ions, sampling, vacuum, frames = family_frames(rng, mover, cells, steps, options.above, options.large)
+        system, ions, sampling, vacuum, frames = family_frames(rng, mover, plan, options.above)
         group = f"s{options.seed}-{number:05d}"
         info = {
             "system": system,

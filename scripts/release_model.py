@@ -156,7 +156,7 @@ def main():
     jobs.run_parallel(jobs.train_member, todo, workers=options.workers)
     jobs.collect(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
     whole = models.load(options.work / "committee")
-    weights = [{k: v.float() if v.is_floating_point() else v for k, v in m.state_dict().items()} for m in whole.members]
+    weights = [train_base.to_float32(m.state_dict()) for m in whole.members]
     models.save(
         Path("datasets/models/tio2-mg-li"),
         shape=whole.shape,

@@ -4,12 +4,13 @@ through the energy shift, a constant per element that puts the teacher's energie
     python scripts/train_base.py WORK --teacher teacher_1.extxyz teacher_2.extxyz --anchor teacher_on_dft.extxyz --member 1
     python scripts/train_base.py WORK --teacher ... --anchor ... --release datasets/models/base --members 2
 
-The first form trains one member and continues after an interruption (WORK/member-1/history.jsonl says how far it is); the
-second collects finished members into a model folder. Both are run once for every pass of PASSES: `--stage 2 --base FOLDER` goes on from the result of pass 1, and so on
-(forces shape the potential first; energies along a path decide a barrier). Teacher files come from
-scripts/make_teacher_set.py; the anchor file is its --relabel output on the DFT frames. Each pass needs a WORK folder of its
-own: the checkpoint of another pass is overwritten. The teacher files are not in the repository. The seventh and eighth
-pass have frames of their own only: those of --large and as many of small cells, then also those of --large --only 001.
+The first form trains one member and continues after an interruption (WORK/pass-1/member-1/history.jsonl says how far it
+is); the second collects the members into a model folder and trains those that are not finished. Both are run once for
+every pass of PASSES: `--stage 2 --base FOLDER` goes on from the result of pass 1, and so on (forces shape the potential
+first; energies along a path decide a barrier). Teacher files come from scripts/make_teacher_set.py; the anchor file is
+its --relabel output on the DFT frames. A finished member stays: other teacher files need another WORK. The teacher files
+are not in the repository. The seventh and eighth pass have frames of their own only: those of --large and as many of
+small cells, then also those of --large --only 001.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from mlip import config, dataset, files, jobs, models, potential
+from mlip import config, dataset, evaluate, files, jobs, models
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
@@ -121,20 +122,22 @@ def main():
     )
     rms = float(np.sqrt((residual**2).mean()))
     print(len(fit), "frames to fit", len(held), "held", shift, "shift residual rms eV", rms)
-    files.write_frames(options.work / "train.extxyz", fit)
-    files.write_frames(options.work / "valid.extxyz", held)
+    work = options.work / f"pass-{options.stage}"
+    files.write_frames(work / "train.extxyz", fit)
+    files.write_frames(work / "valid.extxyz", held)
     e0 = dataset.reference_energies(dft, "pbe")
-    for member in range(1, options.members + 1) if options.release else [options.member]:
-        folder = options.work / f"member-{member}"
-        jobs.train_member(jobs.TrainJob(folder, options.work, settings, e0, 1, member, options.device))
+    members = range(1, options.members + 1) if options.release else [options.member]
+    todo = [jobs.TrainJob(work / f"member-{k}", work, settings, e0, 1, k, options.device) for k in members]
+    for job in todo:
+        jobs.train_member(job)
     if options.release:
-        release(settings, teacher, held, shift, rms, options)
+        release(todo, teacher, held, shift, rms, options)
 
 
-def release(settings, teacher, held, shift, residual_rms, options):
-    name = teacher[0].info["teacher"]
-    members = [models.load(options.work / f"member-{k}" / "model") for k in range(1, options.members + 1)]
-    found = [judged(member, held) for member in members]
+def release(done, teacher, held, shift, residual_rms, options):
+    name, settings = teacher[0].info["teacher"], done[0].settings
+    found = [judged(job, held) for job in done]
+    members = [models.load(job.folder / "model") for job in done]
     base = models.load(options.base).card if options.base else None
     before = [*base["frames_of_the_passes_before"], base["frames"]] if base else []
     card = {
@@ -154,8 +157,8 @@ def release(settings, teacher, held, shift, residual_rms, options):
         "shift_residual_rms_ev": round(residual_rms, 4),
         "held_out_teacher_groups": len({f.info["group"] for f in held}),
         "error_against_teacher_on_held_out_groups": {
-            "force_rmse_ev_per_angstrom": [round(force, 4) for force, _ in found],
-            "energy_rmse_ev_per_atom": [round(energy, 5) for _, energy in found],
+            "force_rmse_ev_per_angstrom": [round(e.force_rmse_ev_per_angstrom, 4) for e in found],
+            "energy_rmse_ev_per_atom": [round(e.energy_rmse_ev_per_atom, 5) for e in found],
         },
         "passes": [dict(one) for one in PASSES[: options.stage]],
         "settings": settings.model_dump(mode="json", exclude={"base", "trust_pickle"}),
@@ -166,12 +169,10 @@ def release(settings, teacher, held, shift, residual_rms, options):
     models.save(options.release, shape=members[0].shape, weights=weights, card=card)
 
 
-def judged(model, held):
-    """RMSE of the forces (eV/Angstrom) and of the energy per atom (eV) on teacher frames."""
-    found = potential.Evaluator(model)(held)
-    force = [(p.forces[0] - f.arrays["REF_forces"]).ravel() for p, f in zip(found, held, strict=True)]
-    energy = [(p.energies_ev[0] - f.info["REF_energy"]) / len(f) for p, f in zip(found, held, strict=True)]
-    return float(np.sqrt((np.concatenate(force) ** 2).mean())), float(np.sqrt(np.mean(np.square(energy))))
+def judged(job, held):
+    """Errors of a finished member against the teacher."""
+    found = jobs.predictions(job.folder / "model", held, device=job.device)
+    return evaluate.errors(f"member {job.member}", held, found, paths=(), ions=("Li", "Mg"), shell_angstrom=2.8)
 
 
 def to_float32(state):
