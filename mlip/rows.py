@@ -31,6 +31,11 @@ class DftBarrier:
     note: str
     own_band: bool = False  # the geometry is a band of this run's potential
 
+    @property
+    def with_d3_ev(self) -> float | None:
+        """The barrier with D3; None where D3 is not known."""
+        return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
+
 
 @dataclass(frozen=True)
 class Results:
@@ -70,7 +75,7 @@ class Headline:
     path: str
     published_ev: float
     doi: str | None
-    dft_ev: float | None  # at the level of the published value as far as D3 is known
+    dft_ev: float | None  # with D3; None also where D3 at its images is not known
     dft_hop: str | None  # the limiting one or the whole path, or else the lowest one of the facet that DFT has
     dft_geometry: str | None  # what the single points of dft_ev were made at
     mlip_ev: float | None  # lowest resolved bottleneck, at the level of the potential

@@ -120,9 +120,7 @@ def _hop_row(hop: Hop, results: Results, settings: config.Report) -> HopRow:
 
 def _at_level(dft: DftBarrier, target: str) -> float | None:
     """DFT barrier at the level of the potential; None where D3 is wanted and not there."""
-    if target == "pbe":
-        return dft.barrier_ev
-    return dft.barrier_ev + dft.d3_ev if dft.d3_ev is not None else None
+    return dft.barrier_ev if target == "pbe" else dft.with_d3_ev
 
 
 def _dft_note(dft: DftBarrier) -> str:

@@ -259,7 +259,7 @@ def headline(value: Value, results: Results, settings: config.Report) -> Headlin
         path=value.path or "",
         published_ev=value.value,
         doi=value.doi,
-        dft_ev=dft.barrier_ev + (dft.d3_ev or 0.0) if dft else None,
+        dft_ev=dft.with_d3_ev if dft else None,
         dft_hop=dft.hop if dft else None,
         dft_geometry=dft.geometry if dft else None,
         mlip_ev=path.barrier_ev if path else None,
@@ -284,8 +284,9 @@ def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None
 
 def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
     """The lowest DFT barrier of any hop of the ion on this facet, to stand beside the row; no verdict uses it."""
-    found = [d for d in results.dft if (d.host, d.ion) == (value.host, value.ion)]
-    return min(found, key=lambda d: d.barrier_ev + (d.d3_ev or 0.0), default=None)
+    own = (d for d in results.dft if (d.host, d.ion) == (value.host, value.ion))
+    known = [(high, d) for d in own if (high := d.with_d3_ev) is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
 def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:

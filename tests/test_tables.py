@@ -152,6 +152,9 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
     assert (row.dft_hop, row.dft_ev) == ("001_in+001_in", 1.15)
     hops = {(h.ion, h.hop): h for h in tables.rows(given, loaded, SETTINGS).hops}
     assert hops["Li", "001_in"].dft_ev == 1.09
+    bare = tables.rows(replace(given, dft=(replace(own[0], d3_ev=None),)), loaded, SETTINGS)
+    assert next(h for h in bare.headline if h.reference == "barrier-Li-001").dft_ev is None, "the column is with D3"
+    assert next(h for h in bare.hops if (h.ion, h.hop) == ("Li", "001_in")).dft_ev == 1.09
 
 
 def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded):
