@@ -304,6 +304,7 @@ def test_the_test_set_is_of_the_level_of_the_dataset_and_no_part_of_it(shipped):
     assert own.settings_hash == card.settings_hash
     assert not labels.duplicates([*trained, *tested], LIMITS.duplicate_angstrom)
     assert not {f.info["frame_id"] for f in trained} & {f.info["frame_id"] for f in tested}
+    assert not {f.info["group"] for f in trained} & {f.info["group"] for f in tested}, "splits go by group"
 
 
 def test_frames_held_on_a_labelled_path_are_of_its_group(shipped):
