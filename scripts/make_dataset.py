@@ -61,6 +61,7 @@ LIMITS = (
     "what settings change in E(001_11_Li_hop1) - E(001_11_Li_site) = 1.286 eV (001 1x1 cell, 13 atoms): spin +11, dipole correction -19, 600 eV +21, 6x6x1 k-points +36 meV",
     "and in the force components of these frames, rms: spin 34, dipole correction 18 (with 001_11_clean_relaxed), 600 eV 24, 6x6x1 k-points 45 meV/Angstrom",
     "and in the energy of Li on the clean slab there, 001_11_Li_site - 001_11_clean_relaxed: spin -20 meV (clean slab taken as unpolarised), dipole correction +19 meV",
+    "an ion high above a slab has a dipole that the periodic cell feels: with dipole correction 100_21_Li_over_0 of the test set (Li 1 Angstrom above a hollow of (100), 49 atoms) is 50 meV higher and its forces change by 30 meV/Angstrom rms, 86 on Li; 100_21_Li_in_saddle (Li below the surface) is 1 meV higher, 3 meV/Angstrom",
     "the sum of the forces is not zero (egg-box effect; up to 0.02 eV/Angstrom per atom along the normal of the 49-atom (001) slabs): the mean force is subtracted from dft_forces, net_force keeps the largest component of the sum before that",
     "the same effect in one frame, 001_11_Mg_md800_0: all atoms moved by half a grid spacing along the normal change the forces on O along it by 96 meV/Angstrom rms, the energy by 2 to 4 meV; a noise of the labels of about 20 meV/Angstrom rms",
     "energies are relative to GPAW's atoms (spin-paired, spherical): no cohesive or adsorption energies without references at the same settings",
