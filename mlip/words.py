@@ -5,7 +5,7 @@ Takes nothing; gives `WORDS`, lines by the key of a section, and `LIMITS`.
 
 WORDS: dict[str, tuple[str, ...]] = {
     "verdicts": (
-        "Our DFT and the potential are with D3 of their own images where that is known; differences are taken so.",
+        "Our DFT is with D3 of its images, the potential with D3 of its own where known; differences are taken so.",
         (
             "The uncertainty joins the larger of calibrated committee spread and held-out path error with "
             "convergence and, where D3 at the saddle is not known, dispersion. All tolerances were set before "

@@ -98,7 +98,7 @@ def judged(arm, test, found, paths):
 
     def errors(chosen):
         part = [test[k] for k in chosen], [found[k] for k in chosen]
-        return evaluate.errors(arm, *part, paths=paths, ions=("Li", "Mg"), shell_angstrom=2.8)
+        return evaluate.errors(arm, *part, paths=paths, **train_base.JUDGED)
 
     by_kind = {}
     for number, frame in enumerate(test):

@@ -23,6 +23,10 @@ from mlip import config, dataset, evaluate, files, jobs, models
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
+JUDGED = {
+    "ions": ("Li", "Mg"),
+    "shell_angstrom": config.Evaluate().first_shell_angstrom,
+}  # how evaluate.errors is called
 TEACHERS = {  # as frames name them: name and source; both are trained on PBE data
     "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
     "mattersim-v1.0.0-5M": "MatterSim-v1.0.0-5M (mattersim 1.2.3), doi:10.48550/arXiv.2405.04967",
@@ -172,7 +176,7 @@ def release(done, teacher, held, shift, residual_rms, options):
 def judged(job, held):
     """Errors of a finished member against the teacher."""
     found = jobs.predictions(job.folder / "model", held, device=job.device)
-    return evaluate.errors(f"member {job.member}", held, found, paths=(), ions=("Li", "Mg"), shell_angstrom=2.8)
+    return evaluate.errors(f"member {job.member}", held, found, paths=(), **JUDGED)
 
 
 def to_float32(state):
