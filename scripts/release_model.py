@@ -4,7 +4,8 @@
 
 Every fold's models never saw the groups they are judged on; the released committee is then trained on every frame with the
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
-base, from scratch, and the teachers themselves. Settings were fixed before the folds were run but for the prior of the
+base, from scratch, and the teachers themselves. Saddles are judged once more by committees from which nothing but the group of
+their path was kept: a fold leaves out a fifth of the labels with it, and another draw of folds another fifth. Settings were fixed before the folds were run but for the prior of the
 energy fit, chosen from four on two of them with one member (docs/method.md). Continues after an interruption.
 """
 
@@ -93,6 +94,23 @@ def fold_arms(work, frames, paths, held, e0, target, options):
     return {arm: judged(arm, test, found, paths) for arm, (test, found) in out.items()}
 
 
+def paths_left_out(work, frames, paths, e0, target, options):
+    """Errors of the fine-tuned arm on the groups of labelled paths, each by a committee that saw every other group."""
+    todo = {}
+    for group in sorted({path.group for path in paths}):
+        train = [f for f in frames if f.info["group"] != group]
+        name = f"fine-tuned-path-{group}"
+        todo[group] = member_jobs(work, name, FINE_TUNING, train, e0, range(1, MEMBERS + 1), target, options.device)
+    jobs.run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
+    parts = []
+    for group, own in todo.items():
+        folder = work / "folds" / f"path-{group}"
+        jobs.collect(folder, own, {"name": f"without {group}", "target": target})
+        test = [dataset.at_target(f, target) for f in frames if f.info["group"] == group]
+        parts.append((test, jobs.predictions(folder, test, device=options.device)))
+    return judged("fine-tuned, one path left out", *evaluate.pooled(parts), paths)[0]
+
+
 def judged(arm, test, found, paths):
     """Errors of an arm on all held-out frames and on those of each kind."""
 
@@ -149,6 +167,9 @@ def main():
     for kind in by_kind["fine-tuned"]:
         chosen = {arm: errors[kind] for arm, errors in by_kind.items()}
         print(f"\n{kind}, {chosen['fine-tuned'].frames} frames\n{evaluate.table(chosen)}")
+    saddles = paths_left_out(options.work, frames, card.paths, e0, options.target, options).paths
+    for one in saddles:
+        print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
     todo = member_jobs(
         options.work, "released", FINE_TUNING, frames, e0, range(1, MEMBERS + 1), options.target, options.device
@@ -161,11 +182,11 @@ def main():
         Path("datasets/models/tio2-mg-li"),
         shape=whole.shape,
         weights=weights,
-        card=model_card(card, found, by_kind, held, e0, base),
+        card=model_card(card, found, by_kind, saddles, held, e0, base),
     )
 
 
-def model_card(card, found, by_kind, held, e0, base):
+def model_card(card, found, by_kind, saddles, held, e0, base):
     return {
         "name": "tio2-mg-li",
         "target": "pbe",
@@ -182,6 +203,7 @@ def model_card(card, found, by_kind, held, e0, base):
         "the energy fit, was chosen from four by what one member gave on two of the five folds",
         "folds": [list(groups) for groups in held],
         "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
+        "saddles_one_path_left_out_ev": [rounded(asdict(one)) for one in saddles],
         "the_same_by_kind_of_frame": {arm: {k: brief(e) for k, e in parts.items()} for arm, parts in by_kind.items()},
         "settings": FINE_TUNING.model_dump(mode="json", exclude={"architecture"}),  # the base's, in model.json
         "settings_from_scratch": SCRATCH.model_dump(mode="json"),
