@@ -27,12 +27,11 @@ SYSTEMS = {
     "1": "001",
 }  # a reader took names for numbers
 LADDER = "ladder_"  # frame_id of single points on bands of our own potential: ladder_<hop>_<ion>_<place>
-SAME_PATH = {  # bands and runs on a path that is there already join its group, so that no split can part them
+SAME_PATH = {  # such bands on a path that is there already join its group, so that no split can part them
     "ladder_bulk_oct_Li": "bulk_Li_neb",
     "ladder_bulk_oct_Mg": "bulk_Mg_neb",
     "ladder_001_in_Li": "001_perp_Li_neb",
     "ladder_100_010zz_Mg": "100_zz_Mg_neb",
-    "100_21_Li_md600_b": "ladder_100_010zz_Li",  # a free run in which Li left its hollow along the zigzag
 }
 OURS = "saddle and end of the CI-NEB band of this potential's first release, trained on 54 labels; not relaxed with DFT"
 GEOMETRY = "CI-NEB image of SevenNet-0 (11July2024), not relaxed with DFT"
@@ -93,8 +92,8 @@ def normalised(source, path, settings_hash):
     if "dft_energy" in info:
         if info["settings_hash"] != settings_hash:
             raise ValueError(f"{path}: settings {info['settings_hash']}, the card says {settings_hash}")
-        source.info = {k: info[k] for k in KEPT} | {k: info[k] for k in (DIPOLE,) if k in info}
-        source.info["group"] = SAME_PATH.get(info["group"], info["group"])
+        kept = (*KEPT, DIPOLE) if DIPOLE in info else KEPT
+        source.info = {key: info[key] for key in kept} | {"group": SAME_PATH.get(info["group"], info["group"])}
         return source
     if info["level"] != LEVEL:
         raise ValueError(f"{path}: level {info['level']!r}, the card says {LEVEL!r}; one dataset holds one level")

@@ -4,9 +4,10 @@
 
 Every fold's models never saw the groups they are judged on; the released committee is then trained on every frame with the
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
-base, from scratch, and the teachers themselves. Saddles are judged once more by committees from which nothing but the group of
-their path was kept: a fold leaves out a fifth of the labels with it, and another draw of folds another fifth. Settings were fixed before the folds were run but for the prior of the
-energy fit, chosen from four on two of them with one member (docs/method.md). Continues after an interruption.
+base, from scratch, and the teachers themselves. Saddles are judged once more by committees that saw every group but that of
+the path: a fold leaves out a fifth of the labels with it, and another draw another fifth. Settings were fixed before the
+folds were run but for the prior of the energy fit, chosen from four on two of them with one member (docs/method.md).
+Continues after an interruption.
 """
 
 import argparse
@@ -65,27 +66,30 @@ def member_jobs(work, name, settings, train, e0, members, target, device):
     return [jobs.TrainJob(work / name / f"member-{k}", work / name, settings, e0, SEED, k, device) for k in members]
 
 
+def left_out(work, arm, settings, frames, held, e0, target, options):
+    """Frames of the groups held out, under a name each, and their predictions by committees that saw no frame of them."""
+    todo = {}
+    for name, groups in held.items():
+        train = [f for f in frames if f.info["group"] not in groups]
+        members = range(1, settings.members + 1)
+        todo[name] = member_jobs(work, f"{arm}-{name}", settings, train, e0, members, target, options.device)
+    jobs.run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
+    parts = []
+    for name, own in todo.items():
+        folder = work / "folds" / f"{arm}-{name}"
+        jobs.collect(folder, own, {"name": name, "target": target})
+        test = [dataset.at_target(f, target) for f in frames if f.info["group"] in held[name]]
+        parts.append((test, jobs.predictions(folder, test, device=options.device)))
+    return evaluate.pooled(parts)
+
+
 def fold_arms(work, frames, paths, held, e0, target, options):
     """Errors of the fine-tuned, base and scratch arms on the held-out groups of every fold together."""
-    todo, arms = [], {"fine-tuned": FINE_TUNING, "from scratch": SCRATCH}
-    for arm, settings in arms.items():
-        for k, groups in enumerate(held):
-            train = [f for f in frames if f.info["group"] not in groups]
-            members = range(1, (MEMBERS if arm == "fine-tuned" else 1) + 1)
-            todo += member_jobs(
-                work, f"{arm.replace(' ', '-')}-fold-{k + 1}", settings, train, e0, members, target, options.device
-            )
-    jobs.run_parallel(jobs.train_member, todo, workers=options.workers)
-    out = {}
-    for arm in arms:
-        parts = []
-        for k, groups in enumerate(held):
-            test = [dataset.at_target(f, target) for f in frames if f.info["group"] in groups]
-            own = [j for j in todo if j.folder.parent.name == f"{arm.replace(' ', '-')}-fold-{k + 1}"]
-            folder = work / "folds" / f"{arm.replace(' ', '-')}-{k + 1}"
-            jobs.collect(folder, own, {"name": f"fold {k + 1}", "target": target})
-            parts.append((test, jobs.predictions(folder, test, device=options.device)))
-        out[arm] = evaluate.pooled(parts)
+    folds = {f"fold-{k + 1}": groups for k, groups in enumerate(held)}
+    out = {
+        arm: left_out(work, arm.replace(" ", "-"), settings, frames, folds, e0, target, options)
+        for arm, settings in {"fine-tuned": FINE_TUNING, "from scratch": SCRATCH}.items()
+    }
     order = list(out["fine-tuned"][0])
     out["base, no DFT"] = (order, jobs.predictions(Path(BASE), order, device=options.device))
     for path in options.teacher_on_dft:
@@ -94,21 +98,11 @@ def fold_arms(work, frames, paths, held, e0, target, options):
     return {arm: judged(arm, test, found, paths) for arm, (test, found) in out.items()}
 
 
-def paths_left_out(work, frames, paths, e0, target, options):
-    """Errors of the fine-tuned arm on the groups of labelled paths, each by a committee that saw every other group."""
-    todo = {}
-    for group in sorted({path.group for path in paths}):
-        train = [f for f in frames if f.info["group"] != group]
-        name = f"fine-tuned-path-{group}"
-        todo[group] = member_jobs(work, name, FINE_TUNING, train, e0, range(1, MEMBERS + 1), target, options.device)
-    jobs.run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
-    parts = []
-    for group, own in todo.items():
-        folder = work / "folds" / f"path-{group}"
-        jobs.collect(folder, own, {"name": f"without {group}", "target": target})
-        test = [dataset.at_target(f, target) for f in frames if f.info["group"] == group]
-        parts.append((test, jobs.predictions(folder, test, device=options.device)))
-    return judged("fine-tuned, one path left out", *evaluate.pooled(parts), paths)[0]
+def saddles_left_out(work, frames, paths, e0, target, options):
+    """Errors of the fine-tuned arm at the saddles of labelled paths, each by a committee that saw every group but the path's."""
+    held = {f"path-{group}": (group,) for group in sorted({path.group for path in paths})}
+    test, found = left_out(work, "fine-tuned", FINE_TUNING, frames, held, e0, target, options)
+    return evaluate.errors("fine-tuned", test, found, paths=paths, **train_base.JUDGED).paths
 
 
 def judged(arm, test, found, paths):
@@ -167,7 +161,7 @@ def main():
     for kind in by_kind["fine-tuned"]:
         chosen = {arm: errors[kind] for arm, errors in by_kind.items()}
         print(f"\n{kind}, {chosen['fine-tuned'].frames} frames\n{evaluate.table(chosen)}")
-    saddles = paths_left_out(options.work, frames, card.paths, e0, options.target, options).paths
+    saddles = saddles_left_out(options.work, frames, card.paths, e0, options.target, options)
     for one in saddles:
         print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
@@ -203,8 +197,8 @@ def model_card(card, found, by_kind, saddles, held, e0, base):
         "the energy fit, was chosen from four by what one member gave on two of the five folds",
         "folds": [list(groups) for groups in held],
         "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
-        "saddles_one_path_left_out_ev": [rounded(asdict(one)) for one in saddles],
         "the_same_by_kind_of_frame": {arm: {k: brief(e) for k, e in parts.items()} for arm, parts in by_kind.items()},
+        "saddles_one_path_left_out_ev": [rounded(asdict(one)) for one in saddles],
         "settings": FINE_TUNING.model_dump(mode="json", exclude={"architecture"}),  # the base's, in model.json
         "settings_from_scratch": SCRATCH.model_dump(mode="json"),
         "not_for": [
