@@ -170,8 +170,9 @@ def train_member(job: TrainJob) -> train.Trained:
 def train_members(
     todo: Sequence[TrainJob], *, workers: int, tracking: config.Tracking, folder: Path, run_id: str
 ) -> list[train.Trained]:
-    """Train every member side by side, with a progress bar in epochs and one W&B run."""
-    total = sum(job.settings.epochs for job in todo)
+    """Train every member side by side, with a bar in epochs (a fit of energies counts as one) and one W&B run."""
+    fitted = [job for job in todo if job.settings.energy_fit is not None]
+    total = sum(job.settings.epochs for job in todo) + len(fitted)
     name = f"{folder.name}-train"
     settings = todo[0].settings.model_dump(mode="json")
     logged = folder / "train" / "tracked_epochs"
@@ -182,7 +183,7 @@ def train_members(
 
         def watch(_: int) -> None:
             histories = [_history(job.folder / "history.jsonl") for job in todo]
-            tick(sum(len(h) for h in histories))
+            tick(sum(len(h) for h in histories) + sum(_finished(job) for job in fitted))
             first = int(logged.read_text(encoding="utf-8")) if logged.exists() else 0
             ready = min((len(h) for h, job in zip(histories, todo, strict=True) if not _finished(job)), default=None)
             last = max(len(h) for h in histories) if ready is None else ready

@@ -221,6 +221,22 @@ def test_paths_are_from_here_or_from_the_repository(tmp_path, monkeypatch):
     assert run.place("datasets/tio2-mg-li").resolve() == tmp_path / "datasets" / "tio2-mg-li"
 
 
+def test_changed_code_makes_the_report_anew_and_keeps_the_numbers(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "report.html.j2").write_text("a")
+    first = run.code(package)
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "report.cpython-311.pyc").write_bytes(b"1")
+    assert run.code(package) == first
+    (package / "report.html.j2").write_text("b")
+    assert run.code(package) != first
+    before = make(tmp_path)
+    before.fingerprint("report")
+    monkeypatch.setattr(run, "code", lambda _: "other")
+    assert stale(before, make(tmp_path)) == {"report"}
+
+
 def test_an_optional_stage_takes_part_when_asked_and_is_shown_when_done(tmp_path):
     r = make(tmp_path)
     assert set(r.planned()) == set(UPSTREAM) - set(run.OPTIONAL)
