@@ -116,9 +116,10 @@ def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, or of the names and contents of all files in a folder."""
+    """Hexadecimal SHA-256 of a file, or of names and contents of all files in a folder but __pycache__."""
     digest = hashlib.sha256()
-    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    inside = (p for p in path.rglob("*") if p.is_file() and p.parent.name != "__pycache__")
+    for part in sorted(inside) if path.is_dir() else [path]:
         if path.is_dir():
             digest.update(part.relative_to(path).as_posix().encode())
         with part.open("rb") as handle:

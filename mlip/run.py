@@ -96,8 +96,6 @@ class Run:
             if key not in self._hashes:
                 self._hashes[key] = sha256(path)
             found[path.name if path.is_dir() else f"{path.parent.name}/{path.name}"] = self._hashes[key]
-        if stage == "report":
-            found["code"] = code(Path(__file__).parent)
         return found
 
     def fingerprint(self, stage: str) -> str:
@@ -127,8 +125,11 @@ class Run:
             return [base_model(c.train.base)]
         if stage == "label":
             return [place(path) for path in c.label.frames]
-        if stage == "report":  # what an unfinished stage adds later makes another report
-            return [place(c.report.references), *(self.path(s, "result.json") for s in OPTIONAL if self.is_done(s))]
+        if stage == "report":
+            code = Path(__file__).parent  # another one makes another report; numbers that took hours stay
+            # what an unfinished stage adds later makes another report
+            found = [self.path(s, "result.json") for s in OPTIONAL if self.is_done(s)]
+            return [place(c.report.references), code, *found]
         return []
 
     def prepare(self, stage: str) -> Path:
@@ -148,12 +149,6 @@ class Run:
             earlier.rename(folder)
         write_text_atomic(mark, now + "\n")
         return folder
-
-
-def code(package: Path) -> str:
-    """Hash of the files of a package: when ours change, the report is made anew, and numbers that took hours stay."""
-    files = sorted(p for p in package.rglob("*") if p.suffix in {".py", ".j2"})
-    return digest_of([[p.relative_to(package).as_posix(), sha256(p)] for p in files])
 
 
 def place(path: str | Path) -> Path:

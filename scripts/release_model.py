@@ -61,8 +61,9 @@ def write_parts(folder, train, target):
     files.write_frames(folder / "valid.extxyz", made[:: max(1, len(made) // 4)][:4])
 
 
-def member_jobs(work, name, settings, train, e0, members, target, device):
+def member_jobs(work, name, settings, train, e0, target, device):
     write_parts(work / name, train, target)
+    members = range(1, settings.members + 1)
     return [jobs.TrainJob(work / name / f"member-{k}", work / name, settings, e0, SEED, k, device) for k in members]
 
 
@@ -71,8 +72,7 @@ def left_out(work, arm, settings, frames, held, e0, target, options):
     todo = {}
     for name, groups in held.items():
         train = [f for f in frames if f.info["group"] not in groups]
-        members = range(1, settings.members + 1)
-        todo[name] = member_jobs(work, f"{arm}-{name}", settings, train, e0, members, target, options.device)
+        todo[name] = member_jobs(work, f"{arm}-{name}", settings, train, e0, target, options.device)
     jobs.run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
     parts = []
     for name, own in todo.items():
@@ -165,9 +165,7 @@ def main():
     for one in saddles:
         print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
-    todo = member_jobs(
-        options.work, "released", FINE_TUNING, frames, e0, range(1, MEMBERS + 1), options.target, options.device
-    )
+    todo = member_jobs(options.work, "released", FINE_TUNING, frames, e0, options.target, options.device)
     jobs.run_parallel(jobs.train_member, todo, workers=options.workers)
     jobs.collect(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
     whole = models.load(options.work / "committee")
