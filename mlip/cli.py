@@ -83,8 +83,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from mlip.evaluate import against_labels
-    from mlip.potential import predict
+    from mlip.potential.potential import predict
+    from mlip.stages.evaluate.evaluate import against_labels
 
     frames = predict(
         options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
@@ -98,9 +98,9 @@ def _do(options: argparse.Namespace) -> None:
     if options.command == "predict":
         _predict(options)
     elif options.command == "pick":
-        from mlip import pick
+        from mlip.tools import select_frames
 
-        made = pick.from_files(
+        made = select_frames.from_files(
             options.model,
             options.frames,
             options.out,
@@ -109,42 +109,43 @@ def _do(options: argparse.Namespace) -> None:
             largest_force=options.largest_force,
             device=options.device,
         )
-        print(f"{pick.summary(made)}: {options.out}")
+        print(f"{select_frames.summary(made)}: {options.out}")
     elif options.command == "collect":
-        from mlip import collect
+        from mlip.tools import merge_datasets
 
-        card = collect.collect(options.sources, options.out, level=options.level)
+        card = merge_datasets.collect(options.sources, options.out, level=options.level)
         total = card.counts["total"]
         print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
     elif options.command == "export" and options.to == "lammps":
-        from mlip import lammps
+        from mlip.stages.md import lammps
 
         lammps.export_files(
             options.model, options.out, start=options.start, source=options.config, member=options.member
         )
         print(f"member {options.member} of {options.model}, input and batch script for LAMMPS: {options.out}")
     elif options.command == "export":
-        from mlip import models
+        from mlip.potential import models
 
         models.export_mace(models.load(options.model), options.out, member=options.member)
         print(f"member {options.member} of {options.model}: {options.out}")
     else:
-        from mlip import stages
+        from mlip import pipeline
 
         if options.command in {"init", "run"}:
-            stages.init(options.config, options.run)
+            pipeline.init(options.config, options.run)
         if options.command == "init":
             print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
         elif options.command == "run":
-            stages.run_all(options.run)
+            pipeline.run_all(options.run)
         elif options.command == "label":
             _label(options)
         else:
-            stages.run_one(options.command, options.run)
+            pipeline.run_one(options.command, options.run)
 
 
 def _label(options: argparse.Namespace) -> None:
-    from mlip import dft_stages, stages
+    from mlip import pipeline
+    from mlip.stages import dft_stages
 
     if options.check:
         dft_stages.check_label(options.run)
@@ -152,7 +153,7 @@ def _label(options: argparse.Namespace) -> None:
         dft_stages.label_share(options.run, options.share)
     else:
         dft_stages.reopen_label(options.run)
-        stages.run_one("label", options.run)
+        pipeline.run_one("label", options.run)
 
 
 def _count(text: str) -> int:

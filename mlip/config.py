@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlip import files
+from mlip.core import files
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -115,7 +115,7 @@ class Architecture(Section):
 
 
 class EnergyFit(Section):
-    """Energies fitted in closed form after the epochs (mlip/energy_fit.py): forces hardly fix those along a path."""
+    """Energies fitted in closed form after the epochs: forces hardly fix those along a path."""
 
     prior_ev: Positive = 0.5  # how far the fit may move the energy of a cell that counts, one standard deviation
     noise_ev: Positive = 0.02  # of the energy of a cell that counts, one of at least min_atoms

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mlip import __version__, config
-from mlip.engines import settings_of
-from mlip.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
+from mlip.core.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
+from mlip.dft.engines import settings_of
 
 UPSTREAM: dict[str, tuple[str, ...]] = {
     "structures": (),
@@ -169,7 +169,7 @@ def base_model(name: str) -> Path:
     try:
         return place(name)
     except ValueError:
-        from mlip.models import foundation
+        from mlip.potential.models import foundation
 
         return foundation(name)
 

@@ -37,20 +37,20 @@ CORES = os.cpu_count() or 1
 
 
 def frames():
-    from mlip import extxyz
+    from mlip.atoms import extxyz
 
     return extxyz.read_frames(HOPS)
 
 
 def released():
-    from mlip import models
+    from mlip.potential import models
 
     return models.load(MODEL).subset([1])
 
 
 def mace_file():
     """The first member as the `.model` file that peers load."""
-    from mlip import models
+    from mlip.potential import models
 
     path = STORE / "member-1.model"
     if not path.exists():
@@ -60,7 +60,7 @@ def mace_file():
 
 def evaluator(way, dtype="float64"):
     """Ours: symmetrix-xl, or what is used without it."""
-    from mlip import potential
+    from mlip.potential import potential
 
     backend = "symmetrix-xl" if way == "native" else "mace-scalar"
     return potential.Evaluator(released(), dtype=dtype, backend=backend, folder=STORE / "native")
@@ -100,7 +100,7 @@ def walk(start):
 
 def point(peer, atoms, dtype):
     """One structure after another, as in dynamics, and the memory it took."""
-    from mlip.batch import Batch
+    from mlip.potential.batch import Batch
 
     start = slab(atoms)
     places = walk(start.positions)
@@ -125,7 +125,7 @@ def many(peer, dtype):
     """40 structures of 49 atoms in a call, per structure and core (one thread)."""
     import torch
 
-    from mlip.batch import Batch
+    from mlip.potential.batch import Batch
 
     torch.set_num_threads(1)
     start = slab(49)
@@ -160,8 +160,9 @@ def neb(peer, fmax=FMAX):
 
 def neb_part(peer, hops, fmax):
     """What a worker process of `mlip neb` does: its bands in one pool."""
-    from mlip import config, pool
-    from mlip import neb as bands
+    from mlip import config
+    from mlip.stages.neb import neb as bands
+    from mlip.stages.neb import pool
 
     settings = config.Neb(images=IMAGES, fmax_ev_per_angstrom=float(fmax), end_fmax_ev_per_angstrom=END_FMAX)
     use = evaluator(peer)
@@ -189,8 +190,8 @@ def neb_of_ase(hops):
     from ase.mep import NEB
     from ase.optimize import BFGS, FIRE
 
-    from mlip.band import interpolated
-    from mlip.endpoints import unwrapped
+    from mlip.stages.neb.band import interpolated
+    from mlip.stages.neb.endpoints import unwrapped
 
     calc = calculator()
     frames()[0].copy().calc = calc
@@ -232,7 +233,8 @@ def md(peer, atoms, replicas):
         return {"steps_per_s": steps / best(lambda: moving.run(steps), seconds=10, least=2)}
     if peer == "torch-sim":
         return {"steps_per_s": steps * replicas / best(torch_sim_steps([start] * replicas, steps), seconds=10, least=2)}
-    from mlip import config, dynamics, md_jobs, trajectory
+    from mlip import config
+    from mlip.stages.md import dynamics, md_jobs, trajectory
 
     settings = config.Md(replicas=replicas, temperatures_kelvin=(700.0,), equilibrate_ps=0.0, target_ps=1000.0)
     header = trajectory.Header(
@@ -294,7 +296,9 @@ def torch_sim_steps(starts, steps):
 
 def train(peer):
     """Ten epochs on 40 small frames, one thread: frames per second and the error on 8 others."""
-    from mlip import config, dataset, extxyz
+    from mlip import config
+    from mlip.atoms import extxyz
+    from mlip.stages.dataset import dataset
 
     data = REPOSITORY / "datasets" / "tio2-mg-li"
     settings = config.Dataset(path=data)
@@ -311,7 +315,7 @@ def train(peer):
     epochs = 10
     if peer == "mace":
         return train_mace(e0, epochs)
-    from mlip import train as training
+    from mlip.stages.train import train as training
 
     own = config.Train(
         base=None,
@@ -386,8 +390,9 @@ def run_again(_peer):
 
 def sites(peer):
     """Site search of Li on the clean (001) slab, one process."""
-    from mlip import config, potential
-    from mlip import sites as search
+    from mlip import config
+    from mlip.potential import potential
+    from mlip.stages.sites import sites as search
 
     host = slab(49)[:-1]
     settings = config.Sites()
@@ -402,8 +407,8 @@ def profile(peer):
     """Where the time of one structure of 49 atoms goes, one thread: the floor is the network forward and backward."""
     import torch
 
-    from mlip.batch import Batch
-    from mlip.graphs import graph
+    from mlip.potential.batch import Batch
+    from mlip.potential.graphs import graph
 
     torch.set_num_threads(1)
     start, use = slab(49), evaluator(peer)
@@ -506,7 +511,7 @@ def main():
 
 def machine():
     """Processor, cores, memory and versions."""
-    from mlip import files
+    from mlip.core import files
 
     info = Path("/proc/cpuinfo")
     names = (

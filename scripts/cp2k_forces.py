@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from ase.units import Bohr, Hartree
 
-from mlip import config, dataset
-from mlip.units import BOLTZMANN_EV_PER_KELVIN
+from mlip import config
+from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.dataset import dataset
 
 DATA = Path("datasets/tio2-mg-li")
 ELECTRONS = {"Ti": 12, "O": 6, "Li": 3, "Mg": 10}

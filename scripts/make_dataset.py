@@ -12,8 +12,10 @@ Twice gives identical bytes.
 import argparse
 from pathlib import Path
 
-from mlip import card, collect, extxyz
-from mlip.engines import gpaw
+from mlip.atoms import extxyz
+from mlip.dft.engines import gpaw
+from mlip.stages.dataset import card
+from mlip.tools import merge_datasets
 
 LEVEL = "PBE/PAW GPAW 26.7.0 520eV FD0.05 spin-paired"  # as the source files say it
 SETTINGS = gpaw.described(gpaw.PRESETS["gpaw-pbe-520"])
@@ -139,7 +141,7 @@ def main():
     frames = [found[name] for name in sorted(found)]
     if not frames:
         raise SystemExit(f"{', '.join(map(str, options.sources))}: no frames")
-    made = collect.write(
+    made = merge_datasets.write(
         options.out,
         frames,
         level="PBE, GPAW 26.7.0 PAW, plane waves 520 eV, spin-paired; D3(BJ) stored beside it",

@@ -19,10 +19,14 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from mlip import config, dataset, endpoints, energetics, files, lattice
-from mlip.band import largest
+from mlip import config
 from mlip.config import Dft
-from mlip.engines import settings_of
+from mlip.core import files
+from mlip.dft.engines import settings_of
+from mlip.stages.dataset import dataset
+from mlip.stages.energetics import energetics, lattice
+from mlip.stages.neb import endpoints
+from mlip.stages.neb.band import largest
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
@@ -32,7 +36,7 @@ SITE_ANGSTROM = 0.8  # heights of two sites differ by more
 GEOMETRY = "single points at geometries of potentials"
 HEAD = """\
 # Our own DFT of quantities with a window of acceptance. Made by scripts/make_own_dft.py; do not edit.
-# How: mlip/energetics.py and mlip/lattice.py.
+# How: mlip/stages/energetics/energetics.py and mlip/stages/energetics/lattice.py.
 """
 
 

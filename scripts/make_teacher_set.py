@@ -282,7 +282,7 @@ def universal(name):
 
 
 def own_potential(folder):
-    from mlip import models, potential
+    from mlip.potential import models, potential
 
     return potential.Potential(potential.Evaluator(models.load(folder).subset((1,)), backend="mace-scalar"))
 

@@ -19,8 +19,13 @@ import numpy as np
 import train_base
 from ase.io import read
 
-from mlip import config, dataset, evaluate, files, jobs, models
-from mlip.potential import Predicted
+from mlip import config
+from mlip.core import files
+from mlip.potential import models
+from mlip.potential.potential import Predicted
+from mlip.stages import jobs
+from mlip.stages.dataset import dataset
+from mlip.stages.evaluate import evaluate
 
 DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"

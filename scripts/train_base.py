@@ -19,7 +19,12 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from mlip import config, dataset, evaluate, files, jobs, models
+from mlip import config
+from mlip.core import files
+from mlip.potential import models
+from mlip.stages import jobs
+from mlip.stages.dataset import dataset
+from mlip.stages.evaluate import evaluate
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06

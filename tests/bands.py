@@ -5,9 +5,11 @@ from dataclasses import replace
 from ase.build import add_adsorbate, fcc100
 from potentials import LENGTH, CosineSurface, displaced, hop
 
-from mlip import config, ladder, mirror, neb
-from mlip.endpoints import unwrapped
-from mlip.network import Hop
+from mlip import config
+from mlip.stages.ladder import ladder
+from mlip.stages.neb import mirror, neb
+from mlip.stages.neb.endpoints import unwrapped
+from mlip.stages.sites.network import Hop
 
 TIGHT = config.Neb(fmax_ev_per_angstrom=0.01)
 

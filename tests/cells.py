@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mlip import config, single_points, tasks
+from mlip import config
+from mlip.dft import single_points, tasks
 
 SETTINGS = {"cutoff_ev": 200.0, "k_length_angstrom": 4.0}
 DFT = config.Dft(settings=SETTINGS)

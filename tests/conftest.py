@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from mlip import dataset, extxyz
+from mlip.atoms import extxyz
+from mlip.stages.dataset import dataset
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, split, one_thread):
     """Outcome, shape and weights of two tiny members."""
-    from mlip import train
+    from mlip.stages.train import train
 
     folder = tmp_path_factory.mktemp("trained")
     return [
@@ -68,7 +69,7 @@ def trained(tmp_path_factory, split, one_thread):
 @pytest.fixture(scope="session")
 def committee(tmp_path_factory, split, trained):
     """A model folder with two members."""
-    from mlip import models
+    from mlip.potential import models
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     card = {"name": "tiny", "target": "pbe", "e0_ev": split.e0_ev}
@@ -79,7 +80,7 @@ def committee(tmp_path_factory, split, trained):
 @pytest.fixture(scope="session")
 def calculator(committee):
     """The calculator of the committee."""
-    from mlip.potential import load
+    from mlip.potential.potential import load
 
     return load(committee)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlip import dynamics, trajectory
+from mlip.stages.md import dynamics, trajectory
 
 BOX = 9.0
 

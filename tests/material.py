@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mlip import config, references, report
-from mlip.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
-from mlip.ladder import Step
-from mlip.neb import Band, Barrier
-from mlip.network import Bottleneck, Hop
-from mlip.rows import DftBarrier, Results
-from mlip.sites import Site
-from mlip.structures import Host
-from mlip.train import Epoch
+from mlip import config
+from mlip.atoms.structures import Host
+from mlip.literature import references
+from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+from mlip.stages.ladder.ladder import Step
+from mlip.stages.neb.neb import Band, Barrier
+from mlip.stages.report import report
+from mlip.stages.report.rows import DftBarrier, Results
+from mlip.stages.sites.network import Bottleneck, Hop
+from mlip.stages.sites.sites import Site
+from mlip.stages.train.train import Epoch
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "references"
 SETTINGS = config.Report()

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from mlip import arrhenius
-from mlip.arrhenius import Point
-from mlip.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.diffusion import arrhenius
+from mlip.stages.diffusion.arrhenius import Point
 
 TEMPERATURES = (700.0, 800.0, 900.0, 1000.0, 1200.0)
 

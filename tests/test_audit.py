@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip import audit, references
+from mlip.literature import audit, references
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "references"
 

@@ -10,8 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, displaced, hop
 
-from mlip import band as moving
-from mlip import config, neb
+from mlip import config
+from mlip.stages.neb import band as moving
+from mlip.stages.neb import neb
 
 LOOSE = config.Neb(checkpoint_steps=3)
 NAME = neb.BandName(hop="bulk_oct", host="bulk")

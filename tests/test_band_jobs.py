@@ -6,12 +6,18 @@ from ase import Atoms
 from ase.io import read
 from numpy.testing import assert_allclose
 
-from mlip import band_jobs, config, files, gate, jobs, models, network, pick
+from mlip import config
+from mlip.core import files
+from mlip.potential import equivalence, models
+from mlip.stages import jobs
+from mlip.stages.neb import band_jobs
+from mlip.stages.sites import network
+from mlip.tools import select_frames
 
 
 @pytest.mark.parametrize(("device", "sizes"), [("cpu", [5, 5, 5, 5]), ("cuda", [20])])
 def test_pools_hold_every_band_once(tmp_path, device, sizes):
-    use = jobs.ModelUse(tmp_path, gate.Way("mace-torch", device, "float64"))
+    use = jobs.ModelUse(tmp_path, equivalence.Way("mace-torch", device, "float64"))
     todo = [band_jobs.BandJob(h, m, tmp_path, tmp_path, use, config.Neb(), "pbe") for h in range(10) for m in (1, 2)]
     found = band_jobs.pools(todo, workers=2)
     assert sorted(map(len, found)) == sizes
@@ -35,7 +41,7 @@ def job(tmp_path, labelled):
     hop = network.Hop("bulk_oct", "bulk", "Li", "V1", "V1", 3.07, (0.0, 0.0, 0.0), 1, symmetric=True)
     files.write_frames(jobs.end_points(tmp_path, hop), ends)
     settings = config.Neb(images=3, end_fmax_ev_per_angstrom=0.03, end_moved_angstrom=3.0)
-    use = jobs.ModelUse(tmp_path / "model", gate.Way("mace-torch", "cpu", "float32"))
+    use = jobs.ModelUse(tmp_path / "model", equivalence.Way("mace-torch", "cpu", "float32"))
     (tmp_path / "bands").mkdir()
     return band_jobs.BandJob(hop, 1, tmp_path, tmp_path / "bands", use, settings, "pbe")
 
@@ -47,7 +53,7 @@ def test_a_band_that_settled_in_float32_is_finished_the_plain_way(job):
     found = files.read_record(job.done, band_jobs.BandOutcome).band
     images = read(job.done.with_suffix(".extxyz"), ":")
     job.done.unlink()
-    use = replace(job.model, way=gate.PLAIN)
+    use = replace(job.model, way=equivalence.PLAIN)
     band_jobs.run_pool([replace(job, model=use)])
     plain = files.read_record(job.done, band_jobs.BandOutcome).band
     assert found.status == plain.status == "converged"
@@ -58,7 +64,7 @@ def test_a_band_that_settled_in_float32_is_finished_the_plain_way(job):
     exact = [one.energies_ev[0] for one in jobs.evaluator(use)(images)]
     assert_allclose([image.get_potential_energy() for image in images], exact, rtol=0, atol=1e-7)
     assert not list(job.folder.glob("*.npz"))
-    said = [frame.info for frame in pick.candidates(job.done.with_suffix(".extxyz"))]
+    said = [frame.info for frame in select_frames.candidates(job.done.with_suffix(".extxyz"))]
     assert [info["frame_id"] for info in said] == [f"Li_bulk_oct_member-1_{k}" for k in range(5)]
     assert {(info["host"], info["ion"], info["group"], info["vacuum"]) for info in said} == {
         ("bulk", "Li", "ladder_bulk_oct_Li", False)

@@ -3,8 +3,8 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from mlip.batch import Batch
-from mlip.graphs import graph
+from mlip.potential.batch import Batch
+from mlip.potential.graphs import graph
 
 
 def frames_of_three_sizes():

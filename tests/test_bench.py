@@ -6,7 +6,7 @@ import tiny
 sys.path.insert(0, str(tiny.REPOSITORY / "scripts"))
 import bench_page
 
-from mlip import extxyz
+from mlip.atoms import extxyz
 
 MACHINE = {"processor": "a CPU", "cores": 2, "memory_gb": 24, "torch": "2.13"}
 
@@ -65,7 +65,7 @@ def test_page_sets_aims_beside_what_was_measured():
     "name", ["Li_bulk_oct", "Li_001_in", "Li_100_010zz", "Mg_bulk_oct", "Mg_001_in", "Mg_100_010zz"]
 )
 def test_both_ends_of_the_headline_hops_are_shipped(name):
-    from mlip.endpoints import unwrapped
+    from mlip.stages.neb.endpoints import unwrapped
 
     frames = [f for f in extxyz.read_frames(tiny.REPOSITORY / "scripts" / "bench_hops.extxyz") if f.info["hop"] == name]
     assert [f.info["end"] for f in frames] == [0, 1]

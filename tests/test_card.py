@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlip import card
+from mlip.stages.dataset import card
 
 SHIPPED = Path(__file__).parents[1] / "datasets" / "tio2-mg-li"
 

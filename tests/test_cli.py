@@ -8,7 +8,10 @@ import pytest
 import tiny
 import yaml
 
-from mlip import __version__, cli, config, extxyz, files, models
+from mlip import __version__, cli, config
+from mlip.atoms import extxyz
+from mlip.core import files
+from mlip.potential import models
 
 HEAVY = ("torch", "mace", "e3nn", "wandb", "matplotlib", "numpy", "ase", "scipy", "spglib", "pydantic")
 
@@ -33,7 +36,7 @@ def fails(capsys):
 @pytest.fixture
 def here(monkeypatch):
     """Jobs run in this process: what they say is the same, and torch is here already."""
-    monkeypatch.setattr("mlip.jobs.run_parallel", lambda function, jobs, **_: [function(job) for job in jobs])
+    monkeypatch.setattr("mlip.stages.jobs.run_parallel", lambda function, jobs, **_: [function(job) for job in jobs])
 
 
 @pytest.fixture

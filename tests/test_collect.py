@@ -5,7 +5,11 @@ import pytest
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import card, cli, collect, config, dataset, extxyz, files
+from mlip import cli, config
+from mlip.atoms import extxyz
+from mlip.core import files
+from mlip.stages.dataset import card, dataset
+from mlip.tools import merge_datasets
 
 LEVEL = """\
 settings: {code: Some code, xc: PBE, cutoff_ev: 600}
@@ -51,7 +55,7 @@ def test_another_frame_of_the_same_name_gets_the_name_of_its_source(labelled, tm
     other[0].info["frame_id"] = "bulk1_Li_site"
     one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
     two = run_folder(tmp_path / "two", other)
-    collect.collect([one, two], tmp_path / "out")
+    merge_datasets.collect([one, two], tmp_path / "out")
     names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
     assert names == ["bulk1_Li_site", "bulk1_Mg_site", "bulk1_Li_site-two"]
 
@@ -69,7 +73,7 @@ def test_bands_of_one_hop_share_a_group_and_their_names_stay_apart(labelled, tmp
     one = ladder(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "first")
     two = ladder(labelled, tmp_path / "two", "bulk1_Li_site", "bulk1_Li_hop25", "second")
     run_folder(two, part(labelled, "bulk_vol_1", "bulk_vol_2"))
-    made = collect.collect([one, two], tmp_path / "out")
+    made = merge_datasets.collect([one, two], tmp_path / "out")
     assert [(p.group, p.initial, p.saddle) for p in made.paths] == [
         ("first", "ladder_initial", "ladder_saddle"),
         ("first", "ladder_initial", "ladder_saddle-two"),
@@ -85,7 +89,7 @@ def test_picked_images_of_a_band_join_the_path_of_their_hop_in_any_order(labelle
     for frame, group in zip(picked, ("ladder_bulk_oct_Li", "ladder_bulk_oct_Mg", "bulk_vol"), strict=True):
         frame.info["group"] = group
     label = run_folder(tmp_path / "two", picked)
-    collect.collect([there, label][::order], tmp_path / "out")
+    merge_datasets.collect([there, label][::order], tmp_path / "out")
     groups = {f.info["frame_id"]: f.info["group"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")}
     assert groups["bulk1_Li_hop25"] == groups["ladder_saddle"] == "bulk_Li_neb"
     assert groups["bulk1_Mg_site"] == "ladder_bulk_oct_Mg"
@@ -93,7 +97,7 @@ def test_picked_images_of_a_band_join_the_path_of_their_hop_in_any_order(labelle
 
 
 def test_a_foreign_file_with_its_level(labelled, tmp_path):
-    from mlip.units import BOHR_ANGSTROM, HARTREE_EV
+    from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 
     frames = part(labelled, "bulk1_Li_site", "bulk1_Mg_site", "001_11_Li_hop0")
     for frame in frames:
@@ -103,7 +107,7 @@ def test_a_foreign_file_with_its_level(labelled, tmp_path):
         frame.arrays["F"] = forces * BOHR_ANGSTROM / HARTREE_EV
     files.write_frames(tmp_path / "mine.extxyz", frames)
     (tmp_path / "level.yaml").write_text(LEVEL)
-    made = collect.collect([tmp_path / "mine.extxyz"], tmp_path / "out", level=tmp_path / "level.yaml")
+    made = merge_datasets.collect([tmp_path / "mine.extxyz"], tmp_path / "out", level=tmp_path / "level.yaml")
     assert made.settings == {"code": "Some code", "xc": "PBE", "cutoff_ev": 600}
     assert made.level == "PBE, Some code, 600 eV; D3(BJ) stored beside it"
     again = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
@@ -133,22 +137,22 @@ def test_what_is_refused_and_nothing_is_written(labelled, tmp_path):
         ([tmp_path / "mine.extxyz"], tmp_path / "none.yaml", "cannot be read"),
     ):
         with pytest.raises(ValueError, match=reason):
-            collect.collect(sources, out, level=settings)
+            merge_datasets.collect(sources, out, level=settings)
     level.write_text(LEVEL.replace("Hartree/Bohr", "Ry"))
     with pytest.raises(ValueError, match="force_unit: Input should be"):
-        collect.collect([tmp_path / "mine.extxyz"], out, level=level)
+        merge_datasets.collect([tmp_path / "mine.extxyz"], out, level=level)
     wrong = part(labelled, "bulk1_Li_site", "bulk1_Mg_site")
     wrong[1].arrays["dft_forces"][0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        collect.collect([run_folder(tmp_path / "nan", wrong)], out)
+        merge_datasets.collect([run_folder(tmp_path / "nan", wrong)], out)
     other = part(labelled, "bulk1_Li_site")
     other[0].info["settings_hash"] = "0123456789abcdef"
     with pytest.raises(ValueError, match="has the settings 0123456789abcdef, its settings are"):
-        collect.collect([run_folder(tmp_path / "other", other)], out)
+        merge_datasets.collect([run_folder(tmp_path / "other", other)], out)
     assert not out.exists()
-    collect.collect([one], out)
+    merge_datasets.collect([one], out)
     with pytest.raises(ValueError, match="is a dataset already"):
-        collect.collect([one], out)
+        merge_datasets.collect([one], out)
 
 
 def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
@@ -158,5 +162,5 @@ def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     )
     told = {"level": "PBE", "settings": {"xc": "PBE"}, "licence": "MIT", "sampled": "", "limits": ()}
     with pytest.raises(ValueError, match="paths name frame 'gone'"):
-        collect.write(tmp_path / "out", frames, paths=[path], **told)
+        merge_datasets.write(tmp_path / "out", frames, paths=[path], **told)
     assert not (tmp_path / "out").exists()

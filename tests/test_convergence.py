@@ -5,8 +5,9 @@ import pytest
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import config, convergence
-from mlip.extxyz import with_labels
+from mlip import config
+from mlip.atoms.extxyz import with_labels
+from mlip.stages.convergence import convergence
 
 RMS = np.sqrt(((np.arange(12.0) - 5.5) ** 2).mean())
 

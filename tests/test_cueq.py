@@ -3,8 +3,8 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from mlip import gate, models, potential
-from mlip.batch import Batch
+from mlip.potential import equivalence, models, potential
+from mlip.potential.batch import Batch
 
 pytest.importorskip("cuequivariance_torch")
 
@@ -26,11 +26,13 @@ def released(**changes):
 @pytest.mark.parametrize("max_l", [0, 1])
 def test_the_gate_takes_it_and_it_is_the_same_model(max_l):
     model = released(max_l=max_l)
-    ways = gate.ways(device="cpu", dtype="float64", native=False, cueq=True)
-    (found,) = gate.check(model, FRAMES, ways, limits=LIMITS, make=lambda way: gate.evaluator(model, way, folder=None))
+    ways = equivalence.ways(device="cpu", dtype="float64", native=False, cueq=True)
+    (found,) = equivalence.check(
+        model, FRAMES, ways, limits=LIMITS, make=lambda way: equivalence.evaluator(model, way, folder=None)
+    )
     assert (found.accepted, found.way.backend) == (True, "mace-cueq")
     assert found.force_ev_per_angstrom < 1e-10
-    batch, rng = Batch(gate.evaluator(model, found.way, folder=None), FRAMES), np.random.default_rng(0)
+    batch, rng = Batch(equivalence.evaluator(model, found.way, folder=None), FRAMES), np.random.default_rng(0)
     for _ in range(3):
         moved = [f.copy() for f in FRAMES]
         for atoms in moved:

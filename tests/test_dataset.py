@@ -10,7 +10,10 @@ import yaml
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import config, dataset, dispersion, extxyz, files, labels
+from mlip import config
+from mlip.atoms import dispersion, extxyz
+from mlip.core import files
+from mlip.stages.dataset import dataset, labels
 
 SHIPPED = Path(__file__).parents[1] / "datasets" / "tio2-mg-li"
 LIMITS = config.Dataset()

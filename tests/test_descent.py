@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip.descent import Lbfgs
+from mlip.stages.neb.lbfgs import Lbfgs
 
 
 def hessian(n=6, seed=1, lowest=1.0, highest=60.0):

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from material import FOLDER, step
 
-from mlip import dft_sheets, references
-from mlip.convergence import CONFIGURATIONS, INSERTION, Difference, Variant
-from mlip.energetics import Adsorption, Atom, Energetics, Metal, Surface
-from mlip.lattice import Errors, Lattice
+from mlip.literature import references
+from mlip.stages.convergence.convergence import CONFIGURATIONS, INSERTION, Difference, Variant
+from mlip.stages.energetics.energetics import Adsorption, Atom, Energetics, Metal, Surface
+from mlip.stages.energetics.lattice import Errors, Lattice
+from mlip.stages.report import dft_sheets
 
 
 @pytest.fixture(scope="module")

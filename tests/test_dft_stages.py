@@ -14,10 +14,16 @@ from material import host
 from numpy.testing import assert_allclose
 from vasp_jobs import paw_data, vasprun
 
-from mlip import cli, dataset, dft_inputs, dft_stages, energetics, engines, extxyz, files, stages, tasks
-from mlip.network import Bottleneck
+from mlip import cli, pipeline
+from mlip.atoms import extxyz
+from mlip.core import files
+from mlip.core.units import joule_per_m2
+from mlip.dft import engines, tasks
 from mlip.run import opened
-from mlip.units import joule_per_m2
+from mlip.stages import dft_inputs, dft_stages
+from mlip.stages.dataset import dataset
+from mlip.stages.energetics import energetics
+from mlip.stages.sites.network import Bottleneck
 
 MORE = Path(__file__).parent / "more_engines"
 REPOSITORY = Path(__file__).parents[1]
@@ -51,9 +57,9 @@ def made(folder, bands, **changes):
     run = opened(folder / "run")
     limiting = Bottleneck("001", "Li", "x", (3.0, 0.0, 0.0), "S1", 0.5, ("001_par",), "001_par", "resolved")
     results = {
-        "structures": stages.Structures((host("001"),)),
-        "sites": stages.SiteNetwork((), tuple(p.hop for p in bands), (), ()),
-        "neb": stages.Barriers(tuple(p.band for p in bands), tuple(p.barrier for p in bands), (limiting,)),
+        "structures": pipeline.Structures((host("001"),)),
+        "sites": pipeline.SiteNetwork((), tuple(p.hop for p in bands), (), ()),
+        "neb": pipeline.Barriers(tuple(p.band for p in bands), tuple(p.barrier for p in bands), (limiting,)),
     }
     for stage, result in results.items():
         provenance = files.provenance(stage, settings={}, inputs={}, started=0.0)

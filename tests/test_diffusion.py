@@ -5,7 +5,9 @@ import pytest
 import walks
 from numpy.testing import assert_allclose
 
-from mlip import config, diffusion, hops, trajectory
+from mlip import config
+from mlip.stages.diffusion import diffusion, hops
+from mlip.stages.md import trajectory
 
 SETTINGS = config.Diffusion()
 REPEATS = 200

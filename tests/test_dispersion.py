@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from numpy.testing import assert_allclose
 
-from mlip import dispersion
+from mlip.atoms import dispersion
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_agrees_with_the_calculator_of_the_library(crystal, periodic):
 
 def test_argon_pair_far_apart_has_the_published_c6():
     """C6(Ar-Ar) = 64.65 Hartree Bohr^6 in D3; at 40 Bohr damping and the C8 term are below 3 %."""
-    from mlip.units import BOHR_ANGSTROM, HARTREE_EV
+    from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 
     distance = 40.0
     energy, _ = dispersion.d3(Atoms("Ar2", positions=[[0, 0, 0], [0, 0, distance * BOHR_ANGSTROM]]))

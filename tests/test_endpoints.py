@@ -4,7 +4,8 @@ from ase.constraints import FixAtoms
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, displaced, hop
 
-from mlip import config, endpoints, neb
+from mlip import config
+from mlip.stages.neb import endpoints, neb
 
 SETTINGS = config.Neb()
 

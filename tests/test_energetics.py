@@ -6,9 +6,11 @@ from ase import Atoms
 from ase.calculators.morse import MorsePotential
 from numpy.testing import assert_allclose
 
-from mlip import config, dispersion, energetics, lattice
-from mlip.extxyz import with_labels
-from mlip.units import joule_per_m2
+from mlip import config
+from mlip.atoms import dispersion
+from mlip.atoms.extxyz import with_labels
+from mlip.core.units import joule_per_m2
+from mlip.stages.energetics import energetics, lattice
 
 SETTINGS = config.Energetics()
 MORSE = {"epsilon": 0.2, "r0": 3.22, "rho0": 7.0, "rcut1": 1.6, "rcut2": 2.0}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip import config, energy_fit, graphs
+from mlip import config
+from mlip.potential import graphs
+from mlip.stages.train import energy_fit
 
 SETTINGS = config.EnergyFit(prior_ev=0.5, noise_ev=0.02, small_noise_ev=0.1, min_atoms=3)
 SIZES = (1, 2, 3, 4, 5, 3)

@@ -12,8 +12,10 @@ from ase import Atoms
 from ase.build import bulk
 from numpy.testing import assert_allclose
 
-from mlip import config, engines, extxyz, label
-from mlip.engines import gpaw
+from mlip import config
+from mlip.atoms import extxyz
+from mlip.dft import engines, queue
+from mlip.dft.engines import gpaw
 
 DEFAULT = gpaw.PRESETS["gpaw-pbe-520"]
 
@@ -22,7 +24,7 @@ def test_the_default_preset_is_the_level_of_the_shipped_labels():
     card = yaml.safe_load((tiny.DATA / "card.yaml").read_text(encoding="utf-8"))
     assert gpaw.described(DEFAULT) == card["settings"]
     assert list(gpaw.described(DEFAULT)) == list(card["settings"])
-    assert label.settings_hash(config.Dft()) == card["settings_hash"] == "84b3beb6c0557ee2"
+    assert queue.settings_hash(config.Dft()) == card["settings_hash"] == "84b3beb6c0557ee2"
 
 
 def test_k_points_are_those_of_the_shipped_labels():
@@ -65,12 +67,12 @@ def test_a_sheared_cell_of_the_same_crystal_has_as_many_points_across():
 )
 def test_every_setting_of_the_level_changes_its_hash(change, key, value):
     dft = config.Dft(settings=change)
-    assert label.settings_of(dft)[key] == value
-    assert label.settings_hash(dft) != label.settings_hash(config.Dft())
+    assert queue.settings_of(dft)[key] == value
+    assert queue.settings_hash(dft) != queue.settings_hash(config.Dft())
 
 
 def test_patience_is_no_part_of_the_level():
-    assert label.settings_hash(config.Dft(settings={"max_iterations": 7})) == label.settings_hash(config.Dft())
+    assert queue.settings_hash(config.Dft(settings={"max_iterations": 7})) == queue.settings_hash(config.Dft())
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_a_shipped_frame_comes_out_again(tmp_path):
     """12 atoms, 16 k-points, two minutes: 1 meV a cell and 5 meV/Angstrom from the stored settings alone."""
     frames = {f.info["frame_id"]: f for f in extxyz.read_frames(tiny.DATA / "frames.extxyz")}
     shipped = frames["001_11_clean_md700_3"]
-    (made,) = label.label([shipped], config.Dft(), tmp_path, workers=1).frames
+    (made,) = queue.label([shipped], config.Dft(), tmp_path, workers=1).frames
     assert made.info["settings_hash"] == shipped.info["settings_hash"]
     assert made.info["kpts"].tolist() == [4, 4, 1]
     energy = abs(made.info["dft_energy"] - shipped.info["dft_energy"])

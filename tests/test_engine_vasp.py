@@ -10,8 +10,10 @@ from ase.io import read
 from numpy.testing import assert_allclose
 from vasp_jobs import PAW, paw_data, vasprun
 
-from mlip import config, dispersion, engines, extxyz, label
-from mlip.engines import vasp
+from mlip import config
+from mlip.atoms import dispersion, extxyz
+from mlip.dft import engines, queue
+from mlip.dft.engines import vasp
 
 PAPER = vasp.PRESETS["vasp-paper"]
 DFT = config.Dft(preset="vasp-paper")
@@ -41,7 +43,7 @@ def prepared(tmp_path, frame, dft=DFT):
 def gathered(tmp_path, frame, dft=DFT):
     """The label of a frame, or the problem with it, after its job has finished."""
     assert cells.in_process([frame], dft, tmp_path / "labels") == {}
-    found = label.label([frame], dft, tmp_path / "labels", workers=1)  # all is settled: no process starts
+    found = queue.label([frame], dft, tmp_path / "labels", workers=1)  # all is settled: no process starts
     return found.problems[0] if found.problems else found.frames[0]
 
 
@@ -106,7 +108,7 @@ def test_a_finished_job_is_read_back_without_its_dispersion(tmp_path, potcars):
     assert made.get_chemical_symbols() == ["Li", "H"]
     assert made.info["scf_iterations"] == 7
     assert made.info["vasp_version"] == "6.4.2"
-    assert made.info["settings_hash"] == label.settings_hash(DFT)
+    assert made.info["settings_hash"] == queue.settings_hash(DFT)
 
 
 def test_a_job_without_dispersion_is_taken_as_it_is(tmp_path, potcars):
@@ -201,7 +203,7 @@ def test_a_file_that_ends_early_waits(tmp_path, potcars, part):
 
 
 def test_a_waiting_frame_is_a_problem_of_the_whole(tmp_path, potcars):
-    found = label.label([cells.hydride()], DFT, tmp_path, workers=1)
+    found = queue.label([cells.hydride()], DFT, tmp_path, workers=1)
     assert found.frames == (None,)
     assert found.problems[0].frame_id == "lih_0"
     assert found.problems[0].file is None
@@ -213,10 +215,10 @@ def test_missing_potcars(tmp_path, potcars, monkeypatch):
     with pytest.raises(
         ValueError, match=r"has no POTCAR of Li_sv, neither .* or name another one: .*paw: \{Li: NAME\}"
     ):
-        label.label([cells.hydride()], DFT, tmp_path / "labels", workers=1)
+        queue.label([cells.hydride()], DFT, tmp_path / "labels", workers=1)
     monkeypatch.delenv("VASP_PP_PATH")
     with pytest.raises(ValueError, match="VASP_PP_PATH is not set; name the folder"):
-        label.label([cells.hydride()], DFT, tmp_path / "labels", workers=1)
+        queue.label([cells.hydride()], DFT, tmp_path / "labels", workers=1)
 
 
 def test_every_setting_of_the_level_changes_its_hash():
@@ -225,6 +227,6 @@ def test_every_setting_of_the_level_changes_its_hash():
         {"k_meshes": {}}, {"k_length_angstrom": 20}, {"dipole": True}, {"paw": {"Ti": "Ti_pv"}},
         {"spin": "polarised", "moments_bohr": {"Ti": 0.2}},
     ]  # fmt: skip
-    hashes = {label.settings_hash(config.Dft(preset="vasp-paper", settings=c)) for c in ({}, *changes)}
+    hashes = {queue.settings_hash(config.Dft(preset="vasp-paper", settings=c)) for c in ({}, *changes)}
     assert len(hashes) == len(changes) + 1
-    assert label.settings_of(DFT)["k_points"].startswith("Monkhorst-Pack, by host where as dense")
+    assert queue.settings_of(DFT)["k_points"].startswith("Monkhorst-Pack, by host where as dense")

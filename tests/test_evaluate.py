@@ -6,9 +6,9 @@ import pytest
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import evaluate
-from mlip.card import LabelledPath
-from mlip.potential import Predicted
+from mlip.potential.potential import Predicted
+from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.evaluate import evaluate
 
 
 def frame(name, group, *, energy=-10.0, seed=0, symbols="TiO2Li"):

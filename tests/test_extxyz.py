@@ -10,8 +10,10 @@ from ase.io import write
 from numpy.testing import assert_allclose
 from springs import harmonic
 
-from mlip import config, extxyz, labels
-from mlip.units import BOHR_ANGSTROM, HARTREE_EV
+from mlip import config
+from mlip.atoms import extxyz
+from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
+from mlip.stages.dataset import labels
 
 LIMITS = config.Dataset()
 

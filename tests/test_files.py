@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 import tiny
 
-from mlip import extxyz, files
+from mlip.atoms import extxyz
+from mlip.core import files
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def test_disk_that_fails_late_leaves_what_was_there(tmp_path, monkeypatch, call)
     def refuse(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    target = "mlip.files.os.fsync" if call == "fsync" else "pathlib.Path.replace"
+    target = "mlip.core.files.os.fsync" if call == "fsync" else "pathlib.Path.replace"
     monkeypatch.setattr(target, refuse)
     with pytest.raises(ValueError, match="No space left on device"):
         files.write_text_atomic(path, "new")

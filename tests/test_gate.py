@@ -3,13 +3,13 @@ import pytest
 import tiny
 from pydantic import TypeAdapter
 
-from mlip import gate, models
-from mlip.batch import Batch
-from mlip.potential import Evaluator
+from mlip.potential import equivalence, models
+from mlip.potential.batch import Batch
+from mlip.potential.potential import Evaluator
 
 LIMITS = (1e-3, 1e-3)
-BATCHED = gate.Way("mace-torch", "cpu", "float64")
-SCALAR = gate.Way("mace-scalar", "cpu", "float64")
+BATCHED = equivalence.Way("mace-torch", "cpu", "float64")
+SCALAR = equivalence.Way("mace-scalar", "cpu", "float64")
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def frames():
 
 
 def check(model, frames, ways, make=None, limits=LIMITS):
-    return gate.check(
-        model, frames, ways, limits=limits, make=make or (lambda way: gate.evaluator(model, way, folder=None))
+    return equivalence.check(
+        model, frames, ways, limits=limits, make=make or (lambda way: equivalence.evaluator(model, way, folder=None))
     )
 
 
@@ -35,13 +35,13 @@ def test_batched_float64_is_the_plain_model(model, frames):
     assert (found.way, found.structures) == (BATCHED, 3)
     assert found.energy_ev < 1e-9
     assert found.force_ev_per_angstrom < 1e-9
-    assert gate.accepted([found]) == BATCHED
+    assert equivalence.accepted([found]) == BATCHED
     assert "mace-torch in float64 on cpu" in found.summary
     assert found.summary.endswith("from plain float64 on 3 structures: used")
 
 
 def test_float32_passes_or_not_by_the_limits(model, frames):
-    ways = gate.ways(device="cpu", dtype="float32", native=False)
+    ways = equivalence.ways(device="cpu", dtype="float32", native=False)
     assert [w.backend for w in ways] == ["mace-scalar", "mace-scalar", "mace-torch", "mace-torch"]
     assert [w.dtype for w in ways] == ["float32", "float64"] * 2
     (found,) = check(model, frames, ways, limits=(1e-2, 1e-2))
@@ -50,15 +50,15 @@ def test_float32_passes_or_not_by_the_limits(model, frames):
     refused, taken = check(model, frames, ways, limits=(1e-8, 1e-8))
     assert not refused.accepted
     assert refused.summary.endswith("refused")
-    assert gate.accepted([refused, taken]) == SCALAR
-    assert gate.accepted([refused]) == gate.PLAIN
+    assert equivalence.accepted([refused, taken]) == SCALAR
+    assert equivalence.accepted([refused]) == equivalence.PLAIN
 
 
 def test_wrong_weights_are_refused(model, frames):
     import torch
 
     def make(way):
-        fast = gate.evaluator(model, way, folder=None)
+        fast = equivalence.evaluator(model, way, folder=None)
         with torch.no_grad():
             for weights in fast.members[1].parameters():
                 weights.mul_(1.001)
@@ -91,29 +91,29 @@ def test_a_way_that_does_not_run_is_a_line_and_the_next_is_tried(model, frames):
     def make(way):
         if way.backend == "symmetrix-xl":
             raise ValueError("no compiler")
-        return gate.evaluator(model, way, folder=None)
+        return equivalence.evaluator(model, way, folder=None)
 
-    found = check(model, frames, gate.ways(device="cpu", dtype="float64", native=True), make)
+    found = check(model, frames, equivalence.ways(device="cpu", dtype="float64", native=True), make)
     assert [f.accepted for f in found] == [False, True]
     assert found[0].summary == "symmetrix-xl in float64 on cpu: not used: no compiler"
-    assert gate.accepted(found) == SCALAR
+    assert equivalence.accepted(found) == SCALAR
 
 
 def test_no_number_is_refused(model, frames):
     def make(way):
-        fast = gate.evaluator(model, way, folder=None)
+        fast = equivalence.evaluator(model, way, folder=None)
         fast.backend.run = lambda *_: (np.full(3, np.nan), np.zeros((sum(map(len, frames)), 3)), None)
         return fast
 
     (found,) = check(model, frames, [BATCHED], make)
     assert (found.accepted, found.energy_ev) == (False, None)
     assert "not finite" in found.summary
-    adapter = TypeAdapter(gate.Equivalence)
+    adapter = TypeAdapter(equivalence.Equivalence)
     assert adapter.validate_json(adapter.dump_json(found)) == found
 
 
 def test_plain_is_one_structure_a_call(model, frames, monkeypatch):
-    plain = gate.evaluator(model, gate.PLAIN, folder=None)
+    plain = equivalence.evaluator(model, equivalence.PLAIN, folder=None)
     sizes = []
     prepare = plain.backend.prepare
     monkeypatch.setattr(plain.backend, "prepare", lambda graphs: sizes.append(len(graphs)) or prepare(graphs))

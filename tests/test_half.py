@@ -10,7 +10,9 @@ from bands import gold_on_aluminium
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
-from mlip import config, mirror, models, neb, pool, potential
+from mlip import config
+from mlip.potential import models, potential
+from mlip.stages.neb import mirror, neb, pool
 
 WHOLE = config.Neb(
     fmax_ev_per_angstrom=0.02,

@@ -7,7 +7,8 @@ import pytest
 import walks
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import config, hops
+from mlip import config
+from mlip.stages.diffusion import hops
 
 SETTINGS = config.Diffusion()
 

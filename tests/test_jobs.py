@@ -4,26 +4,28 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from mlip import config, gate, jobs, models
-from mlip.dataset import Manifest
+from mlip import config
+from mlip.potential import equivalence, models
+from mlip.stages import jobs
+from mlip.stages.dataset.dataset import Manifest
 
 
 def test_the_first_accepted_way_is_used(committee):
-    ways = gate.ways(device="cpu", dtype="float32", native=True)
-    checks = [gate.Equivalence(way, 1, 0.0, 0.0, accepted=number > 1) for number, way in enumerate(ways)]
+    ways = equivalence.ways(device="cpu", dtype="float32", native=True)
+    checks = [equivalence.Equivalence(way, 1, 0.0, 0.0, accepted=number > 1) for number, way in enumerate(ways)]
     assert jobs.model_use(committee, checks) == jobs.ModelUse(committee, ways[2])
-    assert jobs.model_use(committee, checks[:1]) == jobs.ModelUse(committee, gate.PLAIN)
+    assert jobs.model_use(committee, checks[:1]) == jobs.ModelUse(committee, equivalence.PLAIN)
 
 
 def test_an_accepted_way_that_fails_in_a_worker_falls_back(committee, tmp_path, caplog):
     shutil.copytree(committee, tmp_path / "model")
-    use = jobs.ModelUse(tmp_path / "model", gate.Way("symmetrix-xl", "cpu", "float64"))
+    use = jobs.ModelUse(tmp_path / "model", equivalence.Way("symmetrix-xl", "cpu", "float64"))
     (tmp_path / "native").write_text("where a folder should be", encoding="utf-8")
     found = jobs.evaluator(use)
     assert not found.batched
     assert_allclose(
         found([tiny.rattled()])[0].forces,
-        jobs.evaluator(jobs.ModelUse(committee, gate.PLAIN))([tiny.rattled()])[0].forces,
+        jobs.evaluator(jobs.ModelUse(committee, equivalence.PLAIN))([tiny.rattled()])[0].forces,
     )
     assert len(caplog.records) == 1
     assert "symmetrix-xl was found equivalent, but fails here" in caplog.text

@@ -5,8 +5,11 @@ import pytest
 import walks
 from numpy.testing import assert_allclose
 
-from mlip import arrhenius, config, density, hops, kinetics, neb, trajectory
-from mlip.units import BOLTZMANN_EV_PER_KELVIN
+from mlip import config
+from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.diffusion import arrhenius, density, hops, kinetics
+from mlip.stages.md import trajectory
+from mlip.stages.neb import neb
 
 SETTINGS = config.Diffusion()
 SITES, HOPS = walks.square()

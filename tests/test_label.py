@@ -15,9 +15,14 @@ import tiny
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import cli, config, dft_stages, dispersion, extxyz, files, label, labels, run, single_points, tasks
+from mlip import cli, config, run
+from mlip.atoms import dispersion, extxyz
+from mlip.core import files
+from mlip.dft import queue, single_points, tasks
+from mlip.stages import dft_stages
+from mlip.stages.dataset import labels
 
-HASH = label.settings_hash(cells.DFT)
+HASH = queue.settings_hash(cells.DFT)
 
 
 def names(folder):
@@ -33,7 +38,7 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     frames = [*(cells.hydride(k, 1.6 + 0.03 * k) for k in range(3)), cells.lithium()]
     ticks = []
-    found = label.label(frames, cells.DFT, folder, workers=2, on_tick=lambda *tick: ticks.append(tick))
+    found = queue.label(frames, cells.DFT, folder, workers=2, on_tick=lambda *tick: ticks.append(tick))
     return frames, folder, found, ticks
 
 
@@ -65,7 +70,7 @@ def test_what_is_there_is_not_calculated_again_and_takes_the_identity_of_who_ask
     again = frames[1].copy()
     again.info = {**again.info, "frame_id": "other", "group": "of_another_stage"}
     started = time.monotonic()
-    (made,) = label.label([again], cells.DFT, folder, workers=2).frames
+    (made,) = queue.label([again], cells.DFT, folder, workers=2).frames
     assert time.monotonic() - started < 1.0
     assert made.info["frame_id"] == "other"
     assert made.info["group"] == "of_another_stage"
@@ -76,12 +81,12 @@ def test_what_is_there_is_not_calculated_again_and_takes_the_identity_of_who_ask
 def test_plan_counts_what_is_left_and_what_it_costs(store):
     frames, folder, *_ = store
     more = [cells.hydride(k, 1.9 + 0.02 * k) for k in range(5, 10)]
-    found = label.planned([*frames, *more], cells.DFT, folder, workers=2)
+    found = queue.planned([*frames, *more], cells.DFT, folder, workers=2)
     assert (found.frames, found.done, found.failed) == (9, 4, 0)
     (line,) = found.lines
     assert (line.system, line.atoms, line.k_points, line.frames) == ("HLi", 2, "1x1x1", 5)
     assert line.core_hours == found.core_hours == pytest.approx(5 * 5.1 / 3600, rel=0.1)
-    assert label.planned(frames, cells.DFT, folder, workers=2).lines == ()
+    assert queue.planned(frames, cells.DFT, folder, workers=2).lines == ()
 
 
 def many():
@@ -144,7 +149,7 @@ def flat():
 )
 def test_frames_that_cannot_be_labelled_at_all(tmp_path, frames, message):
     with pytest.raises(ValueError, match=message):
-        label.label(frames(), cells.DFT, tmp_path, workers=1)
+        queue.label(frames(), cells.DFT, tmp_path, workers=1)
     assert names(tmp_path) == []
 
 
@@ -153,7 +158,7 @@ def test_atoms_on_top_of_each_other_are_refused_before_anything_runs(tmp_path):
     close, wrong = cells.hydride(1, 0.6), cells.hydride(2)
     wrong.positions[0, 0] = np.nan
     started = time.monotonic()
-    found = label.label([close, wrong], cells.DFT, tmp_path, workers=1)
+    found = queue.label([close, wrong], cells.DFT, tmp_path, workers=1)
     assert time.monotonic() - started < 2.0
     assert found.frames == (None, None)
     reasons = [p.reason for p in found.problems]
@@ -168,23 +173,23 @@ def test_electrons_that_do_not_converge_are_kept_aside_once(tmp_path):
     hasty = config.Dft(settings={**cells.SETTINGS, "max_iterations": 2})
     frame = cells.hydride()
     cells.in_process([frame], hasty, tmp_path)
-    found = label.label([frame], hasty, tmp_path, workers=1)  # settled: not tried again
+    found = queue.label([frame], hasty, tmp_path, workers=1)  # settled: not tried again
     (problem,) = found.problems
     assert found.frames == (None,)
     assert "did not converge in 2 iterations" in problem.reason
     assert names(tmp_path) == [f"{HASH}/failed/{tasks.digest(frame, hasty)}.json"]
     cells.in_process([frame], cells.DFT, tmp_path)  # the same level, more patience: still aside
-    assert label.label([frame], cells.DFT, tmp_path, workers=1).frames == (None,)
+    assert queue.label([frame], cells.DFT, tmp_path, workers=1).frames == (None,)
     Path(problem.file).unlink()
     cells.in_process([frame], cells.DFT, tmp_path)
-    assert label.label([frame], cells.DFT, tmp_path, workers=1).frames[0] is not None
+    assert queue.label([frame], cells.DFT, tmp_path, workers=1).frames[0] is not None
 
 
 @cells.needs_gpaw
 def test_a_label_far_from_the_last_one_of_its_system_is_kept_aside(tmp_path):
     frames = [cells.hydride(0), cells.hydride(1, 0.75), cells.hydride(2, 1.7)]
     cells.in_process(frames, cells.DFT, tmp_path)
-    found = label.label(frames, cells.DFT, tmp_path, workers=1)
+    found = queue.label(frames, cells.DFT, tmp_path, workers=1)
     assert [f is None for f in found.frames] == [False, True, False]
     (problem,) = found.problems
     assert problem.frame_id == "lih_1"
@@ -200,7 +205,7 @@ def test_a_label_far_from_the_last_one_of_its_system_is_kept_aside(tmp_path):
 def test_a_smearing_that_changes_the_energy_is_kept_aside(tmp_path):
     hot = config.Dft(settings={**cells.SETTINGS, "smearing_ev": 2.0})
     cells.in_process([cells.lithium()], hot, tmp_path)
-    (problem,) = label.label([cells.lithium()], hot, tmp_path, workers=1).problems
+    (problem,) = queue.label([cells.lithium()], hot, tmp_path, workers=1).problems
     assert "free and extrapolated energy differ by" in problem.reason
     assert "see smearing_ev" in problem.reason
 
@@ -215,10 +220,10 @@ def test_a_killed_worker_loses_nothing_that_is_finished(tmp_path):
                 os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(ValueError, match=r"a worker process was killed .* finished work is kept"):
-        label.label(frames, cells.DFT, tmp_path, workers=1, on_tick=kill)
+        queue.label(frames, cells.DFT, tmp_path, workers=1, on_tick=kill)
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / HASH).glob("*.xyz")}
     assert len(kept) >= 1
-    found = label.label(frames, cells.DFT, tmp_path, workers=1)
+    found = queue.label(frames, cells.DFT, tmp_path, workers=1)
     assert None not in found.frames
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     assert len(names(tmp_path)) == 4  # and nothing half-written beside them
@@ -233,7 +238,7 @@ def test_a_full_disk_loses_nothing_that_is_finished(small_disk):
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "filler").write_bytes(bytes(65536))
     with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\); free space") as caught:
-        label.label(frames, cells.DFT, small_disk, workers=1)
+        queue.label(frames, cells.DFT, small_disk, workers=1)
     assert "\n" not in str(caught.value)
     assert whole.read_bytes() == before
     assert list((small_disk / HASH).glob("*.xyz")) == [whole]
@@ -241,7 +246,7 @@ def test_a_full_disk_loses_nothing_that_is_finished(small_disk):
     for log in small_disk.rglob("gpaw.txt"):
         log.unlink()
     cells.in_process(frames, cells.DFT, small_disk)
-    assert None not in label.label(frames, cells.DFT, small_disk, workers=1).frames
+    assert None not in queue.label(frames, cells.DFT, small_disk, workers=1).frames
 
 
 # The command
@@ -388,7 +393,7 @@ def test_two_workers_against_one(tmp_path):
     seconds = {}
     for workers in (1, 2):
         started = time.monotonic()
-        assert None not in label.label(frames, settings, tmp_path / str(workers), workers=workers).frames
+        assert None not in queue.label(frames, settings, tmp_path / str(workers), workers=workers).frames
         seconds[workers] = time.monotonic() - started
     sys.stdout.write(
         f"{seconds[1]:.1f} s with one worker, {seconds[2]:.1f} s with two: {seconds[1] / seconds[2]:.2f}\n"

@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from springs import harmonic
 
-from mlip import config, labels
-from mlip.units import BOHR_ANGSTROM, HARTREE_EV
+from mlip import config
+from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
+from mlip.stages.dataset import labels
 
 LIMITS = config.Dataset()
 

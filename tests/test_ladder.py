@@ -8,9 +8,10 @@ from bands import path
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
-from mlip import config, ladder
-from mlip.card import LabelledPath
-from mlip.extxyz import with_labels
+from mlip import config
+from mlip.atoms.extxyz import with_labels
+from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.ladder import ladder
 
 SETTINGS = config.Ladder()
 

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip import cli, config, extxyz, files, lammps, loading, models, structures
-from mlip.graphs import graph
-from mlip.potential import load
+from mlip import cli, config
+from mlip.atoms import extxyz, structures
+from mlip.core import files
+from mlip.potential import models
+from mlip.potential.graphs import graph
+from mlip.potential.potential import load
+from mlip.stages.md import lammps, placement
 
 SETTINGS = config.Md(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
 
@@ -23,7 +27,7 @@ FACET = config.Facet(name="001", miller=(0, 0, 1), layers=3, repeat=(1, 1))
 @pytest.fixture
 def start(tmp_path):
     slab = structures.slab(structures.crystal("anatase"), FACET, bond_angstrom=2.35)
-    moves = loading.mobile(slab, 1)
+    moves = placement.mobile(slab, 1)
     slab.append("Li")
     slab.positions[-1] = [1.9, 1.9, slab.positions[:, 2].max() + 1.5]
     slab.info = {"host": "001", "ions": "Li", "repeat": [1, 1, 1]}

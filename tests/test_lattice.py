@@ -5,7 +5,8 @@ import pytest
 from ase.build import bulk
 from numpy.testing import assert_allclose
 
-from mlip import lattice, structures
+from mlip.atoms import structures
+from mlip.stages.energetics import lattice
 
 GPA = 160.2176634
 

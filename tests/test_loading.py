@@ -5,8 +5,11 @@ import pytest
 from ase.geometry import get_distances
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import config, loading, sites, structures
-from mlip.symmetry import copies, operations
+from mlip import config
+from mlip.atoms import structures
+from mlip.atoms.symmetry import copies, operations
+from mlip.stages.md import placement
+from mlip.stages.sites import sites
 
 FACET = config.Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2))
 SLAB = structures.slab(structures.crystal("anatase"), FACET, bond_angstrom=2.35)
@@ -48,7 +51,7 @@ def loaded(**changes):
     relaxed.append("Li")
     relaxed.positions[-1] = HOLLOW
     relaxed.positions[0] += 0.05
-    return loading.loaded(SLAB, SITES, system(**changes), {"Li S1": relaxed, "Li S2": relaxed}, apart_angstrom=2.0)
+    return placement.loaded(SLAB, SITES, system(**changes), {"Li S1": relaxed, "Li S2": relaxed}, apart_angstrom=2.0)
 
 
 def test_a_single_ion_starts_from_its_relaxed_configuration():
@@ -70,16 +73,21 @@ def test_coverage_counts_outermost_metals(coverage, count):
 
 
 def test_ions_take_turns():
-    assert loading.ions_of(system(ions=["Mg", "Li"], repeat=[2, 2, 1], coverage=0.25), SLAB) == ("Mg", "Li", "Mg", "Li")
-    assert loading.ions_of(system(ions=["Li", "Li", "Mg"]), SLAB) == ("Li", "Li", "Mg")
+    assert placement.ions_of(system(ions=["Mg", "Li"], repeat=[2, 2, 1], coverage=0.25), SLAB) == (
+        "Mg",
+        "Li",
+        "Mg",
+        "Li",
+    )
+    assert placement.ions_of(system(ions=["Li", "Li", "Mg"]), SLAB) == ("Li", "Li", "Mg")
     atoms = loaded(ions=["Mg", "Li"], repeat=[2, 1, 1])
     assert list(atoms.symbols[-2:]) == ["Mg", "Li"]
 
 
 def test_names_tell_systems_apart():
-    assert loading.name_of(system()) == "001_Li"
+    assert placement.name_of(system()) == "001_Li"
     assert (
-        loading.name_of(system(ions=["Mg", "Li"], repeat=[2, 2, 1], coverage=0.25, site="S1"))
+        placement.name_of(system(ions=["Mg", "Li"], repeat=[2, 2, 1], coverage=0.25, site="S1"))
         == "001_Mg-Li_2x2x1_0.25_S1"
     )
 
@@ -100,16 +108,16 @@ def test_what_cannot_be_loaded_is_refused(changes, match):
 
 def test_bulk_has_no_coverage():
     with pytest.raises(ValueError, match="bulk has no surface to be covered; name its ions"):
-        loading.ions_of(config.MdSystem(host="bulk", ions=("Li",), coverage=0.5), BULK)
+        placement.ions_of(config.MdSystem(host="bulk", ions=("Li",), coverage=0.5), BULK)
 
 
 def test_frozen_layers_are_whole_formula_layers():
     for layers in (1, 2, 3):
-        moves = loading.mobile(SLAB, layers)
+        moves = placement.mobile(SLAB, layers)
         fixed = SLAB[~moves]
         assert fixed.get_chemical_formula(mode="metal") == f"Ti{4 * layers}O{8 * layers}"
         assert fixed.positions[:, 2].max() < SLAB.positions[moves, 2].max()
-    assert loading.mobile(SLAB, 0).all()
-    assert loading.mobile(BULK, 1).all()
+    assert placement.mobile(SLAB, 0).all()
+    assert placement.mobile(BULK, 1).all()
     with pytest.raises(ValueError, match="4 of 4 layers leave nothing to move; freeze fewer"):
-        loading.mobile(SLAB, 4)
+        placement.mobile(SLAB, 4)

@@ -11,8 +11,13 @@ from ase import Atoms
 from material import FOLDER
 from numpy.testing import assert_allclose
 
-from mlip import config, dataset, dft_sheets, energetics, files, references
-from mlip.lattice import Errors, Lattice
+from mlip import config
+from mlip.core import files
+from mlip.literature import references
+from mlip.stages.dataset import dataset
+from mlip.stages.energetics import energetics
+from mlip.stages.energetics.lattice import Errors, Lattice
+from mlip.stages.report import dft_sheets
 
 LATTICE = Lattice((0.0,), (3.81, 3.81, 9.71), 0.2065, 70.4, -51.1, 6, 180.0, 190.0, 185.0, 23, 1e-4)
 FOUND = energetics.Energetics(

@@ -8,9 +8,10 @@ import test_kinetics as known
 import walks
 from ase import Atoms
 
-from mlip import density, kinetics, md_plots
-from mlip.references import load
+from mlip.literature.references import load
 from mlip.run import place
+from mlip.stages.diffusion import density, kinetics
+from mlip.stages.report import md_plots
 
 HOST = Atoms("TiO", positions=[[0, 0, 10.0], [1.9, 0, 10.5]], cell=walks.SQUARE, pbc=True)
 

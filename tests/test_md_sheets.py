@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import test_kinetics as known
 
-from mlip import kinetics, md, md_sheets
-from mlip.hops import NOTHING, Estimate
+from mlip.stages.diffusion import kinetics
+from mlip.stages.diffusion.hops import NOTHING, Estimate
+from mlip.stages.md import md
+from mlip.stages.report import md_sheets
 
 
 @pytest.fixture(scope="module")

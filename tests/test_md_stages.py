@@ -9,8 +9,13 @@ import pytest
 import yaml
 from test_lammps import dumped
 
-from mlip import cli, extxyz, files, kinetics, lammps, md_stages, trajectory
+from mlip import cli
+from mlip.atoms import extxyz
+from mlip.core import files
 from mlip.run import opened
+from mlip.stages import md_stages
+from mlip.stages.diffusion import kinetics
+from mlip.stages.md import lammps, trajectory
 
 MD = {
     "systems": [{"host": "001", "ions": ["Li"]}, {"host": "bulk", "ions": ["Li"]}],

@@ -5,7 +5,7 @@ from ase.constraints import FixAtoms
 from bands import gold_on_aluminium
 from numpy.testing import assert_allclose
 
-from mlip import mirror
+from mlip.stages.neb import mirror
 
 
 def test_hops_that_nothing_turns_around():

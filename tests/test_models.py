@@ -8,9 +8,9 @@ import tiny
 import yaml
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import models
 from mlip.config import Architecture
-from mlip.potential import Evaluator
+from mlip.potential import models
+from mlip.potential.potential import Evaluator
 
 E0 = {"Li": -1.0, "O": -2.0, "Mg": -3.0, "Ti": -4.0}
 
@@ -268,7 +268,7 @@ def test_disk_full_while_saving(committee, tmp_path, monkeypatch):
     def refuse(*_):
         raise full
 
-    monkeypatch.setattr("mlip.files.os.fsync", refuse)
+    monkeypatch.setattr("mlip.core.files.os.fsync", refuse)
     with pytest.raises(ValueError, match="No space left on device"):
         models.save(tmp_path / "m", shape=released.shape, weights=[released.members[0].state_dict()], card={})
     with pytest.raises(ValueError, match="No space left on device"):

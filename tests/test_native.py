@@ -5,8 +5,9 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from mlip import gate, models, native, potential
-from mlip.batch import Batch
+from mlip.potential import equivalence, models, potential
+from mlip.potential.backends import symmetrix
+from mlip.potential.batch import Batch
 
 pytest.importorskip("symmetrix")
 
@@ -47,15 +48,15 @@ def check_close(found, expected, atol=1e-6):
 @pytest.mark.parametrize("max_ell", [1, 2])
 def test_lifted_model_is_the_same_model(max_ell):
     small = released(max_ell=max_ell)
-    large = native.lifted(small)
+    large = symmetrix.lifted(small)
     assert large.shape["max_ell"] == 3
     check_close(potential.Evaluator(large)(FRAMES), potential.Evaluator(small)(FRAMES), atol=1e-7)
-    assert native.lifted(large) is large
+    assert symmetrix.lifted(large) is large
 
 
 def test_what_cannot_be_lifted_is_said():
     with pytest.raises(ValueError, match="only 3, or lower with scalar messages"):
-        native.lifted(released(max_ell=2, max_l=1))
+        symmetrix.lifted(released(max_ell=2, max_l=1))
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +95,23 @@ def test_moving_structures_and_calls_of_any_size(pair, monkeypatch):
 
 def test_the_gate_takes_it_and_refuses_another_model(pair):
     plain, fast, folder = pair
-    ways = gate.ways(device="cpu", dtype="float64", native=True)
+    ways = equivalence.ways(device="cpu", dtype="float64", native=True)
     limits = (1e-3, 1e-3)
-    make = partial(gate.evaluator, plain.model, folder=folder)
-    (found,) = gate.check(plain.model, FRAMES, ways, limits=limits, make=make)
+    make = partial(equivalence.evaluator, plain.model, folder=folder)
+    (found,) = equivalence.check(plain.model, FRAMES, ways, limits=limits, make=make)
     assert found.accepted
     assert found.way.backend == "symmetrix-xl"
     assert 0 < found.force_ev_per_angstrom < 1e-4
     other = plain.model.subset([2, 1])
-    refused, taken = gate.check(
+    refused, taken = equivalence.check(
         other,
         FRAMES,
         ways,
         limits=limits,
-        make=lambda way: fast if way == ways[0] else gate.evaluator(other, way, folder=folder),
+        make=lambda way: fast if way == ways[0] else equivalence.evaluator(other, way, folder=folder),
     )
     assert (refused.accepted, taken.accepted) == (False, True)
-    assert gate.accepted([refused, taken]).backend == "mace-scalar"
+    assert equivalence.accepted([refused, taken]).backend == "mace-scalar"
 
 
 def test_stress_comes_from_mace_torch(pair):

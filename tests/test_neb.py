@@ -10,7 +10,8 @@ from potentials import LENGTH, CosineSurface, Slope, displaced, hop
 from pydantic import TypeAdapter
 from scipy.spatial.transform import Rotation
 
-from mlip import config, neb
+from mlip import config
+from mlip.stages.neb import neb
 
 NAME = neb.BandName(hop="bulk_oct", host="bulk", member=1)
 TIGHT = config.Neb(fmax_ev_per_angstrom=0.01, checkpoint_steps=3)

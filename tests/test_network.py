@@ -7,10 +7,11 @@ from lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
-from mlip import network, sites, structures, symmetry
+from mlip.atoms import structures, symmetry
 from mlip.config import Facet, Sites
-from mlip.network import Hop
-from mlip.sites import Period, Site
+from mlip.stages.sites import network, sites
+from mlip.stages.sites.network import Hop
+from mlip.stages.sites.sites import Period, Site
 
 ANATASE = structures.crystal("anatase")
 SETTINGS = Sites(fmax_ev_per_angstrom=0.02, host_rattles=1)

@@ -2,14 +2,15 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from mlip import plain, potential
+from mlip.potential import potential
+from mlip.potential.backends import mace_torch
 
 
 @pytest.mark.parametrize("limit", [30, 10**9])
 def test_a_structure_in_parts_is_the_whole_structure(calculator, monkeypatch, limit):
     atoms = tiny.rattled("Ti2O4", seed=5).repeat((2, 1, 1))
     expected = calculator.evaluator([atoms], stress=True)[0]
-    monkeypatch.setitem(plain.EDGES_PER_CALL, "cpu", limit)
+    monkeypatch.setitem(mace_torch.EDGES_PER_CALL, "cpu", limit)
     use = potential.Evaluator(calculator.evaluator.model)
     sizes = []
     for block in use.members[0].interactions:
@@ -26,9 +27,10 @@ def test_a_structure_in_parts_is_the_whole_structure(calculator, monkeypatch, li
 
 
 def test_a_block_whose_messages_do_not_add_up_stays_whole(calculator, monkeypatch):
-    from mlip import parts
 
-    monkeypatch.setattr(parts, "ADDITIVE", ())
-    monkeypatch.setitem(plain.EDGES_PER_CALL, "cpu", 30)
+    from mlip.potential import edge_chunks
+
+    monkeypatch.setattr(edge_chunks, "ADDITIVE", ())
+    monkeypatch.setitem(mace_torch.EDGES_PER_CALL, "cpu", 30)
     use = potential.Evaluator(calculator.evaluator.model)
     assert not any("forward" in vars(block) for block in use.members[0].interactions)

@@ -1,4 +1,4 @@
-from mlip.paths import minimax
+from mlip.stages.sites.paths import minimax
 
 START = ("S1", 0, (0, 0, 0))
 NEXT = ("S1", 0, (1, 0, 0))

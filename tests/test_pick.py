@@ -5,10 +5,11 @@ import pytest
 import tiny
 from ase import Atoms
 
-from mlip import cli, pick
-from mlip.extxyz import read_frames
-from mlip.files import write_frames
-from mlip.potential import Predicted
+from mlip import cli
+from mlip.atoms.extxyz import read_frames
+from mlip.core.files import write_frames
+from mlip.potential.potential import Predicted
+from mlip.tools import select_frames
 
 LIMITS = {"count": 1, "per_group": 1, "largest_force": 10.0}
 
@@ -28,7 +29,7 @@ def names(picked):
 
 def test_the_largest_spread_comes_first():
     found = [candidate("a", 0.1), candidate("b", 0.3), candidate("c", 0.2)]
-    made = pick.pick(found, count=2, per_group=1, largest_force=10)
+    made = select_frames.pick(found, count=2, per_group=1, largest_force=10)
     assert names(made) == ["b", "c"]
     assert made.spreads == pytest.approx((0.3, 0.2))
     assert (made.candidates, made.too_strong) == (3, 0)
@@ -36,20 +37,22 @@ def test_the_largest_spread_comes_first():
 
 def test_a_group_gives_so_many_and_then_another_has_its_turn():
     found = [candidate("a0", 0.5, group="a"), candidate("a1", 0.4, group="a"), candidate("b0", 0.1, group="b")]
-    assert names(pick.pick(found, count=2, per_group=1, largest_force=10)) == ["a0", "b0"]
-    assert names(pick.pick(found, count=2, per_group=2, largest_force=10)) == ["a0", "a1"]
+    assert names(select_frames.pick(found, count=2, per_group=1, largest_force=10)) == ["a0", "b0"]
+    assert names(select_frames.pick(found, count=2, per_group=2, largest_force=10)) == ["a0", "a1"]
 
 
 def test_frames_with_strong_forces_are_left_out_and_counted():
     found = [candidate("a", 0.5, force=12.0), candidate("b", 0.1)]
-    made = pick.pick(found, count=5, per_group=1, largest_force=10)
+    made = select_frames.pick(found, count=5, per_group=1, largest_force=10)
     assert (names(made), made.too_strong) == (["b"], 1)
 
 
 def test_a_single_member_has_no_spread():
     atoms, two = candidate("a", 0.1)
     with pytest.raises(ValueError, match="single member"):
-        pick.pick([(atoms, Predicted(np.zeros(1), two.forces[:1], None))], count=1, per_group=1, largest_force=10)
+        select_frames.pick(
+            [(atoms, Predicted(np.zeros(1), two.forces[:1], None))], count=1, per_group=1, largest_force=10
+        )
 
 
 @pytest.fixture
@@ -80,17 +83,17 @@ def test_what_is_written_can_be_labelled(committee, frames, tmp_path, capsys):
 def test_a_frame_that_does_not_say_what_it_is(committee, tmp_path):
     write_frames(tmp_path / "bare.extxyz", [Atoms("TiO2", positions=np.eye(3) * 2, cell=[5, 5, 5], pbc=True)])
     with pytest.raises(ValueError, match=r"bare\.extxyz: frame 0: no host, ion, vacuum in its info"):
-        pick.from_files(committee, [tmp_path / "bare.extxyz"], tmp_path / "o.extxyz", **LIMITS)
+        select_frames.from_files(committee, [tmp_path / "bare.extxyz"], tmp_path / "o.extxyz", **LIMITS)
 
 
 def test_one_name_twice(committee, frames, tmp_path):
     with pytest.raises(ValueError, match=r"frame_id 'mine' is there twice"):
-        pick.from_files(committee, [frames[1], frames[1]], tmp_path / "o.extxyz", **LIMITS)
+        select_frames.from_files(committee, [frames[1], frames[1]], tmp_path / "o.extxyz", **LIMITS)
 
 
 def test_nothing_is_left(committee, frames, tmp_path):
     with pytest.raises(ValueError, match=r"none of 4 frames is left: all have forces beyond 1e-09"):
-        pick.from_files(committee, frames, tmp_path / "o.extxyz", **LIMITS | {"largest_force": 1e-9})
+        select_frames.from_files(committee, frames, tmp_path / "o.extxyz", **LIMITS | {"largest_force": 1e-9})
     assert not (tmp_path / "o.extxyz").exists()
 
 
@@ -99,4 +102,4 @@ def test_an_element_the_model_does_not_know(committee, tmp_path):
     sodium.info = {"host": "bulk", "ion": "Na", "vacuum": False}
     write_frames(tmp_path / "na.extxyz", [sodium])
     with pytest.raises(ValueError, match=r"na\.extxyz: frame 0: elements \['Na'\] are not in the model"):
-        pick.from_files(committee, [tmp_path / "na.extxyz"], tmp_path / "o.extxyz", **LIMITS)
+        select_frames.from_files(committee, [tmp_path / "na.extxyz"], tmp_path / "o.extxyz", **LIMITS)

@@ -7,8 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from material import FOLDER, SETTINGS, atoms, band, evaluation, material, results
 
-from mlip import plots, references, tables
-from mlip.evaluate import Parity
+from mlip.literature import references
+from mlip.stages.evaluate.evaluate import Parity
+from mlip.stages.report import plots, tables
 
 
 def headline():

@@ -6,8 +6,10 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from numpy.testing import assert_allclose
 
-from mlip import band as moving
-from mlip import config, models, neb, pool, potential
+from mlip import config
+from mlip.potential import models, potential
+from mlip.stages.neb import band as moving
+from mlip.stages.neb import neb, pool
 
 SETTINGS = config.Neb(
     images=3,

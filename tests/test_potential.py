@@ -7,8 +7,9 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from mlip import extxyz, models, potential
-from mlip.files import write_frames
+from mlip.atoms import extxyz
+from mlip.core.files import write_frames
+from mlip.potential import models, potential
 
 
 def evaluated(calculator, atoms):
@@ -248,7 +249,7 @@ def test_predict_asks_for_the_place_before_it_computes(committee, tmp_path, monk
     def never(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr("mlip.potential.Evaluator", never)
+    monkeypatch.setattr("mlip.potential.potential.Evaluator", never)
     (tmp_path / "file").touch()
     write_frames(tmp_path / "in.xyz", [tiny.rattled()])
     with pytest.raises(ValueError, match="cannot be written"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlip import references
+from mlip.literature import references
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "references"
 DOI = "10.1007/s40820-025-01861-7"

@@ -12,9 +12,9 @@ from material import evaluation, material, results, step
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
-from mlip import report
-from mlip.convergence import Variant
-from mlip.energy_fit import EnergyFit
+from mlip.stages.convergence.convergence import Variant
+from mlip.stages.report import report
+from mlip.stages.train.energy_fit import EnergyFit
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 import tiny
 import yaml
 
-from mlip import config, files, run
+from mlip import config, run
+from mlip.core import files
 from mlip.run import UPSTREAM
 
 

@@ -4,8 +4,8 @@ import tiny
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import gate, models, potential
-from mlip.batch import Batch
+from mlip.potential import equivalence, models, potential
+from mlip.potential.batch import Batch
 
 
 def released(*, members=1, **changes):
@@ -112,16 +112,16 @@ def test_other_models_are_refused_and_evaluated_by_mace_torch():
     model = released(max_l=1, max_ell=2)
     with pytest.raises(ValueError, match="only scalar ones"):
         potential.Evaluator(model, backend="mace-scalar")
-    found = gate.check(
+    found = equivalence.check(
         model,
         FRAMES,
-        gate.ways(device="cpu", dtype="float64", native=False),
+        equivalence.ways(device="cpu", dtype="float64", native=False),
         limits=(1e-3, 1e-3),
-        make=lambda way: gate.evaluator(model, way, folder=None),
+        make=lambda way: equivalence.evaluator(model, way, folder=None),
     )
     assert [f.accepted for f in found] == [False, True]
     assert "only scalar ones" in found[0].summary
-    assert gate.accepted(found).backend == "mace-torch"
+    assert equivalence.accepted(found).backend == "mace-torch"
 
 
 @pytest.mark.parametrize("key", ["distance_transform", "pair_repulsion", "apply_cutoff"])

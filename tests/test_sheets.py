@@ -3,7 +3,7 @@
 import pytest
 from material import evaluation, results
 
-from mlip import sheets
+from mlip.stages.report import sheets
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from ase.calculators.lj import LennardJones
 from lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 
-from mlip import sites, structures, symmetry
+from mlip.atoms import structures, symmetry
 from mlip.config import Facet, Sites
+from mlip.stages.sites import sites
 
 ANATASE = structures.crystal("anatase")
 SETTINGS = Sites(fmax_ev_per_angstrom=0.02, host_rattles=2)

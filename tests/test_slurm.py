@@ -15,7 +15,9 @@ import pytest
 import tiny
 import yaml
 
-from mlip import cli, files, label, run
+from mlip import cli, run
+from mlip.core import files
+from mlip.dft import queue
 
 NEEDED = ("slurmctld", "slurmd", "munged", "mungekey", "sbatch", "squeue", "sinfo")
 CONF = """
@@ -133,7 +135,7 @@ def test_a_job_array_labels_every_frame_once(cluster, tmp_path, capsys):
     counts = re.findall(r"(\d+)/(\d+)", said())
     assert all(done == whole for done, whole in counts), said()
     assert sum(int(done) for done, _ in counts) == 7  # each frame by one array task
-    store = tmp_path / "run" / "labels" / label.settings_hash(cells.DFT)
+    store = tmp_path / "run" / "labels" / queue.settings_hash(cells.DFT)
     before = {p: p.stat().st_mtime_ns for p in store.glob("*.xyz")}
     assert len(before) == 7
     assert cli.main(["label", str(tmp_path / "run")]) == 0

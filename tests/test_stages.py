@@ -11,8 +11,13 @@ import pytest
 import tiny
 import yaml
 
-from mlip import cli, evaluate, extxyz, files, models, neb, stages
+from mlip import cli, pipeline
+from mlip.atoms import extxyz
+from mlip.core import files
+from mlip.potential import models
 from mlip.run import OPTIONAL, UPSTREAM, opened
+from mlip.stages.evaluate import evaluate
+from mlip.stages.neb import neb
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def watched(monkeypatch, finished):
 
         return fake
 
-    monkeypatch.setattr(stages, "STAGES", {s: replaced(s) for s in finished_stages()})
+    monkeypatch.setattr(pipeline, "STAGES", {s: replaced(s) for s in finished_stages()})
     return called
 
 
@@ -53,15 +58,16 @@ def finished_stages():
 
 def results(folder):
     """The result of every stage, read back."""
-    from mlip import dataset, reporting
+    from mlip.stages.dataset import dataset
+    from mlip.stages.report import reporting
 
     kinds = {
-        "structures": stages.Structures,
+        "structures": pipeline.Structures,
         "dataset": dataset.Manifest,
-        "train": stages.Committee,
+        "train": pipeline.Committee,
         "evaluate": evaluate.Evaluation,
-        "sites": stages.SiteNetwork,
-        "neb": stages.Barriers,
+        "sites": pipeline.SiteNetwork,
+        "neb": pipeline.Barriers,
         "report": reporting.Reported,
     }
     return {s: files.read_result(folder / s / "result.json", kind) for s, kind in kinds.items()}
@@ -81,7 +87,7 @@ def without(value, keys):
 
 
 def test_every_stage_has_a_function_a_command_and_a_section():
-    assert list(stages.STAGES) == list(UPSTREAM) == list(cli.STAGES)
+    assert list(pipeline.STAGES) == list(UPSTREAM) == list(cli.STAGES)
 
 
 def test_whole_run_ends_with_the_report_and_the_headline(finished):
@@ -193,7 +199,7 @@ def test_interrupted_stage_has_no_result(finished, copied, monkeypatch, tmp_path
     def stop(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "STAGES", {**stages.STAGES, "neb": stop})
+    monkeypatch.setattr(pipeline, "STAGES", {**pipeline.STAGES, "neb": stop})
     other = changed(finished, tmp_path / "other.yaml", neb={"max_steps": 5})
     assert cli.main(["run", str(other), str(copied)]) == 130
     assert not (copied / "neb" / "result.json").exists()

@@ -7,7 +7,7 @@ from ase.io import write
 from ase.spacegroup import crystal as build
 from numpy.testing import assert_allclose
 
-from mlip import structures
+from mlip.atoms import structures
 from mlip.config import Facet
 
 ANATASE = structures.crystal("anatase")

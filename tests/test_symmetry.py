@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from mlip import structures, symmetry
+from mlip.atoms import structures, symmetry
 from mlip.config import Facet
 
 ANATASE = structures.crystal("anatase")

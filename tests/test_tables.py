@@ -9,10 +9,11 @@ from ase import Atoms
 from material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
-from mlip import references, sheets, tables
-from mlip.card import LabelledPath
-from mlip.energetics import Adsorption
-from mlip.rows import DftBarrier
+from mlip.literature import references
+from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.energetics.energetics import Adsorption
+from mlip.stages.report import sheets, tables
+from mlip.stages.report.rows import DftBarrier
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mlip.config import Tracking
-from mlip.tracking import Tracker
+from mlip.core.tracking import Tracker
 
 BLOCK = 32768
 

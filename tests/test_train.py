@@ -12,7 +12,9 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import config, models, potential, train
+from mlip import config
+from mlip.potential import models, potential
+from mlip.stages.train import train
 
 FIT = config.EnergyFit(prior_ev=0.1, min_atoms=13)
 SMALL = tiny.TRAIN.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"layers": 1})})
@@ -155,7 +157,7 @@ sys.path.insert(0, {tests!r})
 import test_train, torch
 torch.set_num_threads(1)
 from pathlib import Path
-from mlip import extxyz
+from mlip.atoms import extxyz
 data = Path({data!r})
 test_train.quick_run(test_train.SMALL.model_copy(update={{"epochs": {epochs}, "energy_fit": test_train.FIT}}), train=extxyz.read_frames(data / "train.extxyz"),
           valid=extxyz.read_frames(data / "valid.extxyz"), e0_ev={e0!r}, seed=3, member=2, folder=Path({folder!r}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import trajectory
+from mlip.stages.md import trajectory
 
 HEADER = trajectory.Header(
     name="001_Li",

@@ -7,7 +7,8 @@ import pytest
 from material import FOLDER, SETTINGS, barrier, hop, host, path, results, site
 from numpy.testing import assert_allclose
 
-from mlip import references, verdicts
+from mlip.literature import references
+from mlip.stages.report import verdicts
 
 
 @pytest.fixture(scope="module")

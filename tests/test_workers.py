@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from mlip.workers import run_parallel
+from mlip.core.workers import run_parallel
 
 
 def slow_square(x):
@@ -56,7 +56,7 @@ PARENT = """
 import sys
 sys.path.insert(0, {tests!r})
 import test_workers
-from mlip.workers import run_parallel
+from mlip.core.workers import run_parallel
 if __name__ == "__main__":
     run_parallel(test_workers.forever, [{mark!r}, {mark!r}], workers=2)
 """

@@ -8,7 +8,9 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from mlip import config, extxyz, files
+from mlip import config
+from mlip.atoms import extxyz
+from mlip.core import files
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "datasets" / "tio2-mg-li"

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from mlip import network, sites
+from mlip.stages.sites import network, sites
 
 A, C = 3.8, 9.68  # anatase, Angstrom
 VOIDS = np.array([[0, 0, 0.5], [0.5, 0.5, 0], [0, 0.5, 0.75], [0.5, 0, 0.25]])  # 4b of I4_1/amd

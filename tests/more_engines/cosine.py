@@ -5,7 +5,7 @@ from ase.calculators.morse import MorsePotential
 from potentials import CosineSurface, hop
 
 from mlip.config import Section
-from mlip.engines import Calculated, Refused, length_mesh
+from mlip.dft.engines import Calculated, Refused, length_mesh
 
 
 class Settings(Section):

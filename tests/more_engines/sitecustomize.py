@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from mlip import engines
+from mlip.dft import engines
 
 engines.__path__.append(str(Path(__file__).parent))

@@ -1,0 +1,132 @@
+"""The DFT codes behind one interface; an engine is one file here, named by the first word of its presets.
+
+Takes the config section `dft`; gives the engine's module and its validated settings. A further code is a further file
+with the names of `Engine`: nothing else has to be edited.
+"""
+
+import math
+import pkgutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from mlip.config import Dft, Section
+
+Described = dict[str, str | float | int | bool]
+Mesh = tuple[int, int, int]
+
+
+class Refused(ValueError):  # noqa: N818  (a refusal of one frame, told to the user)
+    """This frame gets no label, and trying again would give the same; the others go on."""
+
+
+class Waiting(ValueError):  # noqa: N818  (not an error)
+    """This frame's inputs are written and its job has to be run, or finished, by the user."""
+
+
+@dataclass(frozen=True)
+class Calculated:
+    """What an engine gives for one structure, all of it without dispersion."""
+
+    energy_ev: float  # force-consistent (free) energy
+    extrapolated_ev: float  # to zero smearing
+    forces: NDArray[np.float64]  # (N, 3), eV/Angstrom, as the code gives them
+    iterations: int  # of the electrons
+    dipole_e_angstrom: float | None = None  # along the normal of a slab
+    magnetic_moment_bohr: float | None = None  # of the cell, where spin-polarised
+    extra: Mapping[str, str | float] = field(default_factory=dict)  # further info of the frame
+
+
+Session = Callable[[Atoms, Path], Calculated]  # structure, folder of its own for inputs and logs
+
+
+class Engine(Protocol):
+    """What the file of an engine holds. `settings` is always an instance of the class of its presets."""
+
+    PRESETS: Mapping[str, Section]
+
+    def described(self, settings: Any) -> Described:
+        """The level of theory in words and numbers, as on the card of a dataset; its hash names the level."""
+
+    def require(self, settings: Any, symbols: Collection[str]) -> None:
+        """Nothing where these elements can be calculated; else a ValueError of one line."""
+
+    def mesh(self, atoms: Atoms, settings: Any) -> Mesh:
+        """Numbers of k-points."""
+
+    def seconds(self, atoms: Atoms, settings: Any) -> float | None:
+        """Estimated core-seconds of a single point; None where nothing runs here."""
+
+    def session(self, settings: Any) -> Session:
+        """A function that calculates one structure after another and starts from the last one where it can."""
+
+
+def engine(dft: Dft) -> Engine:
+    """The module of the engine that the preset names.
+
+    Raises:
+        ValueError: there is no such engine or preset.
+    """
+    name, there = dft.preset.split("-")[0], sorted(m.name for m in pkgutil.iter_modules(__path__))
+    if name not in there:
+        raise ValueError(f"dft.preset: {dft.preset!r} is of no engine; a preset begins with {' or '.join(there)}")
+    found = cast("Engine", import_module(f"mlip.dft.engines.{name}"))
+    if dft.preset not in found.PRESETS:
+        raise ValueError(f"dft.preset: {dft.preset!r} is unknown; {name} has {', '.join(found.PRESETS)}")
+    return found
+
+
+def settings_of(dft: Dft) -> Section:
+    """The preset with the differences of `dft.settings`, validated.
+
+    Raises:
+        ValueError: an unknown engine or preset, or one line per wrong setting.
+    """
+    preset = engine(dft).PRESETS[dft.preset]
+    try:
+        return type(preset).model_validate(preset.model_dump() | dft.settings)
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            where = ".".join(["dft.settings", *map(str, e["loc"])])
+            known = f"unknown key; {dft.preset} has {', '.join(type(preset).model_fields)}"
+            text = known if e["type"] == "extra_forbidden" else f"{e['msg']} (got {e['input']!r})"
+            lines.append(f"{where}: {text}")
+        raise ValueError("\n".join(lines)) from error
+
+
+def varied(dft: Dft, changes: Mapping[str, Any]) -> Dft:
+    """A level with further differences; a key `preset` names another one, of another code perhaps, to differ from."""
+    preset, rest = changes.get("preset"), {key: value for key, value in changes.items() if key != "preset"}
+    if preset is None:
+        return dft.model_copy(update={"settings": dft.settings | rest})
+    return dft.model_copy(update={"preset": str(preset), "settings": rest})
+
+
+def is_slab(atoms: Atoms) -> bool:
+    """Whether the frame is a slab with its normal along the third cell vector, as its info says."""
+    return bool(atoms.info.get("vacuum", False))
+
+
+def length_mesh(atoms: Atoms, length_angstrom: float) -> Mesh:
+    """k-points n_i = ceil(length / L_i), where L_i = 1/|b_i| is the distance of the cell's faces; 1 along a normal.
+
+    In an orthogonal cell L_i is the edge. Twice the cell then has half the points (rounded up) and the same sampling.
+    """
+    spacing = 1.0 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
+    points = [max(1, math.ceil(length_angstrom / d - 1e-3)) for d in spacing]
+    return points[0], points[1], 1 if is_slab(atoms) else points[2]
+
+
+def clear_of_boundary(atoms: Atoms, margin_angstrom: float = 2.0) -> bool:
+    """Whether no atom of a slab is near the plane z = 0 (mod c): a moment or a dipole layer needs vacuum there."""
+    height = 1.0 / float(np.linalg.norm(atoms.cell.reciprocal().array[2]))
+    z = (atoms.get_scaled_positions(wrap=True)[:, 2]) * height
+    return bool(z.min() > margin_angstrom and height - z.max() > margin_angstrom)

@@ -1,0 +1,193 @@
+"""Frames to DFT single points: planned, calculated in processes side by side, checked, and never twice.
+
+Takes frames and the config section `dft`; gives the frames with labels in the keys of atoms/extxyz.py, and for each
+frame without a label the reason. A frame is done when its file `<store>/<settings hash>/<digest>.xyz` exists: the same
+call goes on after a kill at any moment, and what was labelled once is not labelled again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mlip.config import Dft
+from mlip.core import files
+from mlip.core.workers import run_parallel
+from mlip.dft import engines, single_points
+from mlip.dft.engines import Described
+from mlip.dft.tasks import Plan, Store, Task, digest, plan, settings_hash, tasks
+
+__all__ = ["Labelled", "Problem", "label", "planned", "settings_hash", "settings_of"]
+
+NEEDED = ("frame_id", "host", "ion", "group", "sampling", "vacuum")
+Tick = Callable[[int, int, float | None], None]  # frames done, of how many, estimated seconds left
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a frame has no label."""
+
+    frame_id: str
+    reason: str
+    file: str | None = None  # that keeps it from being tried again; None: it waits for a job elsewhere
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels in the order of the frames given; None where there is none."""
+
+    frames: tuple[Atoms | None, ...]
+    problems: tuple[Problem, ...]
+
+
+def settings_of(dft: Dft) -> Described:
+    """The level of theory in words and numbers, as on the card of a dataset."""
+    return engines.engine(dft).described(engines.settings_of(dft))
+
+
+def label(
+    frames: Sequence[Atoms],
+    dft: Dft,
+    store: Path,
+    *,
+    workers: int,
+    share: tuple[int, int] = (0, 1),
+    on_tick: Tick = lambda _done, _all, _left: None,
+) -> Labelled:
+    """Labels of the frames, calculated where they are not in the store.
+
+    Args:
+        frames: structures with frame_id, host, ion, group, sampling and vacuum (bool: a slab) in their info.
+        dft: level of theory.
+        store: folder of the labels of all levels.
+        workers: processes side by side, of one core each.
+        share: (k, n): only the tasks whose number mod n is k; all processes of a job array do their own share.
+        on_tick: called with the frames of this share that are settled, their number, and the estimated seconds left.
+
+    Raises:
+        ValueError: a frame is not fit for labelling at all, the engine is not installed or lacks data of an element, a
+            worker was killed, or the disk is full. What was finished is kept.
+    """
+    named = _named(frames, dft)
+    place = Store(store / settings_hash(dft))
+    unique = _unique(named)
+    files.require_writable(place.folder / "x")
+    if share == (0, 1):  # no other process writes here: what a kill left half-written is litter
+        for half in place.folder.glob(".*.tmp"):
+            half.unlink()
+    _refuse(unique, place)
+    every = tasks(unique, dft, streams=workers * share[1])
+    mine = [task for number, task in enumerate(every) if number % share[1] == share[0]]
+    waiting = _calculated(mine, unique, dft, place, workers=workers, on_tick=on_tick)
+    return _gathered(named, place, waiting)
+
+
+def planned(frames: Sequence[Atoms], dft: Dft, store: Path, *, workers: int) -> Plan:
+    """What `label` would do and what it would cost; nothing is calculated or written.
+
+    Raises:
+        ValueError: a frame is not fit for labelling, or the engine is not installed or lacks data of an element.
+    """
+    unique = _unique(_named(frames, dft))
+    engines.engine(dft).require(engines.settings_of(dft), _symbols(unique.values()))
+    return plan(unique, dft, Store(store / settings_hash(dft)), streams=workers)
+
+
+def _named(frames: Sequence[Atoms], dft: Dft) -> list[tuple[str, Atoms]]:
+    if not frames:
+        raise ValueError("there are no frames to label; name extended XYZ files in label.frames")
+    require_named(frames)
+    return [(digest(frame, dft), frame) for frame in frames]
+
+
+def require_named(frames: Sequence[Atoms]) -> None:
+    """Raise a ValueError where a frame does not say what a label needs, has no cell, or shares its frame_id."""
+    seen: set[str] = set()
+    for number, frame in enumerate(frames):
+        name = str(frame.info.get("frame_id", f"number {number}"))
+        lacking = [key for key in NEEDED if frame.info.get(key) is None]
+        if lacking:
+            raise ValueError(f"frame {name}: has no {', '.join(lacking)} in its info; see docs/labelling.md")
+        if not isinstance(frame.info["vacuum"], bool | np.bool_):
+            raise ValueError(  # noqa: TRY004  (wrong input)
+                f"frame {name}: vacuum is {frame.info['vacuum']!r}; write T for a slab, F for a crystal"
+            )
+        if frame.cell.rank < 3 or not np.isfinite(frame.cell.array).all():
+            raise ValueError(f"frame {name}: has no three-dimensional cell; slabs need their vacuum in the cell")
+        if name in seen:
+            raise ValueError(f"frame_id {name!r} is there twice; give each frame its own")
+        seen.add(name)
+
+
+def _unique(named: Sequence[tuple[str, Atoms]]) -> dict[str, Atoms]:
+    found: dict[str, Atoms] = {}
+    for name, frame in named:
+        found.setdefault(name, frame)
+    return found
+
+
+def _symbols(frames: Iterable[Atoms]) -> set[str]:
+    return {symbol for frame in frames for symbol in frame.get_chemical_symbols()}
+
+
+def _refuse(frames: dict[str, Atoms], store: Store) -> None:
+    for name, frame in frames.items():
+        reason = None if store.is_settled(name) else single_points.unfit(frame)
+        if reason:
+            single_points.set_aside(store, name, frame, reason)
+
+
+def _calculated(
+    mine: Sequence[Task], frames: dict[str, Atoms], dft: Dft, store: Store, *, workers: int, on_tick: Tick
+) -> dict[str, str]:
+    left = {t: [d for d in t.digests if not store.is_settled(d)] for t in mine}
+    todo = sorted((t for t in mine if left[t]), key=lambda t: -(t.seconds or 0.0) * len(left[t]))  # largest first
+    if not todo:
+        return {}
+    engines.engine(dft).require(engines.settings_of(dft), _symbols(frames[d] for t in todo for d in left[t]))
+    jobs = [single_points.Job(t, {d: frames[d] for d in t.digests}, dft, store) for t in todo]
+    watch = _Watch({d: t.seconds for t in todo for d in left[t]}, store, min(workers, len(jobs)), on_tick)
+    waiting = run_parallel(single_points.calculate, jobs, workers=workers, on_tick=watch, uses_torch=False)
+    watch(0)
+    return {name: reason for part in waiting for name, reason in part.items()}
+
+
+class _Watch:
+    """Counts finished frames and turns the measured seconds of those into an estimate of what is left."""
+
+    def __init__(self, todo: dict[str, float | None], store: Store, workers: int, tell: Tick) -> None:
+        self._todo, self._store, self._workers, self._tell = dict(todo), store, workers, tell
+        self._all, self._estimated, self._measured = len(todo), 0.0, 0.0
+
+    def __call__(self, _: int) -> None:
+        for name in [d for d in self._todo if self._store.is_settled(d)]:
+            estimate = self._todo.pop(name) or 0.0
+            if self._store.label(name).exists():
+                self._estimated += estimate
+                self._measured += single_points.wall_seconds(self._store.label(name))
+        self._tell(self._all - len(self._todo), self._all, self._left())
+
+    def _left(self) -> float | None:
+        estimates = [e for e in self._todo.values() if e is not None]
+        if len(estimates) < len(self._todo):
+            return None
+        ratio = self._measured / self._estimated if self._estimated else 1.0
+        return ratio * sum(estimates) / self._workers
+
+
+def _gathered(named: Sequence[tuple[str, Atoms]], store: Store, waiting: dict[str, str]) -> Labelled:
+    made: list[Atoms | None] = []
+    problems = []
+    for name, frame in named:
+        whole, failure, who = store.label(name), store.failure(name), str(frame.info["frame_id"])
+        made.append(single_points.read_label(whole, frame) if whole.exists() else None)
+        if whole.exists():
+            continue
+        if failure.exists():
+            reason = files.read_record(failure, single_points.Failure).reason
+            problems.append(Problem(who, f"{reason}; to try again remove {failure}", str(failure)))
+        elif name in waiting:
+            problems.append(Problem(who, waiting[name]))
+    return Labelled(tuple(made), tuple(problems))

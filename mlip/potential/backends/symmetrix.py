@@ -1,0 +1,234 @@
+"""Energies and forces by compiled code: the optional package symmetrix-xl in the place of mace-torch.
+
+Takes the members of a model, written once as JSON into a folder; gives the same numbers as `plain`, up to the tables
+that replace the radial networks. Joined structures go through one call. The package knows edge harmonics up to degree 3
+exactly, so that a scalar model of lower degree is lifted: the weights of the new degrees are zero and the products of
+the old ones are expressed in the new basis, which changes no energy. Young software: only behind `gate`.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlip.core import files
+from mlip.potential import models
+from mlip.potential.graphs import Graph, joined_edges
+
+Array = NDArray[np.float64]
+
+MAX_ELL = 3  # of the edge harmonics, the only one the package knows
+SPLINE_POINTS = 1024  # of the tables over distance
+EDGES_PER_CALL = 400_000
+
+
+def installed() -> bool:
+    """Whether symmetrix-xl can be imported."""
+    return importlib.util.find_spec("symmetrix") is not None
+
+
+@dataclass
+class Prepared:
+    """Joined graphs in the package's own words."""
+
+    receiver: NDArray[np.int32]
+    sender: NDArray[np.int32]
+    species: NDArray[np.int32]
+    neighbours: NDArray[np.int32]  # of each atom
+    shifts: Array
+    starts: NDArray[np.int64]  # first atom of each structure
+    vectors: Array  # (E, 3) Angstrom, from receiver to sender
+    lengths: Array  # (E,)
+
+
+class Native:
+    """The members of a model as compiled evaluators."""
+
+    def __init__(self, model: models.Released, *, device: str, dtype: str, folder: Path) -> None:
+        """`folder`: where converted models are kept, found again by the hash of their weights.
+
+        Raises:
+            ValueError: the package is not there, or cannot take this model or device.
+        """
+        if not installed():
+            raise ValueError("symmetrix-xl is not installed; pip install 'facet-mlip[native]'")
+        self.cutoff_angstrom = model.cutoff_angstrom
+        with _quiet():
+            if device == "cpu":
+                os.environ.setdefault("SYMMETRIX_BACKEND", "cpu")
+                # through OpenBLAS it asks the linker in every product which library that is: 10 ms a call of any size
+                os.environ.setdefault("SYMMETRIX_HOST_WORKER_BLAS", "off")
+            try:
+                import symmetrix
+                from symmetrix import Symmetrix
+
+                calculators = [Symmetrix(str(p), dtype=dtype) for p in converted(model, folder)]
+            except (
+                Exception
+            ) as error:  # a compiler, a driver or the package itself: whatever it is, there is another way
+                reason = " ".join(str(error).split())[:150]
+                raise ValueError(f"symmetrix-xl cannot take this model ({type(error).__name__}: {reason})") from error
+        chosen = str((symmetrix.selected_backend() or {}).get("backend"))
+        if chosen != device:
+            raise ValueError(f"symmetrix-xl runs on {chosen}, not on {device}; install its package for this device")
+        self._calculators = calculators  # they own the loaded libraries
+        self.members = [c.evaluator for c in calculators]
+        self.edges_per_call = EDGES_PER_CALL
+        self._current: list[tuple[Prepared | None, int]] = [(None, 0)] * len(calculators)
+
+    def prepare(self, graphs: Sequence[Graph]) -> Prepared:
+        """What stays the same while positions change."""
+        edges = joined_edges(graphs)
+        order = np.argsort(edges[1], kind="stable")
+        sender, receiver = edges[:, order].astype(np.int32)
+        species = np.concatenate([g.species for g in graphs]).astype(np.int32)
+        shifts = np.concatenate([g.shifts for g in graphs])[order]
+        sizes = [len(g.positions) for g in graphs]
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        neighbours = np.bincount(receiver, minlength=len(species)).astype(np.int32)
+        empty = np.empty((0, 3))
+        found = Prepared(receiver, sender, species, neighbours, shifts, starts, empty, empty[:, 0])
+        return self.positions(found, np.concatenate([g.positions for g in graphs]))
+
+    def positions(self, prepared: Prepared, positions: Array) -> Prepared:
+        """Prepared graphs at these positions (N, 3); edges longer than the cutoff end at it and count nothing."""
+        vectors = positions[prepared.sender] - positions[prepared.receiver] - prepared.shifts
+        lengths = np.sqrt((vectors**2).sum(axis=1))
+        far = np.flatnonzero(lengths >= self.cutoff_angstrom)
+        vectors[far] *= (self.cutoff_angstrom / lengths[far])[:, None]
+        lengths[far] = self.cutoff_angstrom
+        prepared.vectors, prepared.lengths = np.ascontiguousarray(vectors), lengths
+        return prepared
+
+    def run(self, member: int, data: Prepared, *, stress: bool = False) -> tuple[Array, Array, Array | None]:
+        """Energies (S,) and forces (N, 3) of joined graphs by one member (counted from 0).
+
+        Raises:
+            ValueError: the stress is asked for.
+        """
+        if stress:
+            raise ValueError("stress: compiled evaluators give none here; use mace-torch")
+        evaluator = self.members[member]
+        last, graph = self._current[member]
+        if last is not data:
+            graph = evaluator._prepare_factorized_graph(  # noqa: SLF001  (its calculator does the same, one by one)
+                len(data.species), data.species, data.neighbours, data.sender, data.species[data.sender]
+            )
+            self._current[member] = data, graph
+        evaluator._compute_prepared_factorized(graph, data.vectors.reshape(-1), data.lengths)  # noqa: SLF001
+        forces = evaluator._reduce_atom_forces(len(data.species), data.receiver, data.sender, graph)  # noqa: SLF001
+        energies = np.add.reduceat(np.array(evaluator.node_energies, dtype=float), data.starts)
+        return energies, np.array(forces, dtype=float).reshape(-1, 3), None
+
+
+def converted(model: models.Released, folder: Path) -> list[Path]:
+    """The members as JSON files of symmetrix-xl, written where they are not there yet."""
+    out = []
+    suitable: models.Released | None = None
+    for number, member in enumerate(model.members):
+        path = folder / f"{_digest(model.shape, member.state_dict())[:24]}.json"
+        if not path.exists():
+            suitable = suitable or lifted(model)
+            files.write_text_atomic(
+                path, json.dumps(_extracted(suitable.members[number]), separators=(",", ":")) + "\n"
+            )
+        out.append(path)
+    return out
+
+
+def _digest(shape: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
+    found = hashlib.sha256(json.dumps([shape, SPLINE_POINTS, version("symmetrix-xl")], sort_keys=True).encode())
+    for name in sorted(weights):
+        found.update(name.encode() + np.ascontiguousarray(weights[name].detach().cpu().numpy()).tobytes())
+    return found.hexdigest()
+
+
+def _extracted(member: Any) -> dict[str, Any]:
+    import torch
+    from symmetrix.extract_mace_data import extract_mace_data
+
+    packed = io.BytesIO()
+    torch.save(member, packed)
+    packed.seek(0)
+    found: dict[str, Any] = extract_mace_data(packed, num_spline_points=SPLINE_POINTS)
+    return found
+
+
+def lifted(model: models.Released) -> models.Released:
+    """The same model with edge harmonics up to degree MAX_ELL, equal in every energy.
+
+    Raises:
+        ValueError: messages of the model are not scalar, or its harmonics go beyond.
+    """
+    degree = int(model.shape["max_ell"])
+    if degree == MAX_ELL:
+        return model
+    if degree > MAX_ELL or str(model.shape["hidden_irreps"]).count("x") != 1:
+        raise ValueError(f"edge harmonics of degree {degree}: only {MAX_ELL}, or lower with scalar messages (max_l 0)")
+    shape = {**model.shape, "max_ell": MAX_ELL}
+    members = []
+    for member in model.members:
+        larger = models.build(shape)
+        larger.load_state_dict(_embedded(member.state_dict(), larger.state_dict()))
+        members.append(larger.eval())
+    return replace(model, members=tuple(members), shape=shape)
+
+
+def _embedded(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """State of a model in the shape of one of higher degree.
+
+    Weights are ordered by degree, so the old ones come first and zeros follow. A product basis U (d, ..., paths) of the
+    new model, cut down to the old components, spans the old one: U_cut X = U_old gives its weights X w.
+    """
+    import torch
+
+    out = {}
+    for name, value in new.items():
+        own = old[name]
+        if "U_matrix" in name or "output_mask" in name:
+            out[name] = value
+        elif own.shape == value.shape:
+            out[name] = own
+        elif "symmetric_contractions" in name:
+            stem, _, kind = name.rpartition("weights")
+            order = max(k for k in range(1, 9) if f"{stem}U_matrix_{k}" in new) if kind == "_max" else _order(name, new)
+            large, small = new[f"{stem}U_matrix_{order}"], old[f"{stem}U_matrix_{order}"]
+            cut = large[(slice(0, len(small)),) * order].reshape(-1, large.shape[-1])
+            change = torch.linalg.lstsq(cut, small.reshape(-1, small.shape[-1]), driver="gelsd").solution
+            out[name] = torch.einsum("kj,zjc->zkc", change, own)
+        else:
+            out[name] = torch.zeros_like(value)
+            out[name][tuple(slice(0, n) for n in own.shape)] = own
+    return out
+
+
+def _order(name: str, state: Mapping[str, Any]) -> int:
+    """Number of factors whose weights these are: `weights.0` is one below the highest, and so on."""
+    stem, _, number = name.rpartition("weights.")
+    return max(k for k in range(1, 9) if f"{stem}U_matrix_{k}" in state) - 1 - int(number)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the package says while it converts and loads a model."""
+    os.environ.setdefault("OMP_PROC_BIND", "false")
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

@@ -1,0 +1,70 @@
+"""The card of a dataset: what the labels are, how they were made, and what they must not be used for.
+
+Takes `card.yaml` beside `frames.extxyz`; gives a frozen, validated `Card`. Unknown or missing keys are errors.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter
+
+from mlip.core import files
+
+
+def hop_group(hop: str, ion: str) -> str:
+    """The group of frames on bands of a hop, of a ladder or picked, unless a dataset has one for its path."""
+    return f"ladder_{hop}_{ion}"
+
+
+@dataclass(frozen=True)
+class LabelledPath:
+    """DFT single points along a path: which frames give which barrier."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    group: str
+    host: str
+    ion: str
+    hop: str
+    initial: str  # frame_id
+    saddle: str  # frame_id
+    geometry: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a dataset is; `card.yaml` beside `frames.extxyz`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    level: str
+    settings_hash: str
+    settings: dict[str, str | float | int | bool]
+    dispersion: dict[str, str | float | int | bool]
+    units: dict[str, str]
+    licence: str
+    sampled: str
+    counts: dict[str, dict[str, int]]
+    limits: tuple[str, ...]
+    e0_ev: dict[str, dict[str, float]]  # target -> symbol -> eV per atom: a fit, not isolated atoms
+    paths: tuple[LabelledPath, ...]
+    sha256: str  # of frames.extxyz
+
+
+def card_as_mapping(card: Card) -> dict[str, object]:
+    """The card as plain lists and mappings, ready for YAML or JSON."""
+    mapping: dict[str, object] = TypeAdapter(Card).dump_python(card, mode="json")
+    return mapping
+
+
+def read_card(folder: Path) -> Card:
+    """The validated card of a dataset folder.
+
+    Raises:
+        ValueError: where card.yaml is absent, not YAML, or a key is missing, unknown or of the wrong type.
+    """
+    path = folder / "card.yaml"
+    raw = files.read_yaml(path, advice="a dataset folder needs a card")
+    return files.validated(path, raw, Card, advice="see Card in mlip/stages/dataset/card.py for the keys")

@@ -1,0 +1,256 @@
+"""Motion of ions, system by system: from tracks to rates, diffusivities and activation energies beside barriers.
+
+Takes tracks of ions at several temperatures, the basins of their host and the committee's barriers; gives for each
+temperature a `Motion` and over the temperatures a `Kinetics`: lines through the rates of every hop and through D, and
+what harmonic transition-state theory with one prefactor expects of D from the barriers alone. With p_b the Boltzmann
+weight of basin b and y its harmonic coordinate (see `hops`), the expected tensor is
+    D = 1/2 sum_b p_b sum_(b->b') nu exp(-E_bb'/kT) (y_b' - y_b)(y_b' - y_b)^T
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlip import config
+from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.diffusion import arrhenius, diffusion, hops
+from mlip.stages.diffusion.arrhenius import Line, Point
+from mlip.stages.diffusion.density import Density
+from mlip.stages.diffusion.hops import Basins, Estimate
+from mlip.stages.md.trajectory import Track
+from mlip.stages.neb.neb import Barrier
+from mlip.stages.sites.network import Hop
+from mlip.stages.sites.sites import Site
+
+Array = NDArray[np.float64]
+ASSUMED_PREFACTOR_PER_PS = 10.0  # 10 THz, of every hop; calculated ones lie between 1 and 20
+AGREES, DIFFERS, NOT_RESOLVED = "agrees", "differs", "not resolved"
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One species of ion in one system at one temperature."""
+
+    system: str
+    host: str
+    ion: str
+    temperature_kelvin: float
+    replicas: int
+    ion_ps: float  # time of all ions of this species together
+    jumps: int  # of the network, those that lead nowhere included
+    residence_ps: float | None
+    layers: dict[str, float]  # part of the time in each
+    rates: tuple[hops.Rate, ...]
+    from_jumps: diffusion.Jumps
+    from_displacements: diffusion.Regression
+
+
+@dataclass(frozen=True)
+class HopLine:
+    """Arrhenius line of one hop beside its barrier."""
+
+    hop: str
+    initial: str
+    final: str
+    ways: int | None  # equivalent hops that leave one initial site
+    line: Line
+    attempt_thz: Estimate  # prefactor of one way
+    barrier_ev: float | None
+    barrier_std_ev: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the barriers alone say about D, with an assumed prefactor."""
+
+    prefactor_per_ps: float
+    temperatures_kelvin: tuple[float, ...]
+    angstrom2_per_ps: tuple[float, ...]
+    missing: tuple[str, ...]  # hops without a barrier, left out
+
+
+@dataclass(frozen=True)
+class Kinetics:
+    """One species of ion in one system over all temperatures."""
+
+    system: str
+    host: str
+    ion: str
+    diffusion: Line  # of D, Angstrom^2/ps
+    hops: tuple[HopLine, ...]
+    expected: Expected | None
+
+
+@dataclass(frozen=True)
+class Diffused:
+    """Result of the diffusion stage."""
+
+    motions: tuple[Motion, ...]
+    kinetics: tuple[Kinetics, ...]
+    densities: tuple[Density, ...]
+    target_ps: float  # of the trajectories of the md stage
+    notes: tuple[str, ...]
+
+
+def motion(
+    name: tuple[str, str, str],
+    tracks: Sequence[Track],
+    where: Basins,
+    settings: config.Diffusion,
+    *,
+    axes: int,
+    seed: int,
+) -> Motion:
+    """Motion of one species from the tracks of all replicas at one temperature.
+
+    Args:
+        name: system, host and ion.
+        tracks: of the replicas; their ions of this species count.
+        where: basins of this species on the host.
+        settings: of the analysis.
+        axes: 2 on slabs, 3 in bulk.
+        seed: of the regression's sampling.
+    """
+    ways = [
+        track.positions[:, k]
+        for track in tracks
+        for k, symbol in enumerate(track.symbols)
+        if symbol == name[2] and len(track.positions)
+    ]
+    frame_ps = tracks[0].frame_ps
+    found = [hops.visits(way, frame_ps, where) for way in ways]
+    ion_ps = sum(v.known_ps for v in found)
+    leading = hops.leading_jumps(found, where)
+    residence = hops.residence_ps(found) if any(len(j) for j in leading) else None
+    return Motion(
+        *name,
+        temperature_kelvin=tracks[0].temperature_kelvin,
+        replicas=sum(len(t.positions) > 0 for t in tracks),
+        ion_ps=ion_ps,
+        jumps=sum(len(v.jump_frames) for v in found),
+        residence_ps=hops.residence_ps(found),
+        layers=hops.time_in_layers(found, where),
+        rates=hops.rates(found, where),
+        from_jumps=diffusion.from_jumps(leading, ion_ps, settings, axes=axes, longest_jump_angstrom=where.longest),
+        from_displacements=diffusion.from_displacements(ways, frame_ps, axes=axes, residence_ps=residence, seed=seed),
+    )
+
+
+def kinetics(
+    motions: Sequence[Motion],
+    network: Sequence[Hop],
+    sites: Sequence[Site],
+    barriers: Sequence[Barrier],
+    where: Basins,
+    settings: config.Diffusion,
+) -> Kinetics:
+    """Lines over the temperatures of the motions of one species in one system."""
+    first = motions[0]
+    known = {b.hop: b for b in barriers if (b.host, b.ion) == (first.host, first.ion)}
+    points = [Point(m.temperature_kelvin, m.from_jumps.effective_events, m.from_jumps.exposure) for m in motions]
+    at, least = settings.temperature_kelvin, settings.min_hops
+    own = {(h.name): h for h in network if (h.host, h.ion) == (first.host, first.ion)}
+    kinds = dict.fromkeys((r.hop, r.initial, r.final) for m in motions for r in m.rates if r.hop in own)
+    lines = [_hop_line(kind, motions, own[kind[0]], known.get(kind[0]), sites, settings) for kind in kinds]
+    temperatures = np.linspace(at, max(m.temperature_kelvin for m in motions), 25)
+    return Kinetics(
+        system=first.system,
+        host=first.host,
+        ion=first.ion,
+        diffusion=arrhenius.line(points, at_kelvin=at, min_events=least),
+        hops=tuple(lines),
+        expected=expected(where, sites, own, known, temperatures, axes=2 if where.is_slab else 3),
+    )
+
+
+def _hop_line(
+    kind: tuple[str, str, str],
+    motions: Sequence[Motion],
+    hop: Hop,
+    barrier: Barrier | None,
+    sites: Sequence[Site],
+    settings: config.Diffusion,
+) -> HopLine:
+    seen = [(m.temperature_kelvin, r) for m in motions for r in m.rates if (r.hop, r.initial, r.final) == kind]
+    points = [Point(t, r.count, r.exposure_ps) for t, r in seen]
+    line = arrhenius.line(points, at_kelvin=settings.temperature_kelvin, min_events=settings.min_hops)
+    forward = kind[1] == hop.initial
+    copies = {s.name: s.multiplicity for s in sites if (s.host, s.ion) == (hop.host, hop.ion)}
+    ways: int | None = None
+    if kind[1] in copies:
+        ways = hop.multiplicity if forward else round(hop.multiplicity * copies[hop.initial] / copies[hop.final])
+    height, std = None, None
+    if barrier is not None and kind[1] in (hop.initial, hop.final):
+        height, std = (
+            (barrier.forward_ev, barrier.forward_std_ev) if forward else (barrier.reverse_ev, barrier.reverse_std_ev)
+        )
+    prefactor = line.ln_prefactor
+    exponentials = [None if x is None else float(np.exp(x)) for x in (prefactor.value, prefactor.low, prefactor.high)]
+    attempt = Estimate(*exponentials).scaled(1 / ways) if ways else hops.NOTHING
+    return HopLine(*kind, ways, line, attempt, height, std, verdict(line, height, std, settings.agree_ev))
+
+
+def verdict(line: Line, barrier_ev: float | None, barrier_std_ev: float | None, agree_ev: float) -> str:
+    """Whether an activation energy agrees with a barrier: within agree_ev or 2 sigma of both, whichever is larger."""
+    if line.activation_ev.value is None or line.activation_std_ev is None or barrier_ev is None:
+        return NOT_RESOLVED
+    sigma = float(np.hypot(line.activation_std_ev, barrier_std_ev or 0.0))
+    if abs(line.activation_ev.value - barrier_ev) > max(agree_ev, 2 * sigma):
+        return DIFFERS
+    return AGREES if 2 * sigma <= 2 * agree_ev else NOT_RESOLVED
+
+
+def expected(
+    where: Basins,
+    sites: Sequence[Site],
+    network: Mapping[str, Hop],
+    barriers: Mapping[str, Barrier],
+    temperatures: Array,
+    *,
+    axes: int,
+) -> Expected | None:
+    """D from barriers and the assumed prefactor at these temperatures; None where no hop has a barrier."""
+    energies = {s.name: s.energy_ev for s in sites if s.name in where.names}
+    saddles: dict[str, float] = {}
+    for name, barrier in barriers.items():
+        if name in network and barrier.forward_ev is not None and network[name].initial in energies:
+            saddles[name] = energies[network[name].initial] + barrier.forward_ev
+    used = set(where.kinds.values())
+    if not used & set(saddles):
+        return None
+    values = [_expected_at(where, energies, saddles, float(t), axes) for t in temperatures]
+    return Expected(
+        prefactor_per_ps=ASSUMED_PREFACTOR_PER_PS,
+        temperatures_kelvin=tuple(float(t) for t in temperatures),
+        angstrom2_per_ps=tuple(values),
+        missing=tuple(sorted(used - set(saddles))),
+    )
+
+
+def _expected_at(
+    where: Basins, energies: Mapping[str, float], saddles: Mapping[str, float], temperature: float, axes: int
+) -> float:
+    beta = 1.0 / (BOLTZMANN_EV_PER_KELVIN * temperature)
+    levels = np.array([min(energies[n] for n in title.split("+")) for title in where.titles])
+    weights = np.exp(-beta * (levels - levels.min()))
+    flux = {h: float(np.exp(-beta * (e - levels.min())) / weights.sum()) for h, e in saddles.items()}
+    edges = {h: sum(k == h for k in where.kinds.values()) for h in flux}
+    shift = hops.harmonic(where, {h: flux[h] * edges[h] for h in flux})
+    total = 0.0
+    for (a, b, image), hop in where.kinds.items():
+        if hop in flux:
+            way = where.centres[b] + shift[b] + np.array(image) @ where.cell - where.centres[a] - shift[a]
+            total += ASSUMED_PREFACTOR_PER_PS * flux[hop] * float((way[:axes] ** 2).sum())
+    return total / (2 * axes)
+
+
+def stopped_by(statuses: Sequence[str]) -> dict[str, int]:
+    """How many replicas ended in each way, by the first words of their status."""
+    counts: dict[str, int] = {}
+    for status in statuses:
+        word = status.split(":")[0]
+        counts[word] = counts.get(word, 0) + 1
+    return counts

@@ -1,0 +1,226 @@
+"""Errors of a potential on labelled frames it never saw.
+
+Takes frames with REF labels, the predictions of one or more potentials on them, and the labelled paths; gives errors
+per species, per group, on the ion with its first shell and along paths, the force slope (softening: Deng et al.,
+doi:10.1038/s41524-024-01500-6) and the calibration of the committee's spread.
+
+    slope = sum F_ref F / sum F_ref^2        calibration = sqrt(mean (F - F_ref)^2 / mean sigma^2)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlip.atoms.dispersion import absent_labels, target_labels
+from mlip.config import Target
+from mlip.potential.potential import LEVELS, Predicted
+from mlip.stages.dataset.card import LabelledPath
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GroupErrors:
+    """Errors within one group of frames."""
+
+    group: str
+    frames: int
+    force_rmse_ev_per_angstrom: float
+    energy_rmse_ev_per_atom: float
+
+
+@dataclass(frozen=True)
+class PathError:
+    """Energy of the saddle of a labelled path against its initial image, eV per cell."""
+
+    group: str
+    initial: str  # frame_id
+    saddle: str
+    dft_ev: float
+    model_ev: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of one potential ('arm') on a set of frames."""
+
+    arm: str
+    frames: int
+    force_rmse_ev_per_angstrom: float
+    energy_rmse_ev_per_atom: float
+    force_slope: float
+    species_force_rmse: dict[str, float]
+    ion_shell_force_rmse: float | None  # ion and the atoms within the first shell; None where no frame has an ion
+    groups: tuple[GroupErrors, ...]
+    paths: tuple[PathError, ...]
+    calibration: float | None  # None for a single model
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Reference and predicted values of every frame, for plots."""
+
+    energy_ref_ev_per_atom: tuple[float, ...]
+    energy_ev_per_atom: tuple[float, ...]
+    force_ref: tuple[float, ...]
+    force: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of the trained committee and its comparison arms on identical held-out frames."""
+
+    held_out_groups: tuple[str, ...]
+    arms: tuple[Errors, ...]
+    parity: Parity
+
+
+def errors(
+    arm: str,
+    frames: Sequence[Atoms],
+    predicted: Sequence[Predicted],
+    *,
+    paths: Sequence[LabelledPath],
+    ions: Sequence[str],
+    shell_angstrom: float,
+) -> Errors:
+    """Errors of one potential.
+
+    Args:
+        arm: its name in tables.
+        frames: with info REF_energy (eV), frame_id, group and arrays REF_forces (N, 3) (eV/Angstrom).
+        predicted: one per frame.
+        paths: of the dataset's card; those with both frames here are judged.
+        ions: symbols of the diffusing ions.
+        shell_angstrom: radius of the first shell around an ion.
+    """
+    reference = np.concatenate([f.arrays["REF_forces"] for f in frames])
+    model = np.concatenate([p.mean_forces for p in predicted])
+    symbols = np.concatenate([np.array(f.get_chemical_symbols()) for f in frames])
+    shell = np.concatenate([_near_ion(f, ions, shell_angstrom) for f in frames])
+    wrong = model - reference
+    per_atom = np.array([_energy_error(f, p) for f, p in zip(frames, predicted, strict=True)])
+    return Errors(
+        arm=arm,
+        frames=len(frames),
+        force_rmse_ev_per_angstrom=_rms(wrong),
+        energy_rmse_ev_per_atom=_rms(per_atom),
+        force_slope=float((reference * model).sum() / (reference**2).sum()),
+        species_force_rmse={str(s): _rms(wrong[symbols == s]) for s in sorted(set(symbols.tolist()))},
+        ion_shell_force_rmse=_rms(wrong[shell]) if shell.any() else None,
+        groups=_by_group(frames, predicted),
+        paths=_along_paths(frames, predicted, paths),
+        calibration=_calibration(wrong, predicted),
+    )
+
+
+def parity(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> Parity:
+    """Values for parity plots."""
+    sizes = [len(f) for f in frames]
+    return Parity(
+        tuple(float(f.info["REF_energy"]) / n for f, n in zip(frames, sizes, strict=True)),
+        tuple(p.energy_ev / n for p, n in zip(predicted, sizes, strict=True)),
+        tuple(np.concatenate([f.arrays["REF_forces"].ravel() for f in frames]).round(4).tolist()),
+        tuple(np.concatenate([p.mean_forces.ravel() for p in predicted]).round(4).tolist()),
+    )
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _energy_error(frame: Atoms, found: Predicted) -> float:
+    return (found.energy_ev - float(frame.info["REF_energy"])) / len(frame)
+
+
+def _near_ion(frame: Atoms, ions: Sequence[str], shell_angstrom: float) -> NDArray[np.bool_]:
+    chosen = np.array([s in ions for s in frame.get_chemical_symbols()])
+    for k in np.flatnonzero(chosen):
+        chosen |= frame.get_distances(k, range(len(frame)), mic=True) <= shell_angstrom
+    return chosen
+
+
+def _by_group(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> tuple[GroupErrors, ...]:
+    members: dict[str, list[int]] = {}
+    for number, frame in enumerate(frames):
+        members.setdefault(frame.info["group"], []).append(number)
+    out = []
+    for group, numbers in sorted(members.items()):
+        wrong = np.concatenate([predicted[k].mean_forces - frames[k].arrays["REF_forces"] for k in numbers])
+        energy = np.array([_energy_error(frames[k], predicted[k]) for k in numbers])
+        out.append(GroupErrors(group, len(numbers), _rms(wrong), _rms(energy)))
+    return tuple(out)
+
+
+def _along_paths(
+    frames: Sequence[Atoms], predicted: Sequence[Predicted], paths: Sequence[LabelledPath]
+) -> tuple[PathError, ...]:
+    dft = {f.info["frame_id"]: float(f.info["REF_energy"]) for f in frames}
+    model = {f.info["frame_id"]: p.energy_ev for f, p in zip(frames, predicted, strict=True)}
+    return tuple(
+        PathError(p.group, p.initial, p.saddle, dft[p.saddle] - dft[p.initial], model[p.saddle] - model[p.initial])
+        for p in paths
+        if {p.initial, p.saddle} <= dft.keys()
+    )
+
+
+def _calibration(wrong: Array, predicted: Sequence[Predicted]) -> float | None:
+    spreads = [p.forces_std for p in predicted]
+    if any(s is None for s in spreads):
+        return None
+    return _rms(wrong) / max(_rms(np.concatenate([s for s in spreads if s is not None])), 1e-12)
+
+
+def pooled(parts: Sequence[tuple[Sequence[Atoms], Sequence[Predicted]]]) -> tuple[list[Atoms], list[Predicted]]:
+    """Frames and predictions of leave-groups-out folds as one set, each frame predicted by models that never saw it.
+
+    Raises:
+        ValueError: a frame in two folds.
+    """
+    frames = [f for part, _ in parts for f in part]
+    names = [f.info["frame_id"] for f in frames]
+    if len(set(names)) < len(names):
+        raise ValueError("folds: a frame is in two of them; each group must be held out once")
+    return frames, [p for _, found in parts for p in found]
+
+
+def table(results: Mapping[str, Errors]) -> str:
+    """A plain text table of several arms."""
+    lines = [f"{'arm':24s} {'F rmse':>8s} {'slope':>6s} {'ion shell':>9s} {'E rmse':>9s}   meV/A, -, meV/A, meV/atom"]
+    for name, e in results.items():
+        shell = "-" if e.ion_shell_force_rmse is None else f"{1e3 * e.ion_shell_force_rmse:.0f}"
+        lines.append(
+            f"{name:24s} {1e3 * e.force_rmse_ev_per_angstrom:8.1f} {e.force_slope:6.3f} {shell:>9s} "
+            f"{1e3 * e.energy_rmse_ev_per_atom:9.2f}"
+        )
+    return "\n".join(lines)
+
+
+def against_labels(frames: Sequence[Atoms]) -> str | None:
+    """Errors of predictions on those of the frames that have labels, in a line; None where no frame can be compared.
+
+    Args:
+        frames: of `potential.predict`; the labels are those of this project's keys, at the level of the predictions.
+    """
+    targets = {level: cast("Target", target) for target, level in LEVELS.items()}
+    wrong, energies, reference = [], [], []
+    for frame in frames:
+        target = targets.get(frame.info["mlip_level"])
+        if target is None or absent_labels(frame, target):
+            continue
+        energy_ev, forces = target_labels(frame, target)
+        energies.append((float(frame.info["mlip_energy"]) - energy_ev) / len(frame))
+        wrong.append(frame.arrays["mlip_forces"] - forces)
+        reference.append(forces)
+    if not wrong:
+        return None
+    force, size, energy = _rms(np.concatenate(wrong)), _rms(np.concatenate(reference)), _rms(np.array(energies))
+    return (
+        f"against the labels of {len(wrong)} of {len(frames)} frames: forces {1e3 * force:.0f} meV/A rms of "
+        f"{1e3 * size:.0f}, energies {1e3 * energy:.1f} meV/atom rms; no measure of accuracy on frames that the model "
+        "was trained on"
+    )

@@ -1,0 +1,174 @@
+"""Bands in worker processes: pools side by side, the bands of a pool in one batch.
+
+Takes frozen descriptions of bands; gives their results in order, each also on disk as soon as it is there, so that a
+killed run goes on from the bands that are done and the checkpoints of those that are not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ase import Atoms
+
+from mlip import config
+from mlip.atoms import dispersion, extxyz, structures
+from mlip.core import files
+from mlip.core.workers import run_parallel
+from mlip.potential import equivalence
+from mlip.stages.jobs import ModelUse, end_points, evaluator
+from mlip.stages.neb import neb, pool
+from mlip.stages.sites import network
+
+Result = tuple[neb.Band, list[Atoms]]
+POOL = 8  # bands that advance together on a CPU
+
+
+@dataclass(frozen=True)
+class BandOutcome:
+    """Result of a band job."""
+
+    band: neb.Band
+    d3_forward_ev: float | None  # None where the band has no barrier or the potential contains D3
+
+
+@dataclass(frozen=True)
+class BandJob:
+    """One band by one member."""
+
+    hop: network.Hop
+    member: int
+    ends: Path
+    folder: Path
+    model: ModelUse
+    settings: config.Neb
+    target: config.Target
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return f"{self.hop.ion}_{self.hop.name}_member-{self.member}"
+
+    @property
+    def done(self) -> Path:
+        """Where the outcome goes, last of its files."""
+        return self.folder / f"{self.stem}.json"
+
+
+def run_bands(
+    todo: Sequence[BandJob], *, workers: int, on_tick: Callable[[int], None] = lambda _: None
+) -> list[BandOutcome]:
+    """The band of every job, continued if it was begun: pools side by side, the bands of a pool in one batch.
+
+    Args:
+        todo: bands to run; those with an outcome on disk are not run again.
+        workers: pools at the same time.
+        on_tick: called with the number of finished bands, again and again.
+    """
+    left = [job for job in todo if not job.done.exists()]
+    run_parallel(
+        run_pool,
+        pools(left, workers=workers),
+        workers=workers,
+        on_tick=lambda _: on_tick(sum(job.done.exists() for job in todo)),
+    )
+    on_tick(len(todo))
+    return [files.read_record(job.done, BandOutcome) for job in todo]
+
+
+def pools(todo: Sequence[BandJob], *, workers: int) -> list[tuple[BandJob, ...]]:
+    """Bands that advance together: up to POOL, of one member each, on a CPU, where more bring nothing; all on a GPU."""
+    if not todo:
+        return []
+    if todo[0].model.way.device == "cuda":
+        return [tuple(todo)]
+    out = []
+    members = sorted({job.member for job in todo})
+    for member in members:
+        own = [job for job in todo if job.member == member]
+        count = min(len(own), max(-(-len(own) // POOL), -(-workers // len(members))))
+        out += [tuple(own[k::count]) for k in range(count)]
+    return out
+
+
+def run_pool(todo: Sequence[BandJob]) -> int:
+    """The bands of a pool, continued where they were begun; images and outcomes go to disk band by band."""
+
+    def finish(number: int, result: Result) -> None:
+        job, (band, images) = todo[number], result
+        for k, image in enumerate(images):
+            image.info |= _said_of(job, k, image)
+        files.write_frames(job.folder / f"{job.stem}.extxyz", images)
+        files.write_record(job.done, BandOutcome(band, _dispersion(band, images, job.target)))
+        for left in job.folder.glob(f"{job.stem}*.npz"):
+            left.unlink()
+
+    way = todo[0].model.way
+    plain = replace(equivalence.PLAIN, device=way.device)
+    if todo[0].settings.finish_plain and way != plain:
+        _settle_and_finish(todo, plain, finish)
+    else:
+        _advance(todo, finish)
+    return len(todo)
+
+
+def _said_of(job: BandJob, number: int, image: Atoms) -> dict[str, str | bool]:
+    """What `mlip pick` and `mlip label` want to know of an image."""
+    return {
+        "frame_id": f"{job.stem}_{number}",
+        "host": job.hop.host,
+        "ion": job.hop.ion,
+        "group": job.hop.group,
+        "sampling": f"CI-NEB image {number}, member {job.member}",
+        "vacuum": structures.is_slab(image),
+    }
+
+
+def _settle_and_finish(todo: Sequence[BandJob], plain: equivalence.Way, finish: Callable[[int, Result], None]) -> None:
+    """Bands the fast way first; those that converged go on the plain way from there."""
+    settled: dict[int, Result] = {}
+    _advance(todo, settled.__setitem__)
+    numbers = [k for k, (band, _) in settled.items() if band.status == neb.CONVERGED]
+    for k in settled.keys() - numbers:
+        finish(k, settled[k])
+
+    def on_done(place: int, result: Result) -> None:
+        (before, _), (band, images) = settled[numbers[place]], result
+        note = f"{before.forward_ev:.4f} eV the fast way, finished the plain way"
+        whole = band.noted(note, steps=before.steps + band.steps, force_calls=before.force_calls + band.force_calls)
+        finish(numbers[place], (whole, images))
+
+    again = [replace(todo[k], model=replace(todo[k].model, way=plain)) for k in numbers]
+    _advance(again, on_done, begun=[settled[k][1] for k in numbers])
+
+
+def _advance(
+    todo: Sequence[BandJob], on_done: Callable[[int, Result], None], *, begun: Sequence[Sequence[Atoms]] = ()
+) -> None:
+    """The bands of jobs in one pool, from interpolations or from images of theirs."""
+    if not todo:
+        return
+    use = evaluator(todo[0].model)
+    judge = pool.committee_spread(use) if len(use.members) > 1 else None
+    entries = []
+    for number, job in enumerate(todo):
+        images = begun[number] if begun else ()
+        initial, final = (images[0], images[-1]) if images else extxyz.read_frames(end_points(job.ends, job.hop))
+        steps = neb.climbing(
+            initial,
+            final,
+            settings=job.settings,
+            name=neb.BandName(job.hop.name, job.hop.host, job.member),
+            checkpoint=job.folder / f"{job.stem}{'_finish' if images else ''}.npz",
+            judge=judge,
+            begun=images,
+        )
+        entries.append(pool.Entry(steps, initial, job.settings.images + 2, job.member - 1))
+    pool.advance(entries, use, on_done=on_done)
+
+
+def _dispersion(band: neb.Band, images: Sequence[Atoms], target: config.Target) -> float | None:
+    if band.forward_ev is None:
+        return None
+    saddle = images[max(range(len(images)), key=lambda k: band.energies_ev[k])]
+    at_saddle, at_start = dispersion.missing_at(target, saddle), dispersion.missing_at(target, images[0])
+    return None if at_saddle is None or at_start is None else at_saddle - at_start

@@ -1,0 +1,209 @@
+"""Figures of molecular dynamics: densities, mean squared displacements, hop networks, Arrhenius lines.
+
+Takes results of `kinetics` and `density`, sites and hosts; gives the bytes of one figure, as `plots` does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlip.core.units import CM2_PER_S
+from mlip.literature.references import References
+from mlip.stages.diffusion.density import Density
+from mlip.stages.diffusion.hops import Estimate
+from mlip.stages.diffusion.kinetics import Diffused, Kinetics, Motion
+from mlip.stages.report.plots import BLACK, GREEN, GREY, LAYERS, MEMBERS, VERMILION, canvas, encoded, periodic
+from mlip.stages.sites.network import Hop
+from mlip.stages.sites.sites import Site
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[np.float64]
+PARTS = ("value", "low", "high")
+OUTERMOST_ANGSTROM = 1.6  # atoms this far down are drawn
+WIDEST, THINNEST = 6.0, 0.6  # widths of hops, points
+
+
+@dataclass(frozen=True)
+class Range:
+    """A published range of D, marked beside the lines."""
+
+    label: str
+    low_cm2_per_s: float
+    high_cm2_per_s: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and its caption."""
+
+    image: bytes
+    form: str  # svg+xml or png
+    caption: str
+
+
+def everything(
+    found: Diffused,
+    sites: Sequence[Site],
+    hops: Sequence[Hop],
+    hosts: Mapping[str, Atoms],
+    references: References,
+) -> tuple[Drawn, ...]:
+    """Arrhenius line, displacements, hop network and density of every ion in every system."""
+    out = []
+    for k in found.kinetics:
+        name, own = f"{k.ion} in {k.system}", [m for m in found.motions if (m.system, m.ion) == (k.system, k.ion)]
+        marks = "circles from hops, squares from displacements, open triangles upper limits"
+        image = arrhenius(k, own, ranges(references, k.host, k.ion))
+        out.append(Drawn(image, "svg+xml", f"{name}, D against 1/T: {marks}"))
+        out.append(Drawn(displacements(own), "svg+xml", f"{name}: mean squared displacement, one standard deviation"))
+        if k.host not in hosts:
+            continue
+        own_sites = [s for s in sites if (s.host, s.ion, s.status) == (k.host, k.ion, "relaxed")]
+        ways = [h for h in hops if (h.host, h.ion) == (k.host, k.ion)]
+        image = network(own[-1], own_sites, ways, hosts[k.host])
+        out.append(Drawn(image, "svg+xml", f"{name}: hops with rates as widths, dotted without a hop"))
+        maps = [d for d in found.densities if (d.system, d.ion) == (k.system, k.ion)]
+        out += [Drawn(density(maps[-1], hosts[k.host]), "png", f"{name}: where it was, from above")] if maps else []
+    return tuple(out)
+
+
+def ranges(references: References, host: str, ion: str) -> list[Range]:
+    """Published ranges of chemical diffusion coefficients of electrodes with this facet and ion."""
+    return [
+        Range(f"GITT, {v.ion or 'dual'} salt, {v.facet}", v.value, v.upper)
+        for v in references.values
+        if v.method == "GITT" and v.upper is not None and v.facet in {host, f"({host})"} and v.ion in {None, ion}
+    ]
+
+
+def density(found: Density, host: Atoms) -> bytes:
+    """Where ions were over one cell, from above (PNG); the host's outermost atoms on top."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    counts = np.array(found.counts, dtype=float)
+    edges = np.array(found.cell_angstrom)
+    s, t = (np.linspace(0, 1, n + 1) for n in counts.shape)
+    corners = s[:, None, None] * edges[0] + t[None, :, None] * edges[1]
+    with canvas(3.4, 3.0) as (figure, (axis,)):
+        shown = np.ma.masked_less(counts, 1.0)
+        norm = LogNorm(1.0, max(2.0, float(counts.max())))
+        mesh = axis.pcolormesh(corners[..., 0], corners[..., 1], shown, norm=norm, cmap="viridis", rasterized=True)
+        bar = figure.colorbar(mesh, ax=axis, label="frames", shrink=0.85, format=StrMethodFormatter("{x:g}"))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        symbols, places = periodic(host, margin_angstrom=0.1)
+        top = places[:, 2] > places[:, 2].max() - OUTERMOST_ANGSTROM
+        for symbol, place in zip(np.array(symbols)[top], places[top], strict=True):
+            axis.text(place[0], place[1], symbol, ha="center", va="center", fontsize=6, color=BLACK)
+        axis.set_aspect("equal")
+        axis.set_xlabel("x (\u00c5)")
+        axis.set_ylabel("y (\u00c5)")
+        axis.set_title(f"{found.system}, {found.ion}, {found.temperature_kelvin:g} K", fontsize=8)
+        return encoded(figure, "png")
+
+
+def displacements(motions: Sequence[Motion]) -> bytes:
+    """Mean squared displacement against time with one standard deviation, one line for each temperature (SVG)."""
+    with canvas(3.4, 2.6) as (figure, (axis,)):
+        for k, m in enumerate(motions):
+            r = m.from_displacements
+            if not r.times_ps:
+                continue
+            times, msd, std = np.array(r.times_ps), np.array(r.msd_angstrom2), np.array(r.msd_std_angstrom2)
+            colour = MEMBERS[k % len(MEMBERS)]
+            style = ("-", "--", "-.", ":")[k % 4]
+            axis.plot(times, msd, style, color=colour, label=f"{m.temperature_kelvin:g} K")
+            axis.fill_between(times, msd - std, msd + std, color=colour, alpha=0.2, linewidth=0)
+            if r.start_ps is not None:
+                axis.axvline(r.start_ps, color=colour, linewidth=0.5, linestyle=":")
+        axis.set_xlabel("time (ps)")
+        axis.set_ylabel("mean squared displacement (\u00c5\u00b2)")
+        axis.set_ylim(bottom=0)
+        axis.legend()
+        return encoded(figure)
+
+
+def network(motion: Motion, sites: Sequence[Site], hops: Sequence[Hop], host: Atoms) -> bytes:
+    """Sites of one cell from above; hops that happened as lines whose width grows with the logarithm of the rate."""
+    rates: dict[str, float] = {}
+    for rate in motion.rates:
+        rates[rate.hop] = max(rates.get(rate.hop, 0.0), rate.per_ps.value or 0.0)
+    named = {s.name: s for s in sites}
+    cell = host.cell.array
+    with canvas(3.4, 3.0) as (figure, (axis,)):
+        for hop in hops:
+            if hop.initial not in named or hop.final not in named:
+                continue
+            width = _width(rates.get(hop.name, 0.0), rates)
+            style: dict[str, Any] = (
+                {"color": GREEN, "linewidth": width} if width else {"color": GREY, "linewidth": 0.4, "linestyle": ":"}
+            )
+            for i, j, *image in hop.edges:
+                a = np.array(named[hop.initial].copies_angstrom[i])
+                b = np.array(named[hop.final].copies_angstrom[j]) + np.array(image) @ cell
+                axis.plot([a[0], b[0]], [a[1], b[1]], **style, zorder=2, solid_capstyle="round")
+        for site in sites:
+            places = np.array(site.copies_angstrom)
+            colour = LAYERS.get(site.layer, GREY)
+            axis.plot(places[:, 0], places[:, 1], "o", color=colour, markersize=4, zorder=3, label=site.name)
+        axis.set_aspect("equal")
+        axis.set_xlabel("x (\u00c5)")
+        axis.set_ylabel("y (\u00c5)")
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axis.set_title(f"{motion.system}, {motion.ion}, {motion.temperature_kelvin:g} K", fontsize=8)
+        return encoded(figure)
+
+
+def _width(rate: float, rates: Mapping[str, float]) -> float:
+    if rate <= 0:
+        return 0.0
+    decades = np.log10(max(rates.values()) / rate)
+    return float(max(THINNEST, WIDEST * (1 - decades / 3)))
+
+
+def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Range]) -> bytes:
+    """D against 1000/T: points, line with its band, the barriers' line, published ranges of another quantity (SVG)."""
+    line = found.diffusion
+    with canvas(3.4, 3.0) as (figure, (axis,)):
+        for m in motions:
+            x = 1000.0 / m.temperature_kelvin
+            _point(axis, x, m.from_jumps.mean, marker="o", colour=BLACK)
+            if m.from_displacements.mean.value is not None:
+                _point(axis, x + 0.02, m.from_displacements.mean, marker="s", colour=GREY)
+        if line.band:
+            x_band = 1000.0 / np.array(line.temperatures_kelvin)
+            value, low, high = (np.array([getattr(e, n) for e in line.band]) * CM2_PER_S for n in PARTS)
+            axis.plot(x_band, value, "-", color=BLACK, label="molecular dynamics")
+            axis.fill_between(x_band, low, high, color=BLACK, alpha=0.15, linewidth=0)
+        if found.expected is not None:
+            x_expected = 1000.0 / np.array(found.expected.temperatures_kelvin)
+            values = np.array(found.expected.angstrom2_per_ps) * CM2_PER_S
+            axis.plot(x_expected, values, "--", color=VERMILION, label="NEB barriers, 10 THz assumed")
+        for k, given in enumerate(published):
+            at, colour = 1000.0 / line.at_kelvin + 0.06 * (k + 1), MEMBERS[k % len(MEMBERS)]
+            label = f"{given.label}: another quantity"
+            ends = [given.low_cm2_per_s, given.high_cm2_per_s]
+            axis.plot([at, at], ends, color=colour, linewidth=5, alpha=0.4, label=label)
+        axis.set_yscale("log")
+        axis.set_xlabel("1000 K / T")
+        axis.set_ylabel("D (cm\u00b2/s)")
+        axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(0.0, -0.2))
+        axis.set_title(f"{found.system}, {found.ion}", fontsize=8)
+        return encoded(figure)
+
+
+def _point(axis: "Axes", x: float, found: Estimate, *, marker: str, colour: str) -> None:
+    """A value with its interval, or an upper limit."""
+    e = found.scaled(CM2_PER_S)
+    if e.value is not None and e.low is not None and e.high is not None:
+        low = max(e.low, 1e-3 * e.value)  # a lower end of zero has no place on this axis
+        reach = [[e.value - low], [e.high - e.value]]
+        axis.errorbar([x], [e.value], reach, fmt=marker, color=colour, markersize=4)
+    elif e.high is not None:
+        axis.plot([x], [e.high], "v", color=GREY, markersize=5, markerfacecolor="white")

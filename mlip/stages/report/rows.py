@@ -1,0 +1,196 @@
+"""What the report says, as data: results of a run in, rows of every table out.
+
+Takes nothing; gives frozen, JSON-able dataclasses. Barriers are in eV, None wherever there is no converged number; the
+status beside it says why.
+"""
+
+from dataclasses import dataclass
+
+from mlip.atoms.structures import Host
+from mlip.stages.energetics.energetics import Adsorption
+from mlip.stages.neb.neb import Barrier
+from mlip.stages.sites.network import Bottleneck, Hop
+from mlip.stages.sites.sites import Site
+
+AGREES, DIFFERS = "agrees", "differs"
+NOT_COMPARABLE, NOT_RESOLVED = "not comparable", "not resolved"
+
+
+@dataclass(frozen=True)
+class DftBarrier:
+    """DFT energy difference, saddle image minus initial image, of single points on a path."""
+
+    host: str
+    ion: str
+    hop: str
+    group: str
+    barrier_ev: float  # PBE
+    d3_ev: float | None  # D3(BJ) difference at the same images
+    saddle_force_ev_per_angstrom: float | None  # largest DFT force there: how far from relaxed
+    geometry: str
+    note: str
+    own_band: bool = False  # the geometry is a band of this run's potential
+
+    @property
+    def with_d3_ev(self) -> float | None:
+        """The barrier with D3; None where D3 is not known."""
+        return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the run found, as far as rows and verdicts need it."""
+
+    target: str  # 'pbe' | 'pbe-d3': level of the potential
+    hosts: tuple[Host, ...]
+    sites: tuple[Site, ...]
+    hops: tuple[Hop, ...]
+    barriers: tuple[Barrier, ...]
+    bottlenecks: tuple[Bottleneck, ...]
+    dft: tuple[DftBarrier, ...]
+    calibration: float | None  # factor from committee spread to error; None: not known, 1 is used
+    path_error_ev: float | None  # RMSE of the energy along held-out paths, saddle against initial image
+    adsorption: tuple[Adsorption, ...] = ()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Parts of the uncertainty, 1 sigma each."""
+
+    committee_ev: float | None  # spread times calibration
+    held_out_ev: float | None
+    convergence_ev: float
+    dispersion_ev: float
+    total_ev: float | None  # None: no model term is known
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One published barrier and what this run says about it."""
+
+    reference: str
+    facet: str
+    host: str
+    ion: str
+    path: str
+    published_ev: float
+    doi: str | None
+    dft_ev: float | None  # with D3; None also where D3 at its images is not known
+    dft_hop: str | None  # the limiting one or the whole path, or else the lowest one of the facet that DFT has
+    dft_geometry: str | None  # what the single points of dft_ev were made at
+    mlip_ev: float | None  # lowest resolved bottleneck, at the level of the potential
+    d3_ev: float | None  # added to it before the comparison
+    two_sigma_ev: float | None
+    difference_ev: float | None  # ours (with D3) minus published
+    budget: Budget | None
+    direction: str | None
+    start: str | None
+    hops: tuple[str, ...]
+    limiting_hop: str | None
+    verdict: str
+    reason: str
+
+    @property
+    def ours_ev(self) -> float | None:
+        """The potential's barrier as it is compared: with D3, like `dft_ev` and the published value."""
+        return None if self.mlip_ev is None else self.mlip_ev + (self.d3_ev or 0.0)
+
+    @property
+    def dft_is_elsewhere(self) -> bool:
+        """Whether dft_ev belongs to another hop of the facet, because no DFT has the limiting one."""
+        return self.dft_ev is not None and self.dft_hop not in (self.limiting_hop, "+".join(self.hops))
+
+
+@dataclass(frozen=True)
+class HopRow:
+    """One hop: barrier by the potential and by DFT, or its status."""
+
+    host: str
+    ion: str
+    hop: str
+    sites: str
+    length_angstrom: float
+    multiplicity: int
+    status: str
+    members: int
+    forward_ev: float | None
+    reverse_ev: float | None
+    std_ev: float | None
+    d3_ev: float | None
+    symmetric: bool
+    asymmetry_ev: float | None
+    asymmetry_ok: bool | None
+    dft_ev: float | None
+    dft_note: str
+    mirrored: bool = False  # equal by construction: half of the images were made by symmetry
+
+
+@dataclass(frozen=True)
+class PathRow:
+    """One minimax path between neighbouring equivalent sites."""
+
+    host: str
+    ion: str
+    direction: str
+    start: str
+    barrier_ev: float | None
+    two_sigma_ev: float | None
+    d3_ev: float | None
+    hops: tuple[str, ...]
+    limiting_hop: str | None
+    status: str
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The computed hop that comes nearest to a published barrier, among how many."""
+
+    reference: str
+    facet: str
+    ion: str
+    published_ev: float
+    hop: str | None
+    sense: str | None  # 'forward' | 'reverse'
+    mlip_ev: float | None
+    difference_ev: float | None
+    looked_at: int
+    chance: float | None  # that one of so many random values in the computed range comes within the tolerance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An order that the paper claims: the first barrier is higher than the second."""
+
+    statement: str
+    published_difference_ev: float | None
+    difference_ev: float | None
+    two_sigma_ev: float | None
+    sigmas: float | None
+    outcome: str  # 'holds' | 'reversed' | 'within uncertainty' | 'not resolved'
+
+
+@dataclass(frozen=True)
+class Other:
+    """A published quantity that this run does not compute."""
+
+    reference: str
+    quantity: str
+    facet: str
+    ion: str
+    value: float
+    unit: str
+    method: str
+    where: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of the report."""
+
+    headline: tuple[Headline, ...]
+    hops: tuple[HopRow, ...]
+    paths: tuple[PathRow, ...]
+    nearest: tuple[Nearest, ...]
+    order: tuple[Comparison, ...]
+    other: tuple[Other, ...]

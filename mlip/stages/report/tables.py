@@ -1,0 +1,249 @@
+"""Tables of the report beside the headline: every hop, every minimax path, chance matches, claimed orders.
+
+Takes `rows.Results` and the references; gives `rows.Rows`, verdicts included.
+
+Chance: of n values spread evenly over the computed range w, one falls within the tolerance t of a published value with
+probability 1 - (1 - 2 t / w)^n: many hops make a match likely.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from ase import Atoms
+
+from mlip import config
+from mlip.literature.references import References, Value
+from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.ladder.ladder import STANDS, Step
+from mlip.stages.neb.band import largest
+from mlip.stages.report import verdicts
+from mlip.stages.report.rows import (
+    NOT_RESOLVED,
+    Comparison,
+    DftBarrier,
+    Headline,
+    HopRow,
+    Nearest,
+    Other,
+    PathRow,
+    Results,
+    Rows,
+)
+from mlip.stages.sites.network import Bottleneck, Hop
+
+ORDER = ("bulk", "100", "001")  # published barriers fall in this order
+ELSEWHERE = {  # quantity -> why this run has no value for it
+    "adsorption energy": "not calculated in this run: stage energetics",
+    "band gap": "not computed by an interatomic potential",
+    "Bader charge transfer": "not computed by an interatomic potential",
+}
+
+
+def rows(results: Results, references: References, settings: config.Report) -> Rows:
+    """Every row of the report, verdicts included."""
+    published = references.select(role="checked", quantity="migration barrier")
+    headline = tuple(verdicts.headline(value, results, settings) for value in published)
+    return Rows(
+        headline=headline,
+        hops=tuple(_hop_row(hop, results, settings) for hop in results.hops),
+        paths=tuple(_path_row(path, results, settings) for path in results.bottlenecks),
+        nearest=tuple(_nearest(value, results, settings) for value in published),
+        order=_order(headline),
+        other=tuple(
+            _other(v, results, references) for v in references.values if v.role == "checked" and v.quantity in ELSEWHERE
+        ),
+    )
+
+
+def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> tuple[DftBarrier, ...]:
+    """DFT barrier of each labelled path whose two frames are there; frames by their `frame_id`."""
+    found = []
+    for path in paths:
+        initial, saddle = frames.get(path.initial), frames.get(path.saddle)
+        if initial is None or saddle is None:
+            continue
+        d3 = "d3_energy" in initial.info and "d3_energy" in saddle.info
+        forces = saddle.arrays.get("dft_forces")
+        found.append(
+            DftBarrier(
+                host=path.host,
+                ion=path.ion,
+                hop=path.hop,
+                group=path.group,
+                barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
+                d3_ev=float(saddle.info["d3_energy"] - initial.info["d3_energy"]) if d3 else None,
+                saddle_force_ev_per_angstrom=largest(forces) if forces is not None else None,
+                geometry=path.geometry,
+                note=path.note,
+            )
+        )
+    return tuple(found)
+
+
+def ladder_barriers(steps: Sequence[Step]) -> tuple[DftBarrier, ...]:
+    """DFT barrier of every hop of the ladder that has one, at the geometry of the potential's own band."""
+    return tuple(
+        DftBarrier(
+            host=s.host,
+            ion=s.ion,
+            hop=s.hop,
+            group=s.group,
+            barrier_ev=s.pbe_forward_ev,
+            d3_ev=s.d3_forward_ev,
+            saddle_force_ev_per_angstrom=s.ion_force_ev_per_angstrom,
+            geometry=f"band of this potential, member {s.member}",
+            note="" if s.verdict == STANDS else s.verdict,
+            own_band=True,
+        )
+        for s in steps
+        if s.pbe_forward_ev is not None
+    )
+
+
+def _hop_row(hop: Hop, results: Results, settings: config.Report) -> HopRow:
+    same = (b for b in results.barriers if (b.host, b.ion, b.hop) == (hop.host, hop.ion, hop.name))
+    barrier = next(same, None)
+    done = barrier is not None and barrier.status == "converged"
+    kept = barrier if done else None
+    dft = verdicts.dft_of(hop.host, hop.ion, hop.name, results)
+    asymmetry = kept.asymmetry_ev if kept else None
+    return HopRow(
+        host=hop.host,
+        ion=hop.ion,
+        hop=hop.name,
+        sites=f"{hop.initial} to {hop.final}",
+        length_angstrom=hop.length_angstrom,
+        multiplicity=hop.multiplicity,
+        status=barrier.status if barrier else "not calculated",
+        members=barrier.members if barrier else 0,
+        forward_ev=kept.forward_ev if kept else None,
+        reverse_ev=kept.reverse_ev if kept else None,
+        std_ev=kept.forward_std_ev if kept else None,
+        d3_ev=kept.d3_forward_ev if kept else None,
+        symmetric=hop.symmetric,
+        asymmetry_ev=asymmetry,
+        asymmetry_ok=asymmetry <= settings.symmetric_ev if asymmetry is not None else None,
+        dft_ev=_at_level(dft, results.target) if dft else None,
+        dft_note=_dft_note(dft) if dft else "",
+        mirrored=kept.mirrored if kept else False,
+    )
+
+
+def _at_level(dft: DftBarrier, target: str) -> float | None:
+    """DFT barrier at the level of the potential; None where D3 is wanted and not there."""
+    return dft.barrier_ev if target == "pbe" else dft.with_d3_ev
+
+
+def _dft_note(dft: DftBarrier) -> str:
+    force = dft.saddle_force_ev_per_angstrom
+    parts = [dft.geometry, f"DFT force at the saddle {force:.2f} eV/A" if force is not None else "", dft.note]
+    return "; ".join(p for p in parts if p)
+
+
+def _path_row(path: Bottleneck, results: Results, settings: config.Report) -> PathRow:
+    resolved = verdicts.has_barrier(path)
+    d3 = verdicts.path_d3(path, results) if resolved else None
+    spread = verdicts.spread(path, results) if resolved else None
+    total = verdicts.budget(spread, results, settings, d3_known=True).total_ev if resolved else None
+    return PathRow(
+        host=path.host,
+        ion=path.ion,
+        direction=path.direction,
+        start=path.start,
+        barrier_ev=path.barrier_ev if resolved else None,
+        two_sigma_ev=2 * total if total is not None else None,
+        d3_ev=d3 if results.target == "pbe" else None,
+        hops=path.hops,
+        limiting_hop=path.limiting_hop if resolved else None,
+        status=path.status,
+    )
+
+
+def _nearest(value: Value, results: Results, settings: config.Report) -> Nearest:
+    values: list[tuple[float, str, str]] = []
+    for b in results.barriers:
+        if (b.host, b.ion, b.status) != (value.host, value.ion, "converged"):
+            continue
+        senses = [("forward", b.forward_ev)] + ([] if b.symmetric else [("reverse", b.reverse_ev)])
+        values += [(ev, b.hop, sense) for sense, ev in senses if ev is not None]
+    best = min(values, key=lambda v: abs(v[0] - value.value)) if values else None
+    return Nearest(
+        reference=value.id,
+        facet=value.facet or "",
+        ion=value.ion or "",
+        published_ev=value.value,
+        hop=best[1] if best else None,
+        sense=best[2] if best else None,
+        mlip_ev=best[0] if best else None,
+        difference_ev=best[0] - value.value if best else None,
+        looked_at=len(values),
+        chance=_chance([v[0] for v in values], settings.agree_ev),
+    )
+
+
+def _chance(values: Sequence[float], tolerance_ev: float) -> float | None:
+    """Probability that one of n values, uniform over the range of the computed ones, hits within the tolerance."""
+    if len(values) < 2 or max(values) <= min(values):
+        return None
+    share = min(1.0, 2 * tolerance_ev / (max(values) - min(values)))
+    return 1 - (1 - share) ** len(values)
+
+
+def _order(headline: Sequence[Headline]) -> tuple[Comparison, ...]:
+    """Facet order of each ion and ion order on each facet: reported, not forced."""
+    by_key = {(h.ion, h.host): h for h in headline}
+    ions = sorted({h.ion for h in headline})
+    pairs = [((ion, a), (ion, b)) for ion in ions for a, b in pairwise(ORDER)]
+    pairs += [((ion, ORDER[0]), (ion, ORDER[-1])) for ion in ions]
+    pairs += [(("Mg", host), ("Li", host)) for host in ORDER]
+    return tuple(_compare(by_key[x], by_key[y]) for x, y in pairs if x in by_key and y in by_key)
+
+
+def _compare(high: Headline, low: Headline) -> Comparison:
+    statement = f"{high.ion} {high.facet} above {low.ion} {low.facet}"
+    published = high.published_ev - low.published_ev
+    if high.ours_ev is None or low.ours_ev is None or high.two_sigma_ev is None or low.two_sigma_ev is None:
+        return Comparison(statement, published, None, None, None, NOT_RESOLVED)
+    difference = high.ours_ev - low.ours_ev
+    two_sigma = math.hypot(high.two_sigma_ev, low.two_sigma_ev)
+    clear = "holds" if difference > 0 else "reversed"
+    outcome = clear if abs(difference) > two_sigma else "within uncertainty"
+    return Comparison(statement, published, difference, two_sigma, difference / (two_sigma / 2), outcome)
+
+
+def _other(value: Value, results: Results, references: References) -> Other:
+    ours = (_adsorbed(value, results) or _own(value, references)) if value.quantity == "adsorption energy" else ""
+    return Other(
+        reference=value.id,
+        quantity=value.quantity,
+        facet=value.facet or "",
+        ion=value.ion or "",
+        value=value.value,
+        unit=value.unit,
+        method=value.method,
+        where=value.where,
+        status=ours or ELSEWHERE[value.quantity],
+    )
+
+
+def _adsorbed(value: Value, results: Results) -> str:
+    """This run's DFT adsorption energies: the published reference is not stated, so both are given."""
+    lines = []
+    for a in results.adsorption:
+        sides = (("atom", a.atom_d3_ev), ("metal", a.metal_d3_ev))
+        known = ", ".join(f"{e:.3f} eV against the {name}" for name, e in sides if e is not None)
+        if (a.host, a.ion) == (value.host, value.ion) and known:
+            lines.append(f"{a.site}: {known}")
+    return "; ".join(lines) + " (PBE-D3, geometry of the potential)" if lines else ""
+
+
+def _own(value: Value, references: References) -> str:
+    """The same of an earlier calculation of the project, coverage by coverage."""
+    lines: dict[str, list[str]] = {}
+    for reference in ("atom", "metal"):
+        for v in references.select(role="own", quantity=f"adsorption energy against the {reference} with D3"):
+            if (v.facet, v.ion) == (value.facet, value.ion):
+                lines.setdefault(v.path or "", []).append(f"{v.value:.3f} eV against the {reference}")
+    listed = "; ".join(f"{path}: {', '.join(energies)}" for path, energies in lines.items())
+    return f"{listed} (PBE-D3, single points of this project)" if listed else ""

@@ -1,0 +1,301 @@
+"""Verdicts on published barriers: our lowest path beside each of them, with its uncertainty.
+
+Takes the published values and `rows.Results`; gives one `rows.Headline` each. What is not converged, desorbed or out of
+domain never turns into a number.
+
+Uncertainty of a barrier (1 sigma): model^2 + convergence^2 + dispersion^2, where model is the larger of the calibrated
+committee spread along the path and the held-out path error, convergence a setting, and dispersion a setting that counts
+only where a PBE barrier meets a published PBE-D3 one without D3 at the images.
+Verdicts are taken from `RULES`, first match first; the tolerances are `config.Report`, fixed before results are seen.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlip import config
+from mlip.atoms.structures import Host
+from mlip.literature.references import Value
+from mlip.stages.neb.neb import Barrier
+from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Budget, DftBarrier, Headline, Results
+from mlip.stages.sites.network import Bottleneck, Hop
+
+UPPER_BOUND = "upper bound"  # status of a path that hops without a barrier might undercut
+
+
+def budget(spread_ev: float | None, results: Results, settings: config.Report, *, d3_known: bool) -> Budget:
+    """Uncertainty of a barrier whose committee spread is `spread_ev`."""
+    factor = max(1.0, results.calibration) if results.calibration is not None else 1.0
+    committee = spread_ev * factor if spread_ev is not None else None
+    terms = [t for t in (committee, results.path_error_ev) if t is not None]
+    dispersion = 0.0 if d3_known else settings.dispersion_ev
+    total = math.hypot(max(terms), settings.convergence_ev, dispersion) if terms else None
+    return Budget(
+        committee_ev=committee,
+        held_out_ev=results.path_error_ev,
+        convergence_ev=settings.convergence_ev,
+        dispersion_ev=dispersion,
+        total_ev=total,
+    )
+
+
+def has_barrier(path: Bottleneck) -> bool:
+    """Whether a path has a barrier: resolved, or an upper bound."""
+    return path.barrier_ev is not None and not path.status.startswith(NOT_RESOLVED)
+
+
+def _traversal(path: Bottleneck, results: Results) -> list[tuple[Hop, Barrier, bool]]:
+    """Hops of a path in order up to the limiting one, each with its barrier and whether it is walked forward."""
+    hops = {h.name: h for h in results.hops if (h.host, h.ion) == (path.host, path.ion)}
+    barriers = {b.hop: b for b in results.barriers if (b.host, b.ion) == (path.host, path.ion)}
+    steps, at = [], path.start
+    for name in path.hops:
+        if name not in hops or name not in barriers:
+            break
+        hop = hops[name]
+        forward = hop.initial == at
+        steps.append((hop, barriers[name], forward))
+        at = hop.final if forward else hop.initial
+        if name == path.limiting_hop:
+            break
+    return steps
+
+
+def spread(path: Bottleneck, results: Results) -> float | None:
+    """Committee spread of a path: the steps up to the limiting one in quadrature; None if any is unknown.
+
+    Where the limiting hop leaves a copy of the start, the steps before it do not enter the barrier, nor its spread.
+    """
+    steps = _traversal(path, results)
+    if steps and _departs(steps[-1]) == path.start:
+        steps = steps[-1:]
+    spreads = [barrier.forward_std_ev if forward else barrier.reverse_std_ev for _, barrier, forward in steps]
+    known = [s for s in spreads if s is not None]
+    return math.hypot(*known) if known and len(known) == len(spreads) else None
+
+
+def _departs(step: tuple[Hop, Barrier, bool]) -> str:
+    hop, _, forward = step
+    return hop.initial if forward else hop.final
+
+
+def _first_limits(path: Bottleneck, results: Results) -> Barrier | None:
+    """The barrier of the limiting hop where it leaves the start, or a copy of it, as the hop is defined."""
+    steps = _traversal(path, results)
+    if not steps or steps[-1][0].name != path.limiting_hop or _departs(steps[-1]) != path.start:
+        return None
+    hop, barrier, forward = steps[-1]
+    return barrier if forward or hop.symmetric else None
+
+
+def path_d3(path: Bottleneck, results: Results) -> float | None:
+    """D3 of the highest saddle against the start; 0 where the potential contains it, None where it is not known."""
+    if results.target == "pbe-d3":
+        return 0.0
+    barrier = _first_limits(path, results)
+    return barrier.d3_forward_ev if barrier else None
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What a rule of the verdict looks at."""
+
+    value: Value
+    path: Bottleneck | None
+    tried: tuple[Bottleneck, ...]
+    host: Host | None
+    layer: str | None  # of the site where the path starts
+    budget: Budget | None
+    d3_ev: float | None
+    settings: config.Report
+
+    @property
+    def difference_ev(self) -> float | None:
+        if self.path is None or self.path.barrier_ev is None:
+            return None
+        return self.path.barrier_ev + (self.d3_ev or 0.0) - self.value.value
+
+    @property
+    def two_sigma_ev(self) -> float | None:
+        return 2 * self.budget.total_ev if self.budget is not None and self.budget.total_ev is not None else None
+
+    @property
+    def allowed_ev(self) -> float:
+        return max(self.settings.agree_ev, self.two_sigma_ev or 0.0)
+
+
+def _not_run(case: _Case) -> str | None:
+    return None if case.tried else "no path was calculated for this facet and ion"
+
+
+def _no_path(case: _Case) -> str | None:
+    if case.path is not None:
+        return None
+    return "; ".join(dict.fromkeys(p.status.removeprefix("not resolved: ") for p in case.tried))
+
+
+def _no_uncertainty(case: _Case) -> str | None:
+    return None if case.two_sigma_ev is not None else "no uncertainty: neither a committee spread nor a held-out path"
+
+
+def _clearly_beyond(case: _Case) -> str | None:
+    """A difference of more than 2 sigma is one, however large sigma is; not so for an upper bound."""
+    return _beyond(case) if abs(case.difference_ev or 0.0) > case.allowed_ev and not _bound(case) else None
+
+
+def _too_uncertain(case: _Case) -> str | None:
+    two_sigma, limit = case.two_sigma_ev or 0.0, case.settings.max_uncertainty_ev
+    return f"2 sigma of {two_sigma:.2f} eV exceeds the limit of {limit:.2f} eV" if two_sigma > limit else None
+
+
+def _other_model(case: _Case) -> str | None:
+    return f"the slab is no model of a surface: {case.host.note}" if case.host is not None and case.host.note else None
+
+
+def _not_on_surface(case: _Case) -> str | None:
+    if case.layer is None or case.layer in {"surface", "bulk"}:
+        return None
+    start = case.path.start if case.path else "?"
+    return f"the path starts from the {case.layer} site {start}; the published barrier is for the surface"
+
+
+def _only_bound(case: _Case) -> str | None:
+    """A path that others may undercut says nothing where it lies above the published value."""
+    why = _bound(case)
+    return f"only an upper bound, above the published value: {why}" if why and _above(case) else None
+
+
+def _above(case: _Case) -> bool:
+    return (case.difference_ev or 0.0) > case.allowed_ev
+
+
+def _bound(case: _Case) -> str:
+    """Why another path may lie below the lowest one that is resolved; empty where none can."""
+    if case.path is not None and case.path.status.startswith(UPPER_BOUND):
+        return case.path.status.removeprefix(UPPER_BOUND).strip(" :") or "some hops have no barrier"
+    open_ = sum(_may_be_lower(p, case.path) for p in case.tried)
+    return f"{open_} of {len(case.tried)} directions not resolved" if open_ else ""
+
+
+def _may_be_lower(other: Bottleneck, path: Bottleneck | None) -> bool:
+    if other.barrier_ev is not None and not other.status.startswith(UPPER_BOUND):
+        return False
+    return path is None or path.barrier_ev is None or other.least_ev is None or other.least_ev < path.barrier_ev
+
+
+def _within(case: _Case) -> str | None:
+    close = abs(case.difference_ev or 0.0) <= case.allowed_ev
+    return f"within {case.allowed_ev:.2f} eV{_caveat(case)}" if close else None
+
+
+def _beyond(case: _Case) -> str | None:
+    sense = "higher" if (case.difference_ev or 0.0) > 0 else "lower"
+    return f"ours is {sense} by more than {case.allowed_ev:.2f} eV{_caveat(case)}"
+
+
+def _caveat(case: _Case) -> str:
+    bound = _bound(case)
+    notes = [f"an upper bound ({bound})"] if bound else []
+    if case.budget is not None and case.budget.dispersion_ev:
+        notes.append("D3 at the saddle not known")
+    if case.value.facet != "bulk":
+        notes.append("published path not stated")
+    return "; " + "; ".join(notes) if notes else ""
+
+
+RULES: tuple[tuple[str, Callable[[_Case], str | None]], ...] = (
+    (NOT_RESOLVED, _not_run),
+    (NOT_RESOLVED, _no_path),
+    (NOT_COMPARABLE, _other_model),
+    (NOT_COMPARABLE, _not_on_surface),
+    (NOT_RESOLVED, _no_uncertainty),
+    (DIFFERS, _clearly_beyond),
+    (NOT_RESOLVED, _only_bound),
+    (NOT_RESOLVED, _too_uncertain),
+    (AGREES, _within),
+    (DIFFERS, _beyond),
+)
+
+
+def _verdict(case: _Case) -> tuple[str, str]:
+    for verdict, rule in RULES:
+        reason = rule(case)
+        if reason is not None:
+            return verdict, reason
+    return NOT_RESOLVED, "no rule applies"
+
+
+def _case(value: Value, results: Results, settings: config.Report) -> _Case:
+    tried = tuple(p for p in results.bottlenecks if (p.host, p.ion) == (value.host, value.ion))
+    resolved = [p for p in tried if has_barrier(p)]
+    path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
+    d3 = path_d3(path, results) if path else None
+    layers = {s.name: s.layer for s in results.sites if (s.host, s.ion) == (value.host, value.ion)}
+    return _Case(
+        value=value,
+        path=path,
+        tried=tried,
+        host=next((h for h in results.hosts if h.name == value.host), None),
+        layer=layers.get(path.start) if path else None,
+        budget=budget(spread(path, results), results, settings, d3_known=d3 is not None) if path else None,
+        d3_ev=d3,
+        settings=settings,
+    )
+
+
+def headline(value: Value, results: Results, settings: config.Report) -> Headline:
+    """The row of one published barrier: lowest resolved path of its facet and ion, difference and verdict."""
+    case = _case(value, results, settings)
+    verdict, reason = _verdict(case)
+    certain = verdict != NOT_RESOLVED or (case.two_sigma_ev is not None and not _bound(case))
+    path = case.path if certain else None
+    limiting = case.path.limiting_hop if case.path else None
+    dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
+    return Headline(
+        reference=value.id,
+        facet=value.facet or "",
+        host=value.host or "",
+        ion=value.ion or "",
+        path=value.path or "",
+        published_ev=value.value,
+        doi=value.doi,
+        dft_ev=dft.with_d3_ev if dft else None,
+        dft_hop=dft.hop if dft else None,
+        dft_geometry=dft.geometry if dft else None,
+        mlip_ev=path.barrier_ev if path else None,
+        d3_ev=case.d3_ev if path and results.target == "pbe" else None,
+        two_sigma_ev=case.two_sigma_ev if path else None,
+        difference_ev=case.difference_ev if verdict in {AGREES, DIFFERS} else None,
+        budget=case.budget,
+        direction=case.path.direction if case.path else None,
+        start=case.path.start if case.path else None,
+        hops=case.path.hops if case.path else (),
+        limiting_hop=limiting,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None:
+    """The DFT barrier of a hop, on this potential's own band where there is one."""
+    found = [d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
+    return next((d for d in found if d.own_band), found[0] if found else None)
+
+
+def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
+    """The lowest DFT barrier of any hop of the ion on this facet, to stand beside the row; no verdict uses it."""
+    own = (d for d in results.dft if (d.host, d.ion) == (value.host, value.ion))
+    known = [(high, d) for d in own if (high := d.with_d3_ev) is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:
+    """DFT of a path's barrier: on this potential's own band of the limiting hop, or else on another potential's path.
+
+    A dataset may label the whole path of another potential ('001_in+001_in'); that comes before a single hop of it.
+    """
+    barrier = _first_limits(path, results)
+    limiting = dft_of(path.host, path.ion, barrier.hop, results) if barrier else None
+    if limiting is not None and limiting.own_band:
+        return limiting
+    return dft_of(path.host, path.ion, "+".join(path.hops), results) or limiting

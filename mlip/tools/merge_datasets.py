@@ -1,0 +1,230 @@
+"""A dataset from labels: those of runs, of other datasets, and of other people's files.
+
+Takes run folders (their label and ladder stages), dataset folders and extended XYZ files of one level of theory; gives
+a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+from ase import Atoms
+from pydantic import BaseModel, ConfigDict
+
+from mlip import config
+from mlip.atoms import dispersion, extxyz
+from mlip.atoms.structures import is_slab
+from mlip.core import files
+from mlip.dft import queue
+from mlip.dft.engines import Described
+from mlip.run import opened
+from mlip.stages.dataset import dataset, labels
+from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
+
+SAME_EV, SAME_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
+STAGES = ("label", "ladder")
+
+
+class Level(BaseModel):
+    """What a file of labels does not say: the level of theory, the units and the names of its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: Described
+    energy_unit: Literal["eV", "Hartree"]
+    force_unit: Literal["eV/Angstrom", "Hartree/Bohr"]
+    keys: extxyz.Keys = extxyz.Keys()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled frames of one origin and what is known of them."""
+
+    path: Path
+    settings: Described
+    frames: tuple[Atoms, ...]
+    paths: tuple[LabelledPath, ...] = ()
+    card: Card | None = None
+
+
+def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
+    """Write the dataset that holds the labels of all sources.
+
+    A frame that is in two sources stays once; another one of the same name gets the name of its source. Frames of a
+    hop's bands, of a ladder or picked, join the group that a source has for the path: no split parts them.
+
+    Args:
+        sources: run folders, dataset folders, extended XYZ files (these need `level`).
+        out: folder to make.
+        level: YAML with the keys of `Level`.
+
+    Raises:
+        ValueError: a dataset is there already, a source without labels, several levels of theory, a label that fails
+            a check; nothing is written then.
+    """
+    if (out / "card.yaml").exists():
+        raise ValueError(f"{out}: is a dataset already; give another folder")
+    found = [_source(path, level) for path in sources]
+    hashes = {s.path: extxyz.settings_hash(s.settings) for s in found}
+    if len(set(hashes.values())) > 1:
+        listed = ", ".join(f"{path} {value}" for path, value in hashes.items())
+        raise ValueError(f"{out}: the sources are of several levels of theory ({listed}); one dataset holds one level")
+    for source in found:
+        _require_level(source, hashes[source.path])
+    frames: list[Atoms] = []
+    paths: list[LabelledPath] = []
+    for source in found:
+        _join(source, frames, paths)
+    own = {hop_group(p.hop, p.ion): p.group for p in paths}
+    for frame in frames:
+        frame.info["group"] = own.get(str(frame.info["group"]), frame.info["group"])
+    cards = [s.card for s in found if s.card is not None]
+    others = [s.path.name for s in found if s.card is None]
+    where = [c.sampled for c in cards]
+    where += [f"labels of {', '.join(others)}, as `sampling` of a frame says"] if others else []
+    return write(
+        out,
+        frames,
+        level=cards[0].level if cards else _in_words(found[0].settings),
+        settings=found[0].settings,
+        licence=", ".join(dict.fromkeys(c.licence for c in cards)) or "not stated",
+        sampled="; ".join(where),
+        limits=tuple(dict.fromkeys(line for c in cards for line in c.limits)),
+        paths=paths,
+    )
+
+
+def write(
+    out: Path,
+    frames: Sequence[Atoms],
+    *,
+    level: str,
+    settings: Described,
+    licence: str,
+    sampled: str,
+    limits: Sequence[str],
+    paths: Sequence[LabelledPath],
+) -> Card:
+    """Write labelled frames and their card, once every check of `labels.check` has passed.
+
+    Raises:
+        ValueError: a label fails a check, a path names a frame that is not there, or the folder cannot be written.
+    """
+    labels.check(frames, config.Dataset(), source=str(out / "frames.extxyz"), target="pbe-d3")
+    dataset.require_paths(paths, frames, source=str(out))
+    files.write_frames(out / "frames.extxyz", frames)
+    counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
+    counts |= {key: dataset.counted(frames, key) for key in ("host", "ion", "group")}
+    card = Card(
+        name=out.resolve().name,
+        level=level,
+        settings_hash=extxyz.settings_hash(settings),
+        settings=settings,
+        dispersion={**asdict(dispersion.D3_BJ_PBE), "package": "dftd3 (simple-dftd3)", "periodic": "three directions"},
+        units=extxyz.UNITS,
+        licence=licence,
+        sampled=sampled,
+        counts=counts,
+        limits=tuple(limits),
+        e0_ev={target: dataset.reference_energies(frames, target) for target in ("pbe", "pbe-d3")},
+        paths=tuple(paths),
+        sha256=files.sha256(out / "frames.extxyz"),
+    )
+    text = yaml.safe_dump(card_as_mapping(card), sort_keys=False, allow_unicode=True, width=120)
+    files.write_text_atomic(out / "card.yaml", text)
+    dataset.read_dataset(out, config.Dataset(), target="pbe-d3")
+    return card
+
+
+def _require_level(source: Source, wanted: str) -> None:
+    for frame in source.frames:
+        if (found := frame.info.get("settings_hash")) != wanted:
+            raise ValueError(
+                f"{source.path}: frame {frame.info['frame_id']} has the settings {found}, its settings are {wanted}; "
+                "label it again at these settings, or restore them"
+            )
+
+
+def _source(path: Path, level: Path | None) -> Source:
+    if path.is_file():
+        return _of_file(path, level)
+    if (path / "card.yaml").exists():
+        card = read_card(path)
+        return Source(path, card.settings, tuple(extxyz.read_frames(path / "frames.extxyz")), card.paths, card)
+    if (path / "config.yaml").exists():
+        return _of_run(path)
+    raise ValueError(f"{path}: is no run folder, no dataset folder and no file of frames")
+
+
+def _of_run(folder: Path) -> Source:
+    there = [folder / stage / "frames.extxyz" for stage in STAGES if (folder / stage / "frames.extxyz").exists()]
+    if not there:
+        raise ValueError(f"{folder}: has no labels; mlip label {folder} or mlip ladder {folder} makes them")
+    frames = [frame for path in there for frame in extxyz.read_frames(path)]
+    listed = folder / "ladder" / "paths.yaml"
+    paths: tuple[LabelledPath, ...] = ()
+    if listed.exists():
+        advice = "run the ladder stage again"
+        raw = files.read_yaml(listed, advice=advice)
+        paths = files.validated(listed, raw, tuple[LabelledPath, ...], advice=advice)
+    return Source(folder, queue.settings_of(opened(folder).config.dft), tuple(frames), paths)
+
+
+def _of_file(path: Path, level: Path | None) -> Source:
+    if level is None:
+        raise ValueError(
+            f"{path}: a file does not say its level of theory and units; give them with --level LEVEL.yaml"
+        )
+    raw = files.read_yaml(level, advice="give the path of a YAML file")
+    said = files.validated(level, raw, Level, advice="see Level in mlip/tools/merge_datasets.py for the keys")
+    frames = extxyz.import_frames(
+        path,
+        level_hash=extxyz.settings_hash(said.settings),
+        energy_unit=said.energy_unit,
+        force_unit=said.force_unit,
+        keys=said.keys,
+    )
+    for frame in frames:
+        frame.info = {"sampling": path.stem, "vacuum": is_slab(frame)} | frame.info
+    return Source(path, said.settings, tuple(frames))
+
+
+def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> None:
+    """Add a source's frames and paths to those there are."""
+    known = {str(f.info["frame_id"]): f for f in frames}
+    hops = {(p.host, p.ion, p.hop): p.group for p in paths}
+    groups = {p.group: hops.get((p.host, p.ion, p.hop), p.group) for p in source.paths}
+    names: dict[str, str] = {}
+    for frame in source.frames:
+        name = str(frame.info["frame_id"])
+        names[name] = name
+        if name in known:
+            if _same(frame, known[name]):
+                continue
+            names[name] = f"{name}-{source.path.stem}"
+        group = str(frame.info["group"])
+        frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
+        frames.append(frame)
+    renamed = [
+        replace(p, group=groups[p.group], initial=names.get(p.initial, p.initial), saddle=names.get(p.saddle, p.saddle))
+        for p in source.paths
+    ]
+    there = {(p.initial, p.saddle) for p in paths}
+    paths += [p for p in renamed if (p.initial, p.saddle) not in there]
+
+
+def _same(one: Atoms, other: Atoms) -> bool:
+    return (
+        np.array_equal(one.numbers, other.numbers)
+        and np.allclose(one.positions, other.positions, rtol=0, atol=SAME_ANGSTROM)
+        and abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) < SAME_EV
+    )
+
+
+def _in_words(settings: Described) -> str:
+    known = [str(settings[k]) for k in ("xc", "code", "version", "mode") if k in settings]
+    cutoff = [f"{settings['cutoff_ev']:g} eV"] if "cutoff_ev" in settings else []
+    return f"{', '.join([*known, *cutoff]) or 'as settings say'}; D3(BJ) stored beside it"
