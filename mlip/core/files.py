@@ -22,6 +22,8 @@ from ase.io import write
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+PACKAGE = Path(__file__).parents[1]
+ROOTS = (PACKAGE.parent, PACKAGE / "shipped")  # of a checkout, and of what a wheel brings along
 MADE_BEFORE = "made by another version: delete it and run again"
 
 PACKAGES = ("facet-mlip", "torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
@@ -41,6 +43,19 @@ class Provenance:
     commit: str
     wall_time_s: float
     finished: str  # ISO time, UTC
+
+
+def place(path: str | Path) -> Path:
+    """A path of the config: relative to the working directory, or else to the repository or the installed package.
+
+    Raises:
+        ValueError: it is in none of them.
+    """
+    given = Path(path)
+    for candidate in (given, *(root / given for root in ROOTS)):
+        if candidate.exists():
+            return candidate
+    raise ValueError(f"{given}: no such file or folder, from here or from the repository; check the path in the config")
 
 
 def write_atomic(path: Path, writer: Callable[[Path], None]) -> None:

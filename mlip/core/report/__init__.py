@@ -1,0 +1,194 @@
+"""The report as data: sections with text, tables and figures, which every stage makes for itself.
+
+Takes values; gives `ReportSection`s, which `html`, `markdown` and `csv` write down. A missing number is a dash, a
+status is words. The text of a cell carries its number, so that a CSV file has full precision.
+"""
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+Kind = Literal["text", "number", "verdict"]
+Level = Literal["answer", "evidence", "detail"]  # first screen; what a referee needs; folded away
+TEXT: Kind = "text"
+NUMBER: Kind = "number"
+VERDICT: Kind = "verdict"
+DASH = "\u2013"
+MINUS = "\u2212"
+PLUS_MINUS = "\u00b1"
+ANGSTROM = "\u00c5"
+UNITS = {"1": "", "A2": f"{ANGSTROM}\u00b2", "1/A": f"1/{ANGSTROM}", "m2/g": "m\u00b2/g", "cm2/s": "cm\u00b2/s"}
+
+
+class Cell(str):  # noqa: SLOT000  (a subclass of str cannot have non-empty slots with defaults)
+    """The text of a cell with the number behind it, and that number's uncertainty."""
+
+    value: float | None
+    error: float | None
+
+    def __new__(cls, text: str, *, value: float | None = None, error: float | None = None) -> Self:
+        """A text that knows its number."""
+        made = super().__new__(cls, text)
+        made.value, made.error = value, error
+        return made
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: heading with its unit, kind, and the cell of a row."""
+
+    heading: str
+    kind: Kind
+    cell: Callable[[Any], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table: headings and kinds of its columns, and the cells of every row.
+
+    Attributes:
+        key: name of its CSV file.
+        caption: shown above it; empty where the heading of the section says enough.
+        stacked: on a narrow screen every row is shown as a block of lines.
+    """
+
+    key: str
+    caption: str
+    columns: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    rows: tuple[tuple[str, ...], ...]
+    stacked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """An image with its caption and the text for readers who do not see it."""
+
+    image: bytes
+    form: Literal["svg+xml", "png"]
+    caption: str
+    alt: str
+
+    @property
+    def uri(self) -> str:
+        """The image as a data URI."""
+        return f"data:image/{self.form};base64,{base64.b64encode(self.image).decode()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSection:
+    """One section of the report.
+
+    Attributes:
+        key: anchor in the page.
+        heading: its title.
+        level: 'answer' stands first, 'evidence' after it, 'detail' is folded away.
+        text: paragraphs before the tables.
+        points: lines of a list after the text.
+        tables: shown in order.
+        figures: after the tables.
+        small_figures: figures stand side by side.
+        parts: sections inside this one.
+    """
+
+    key: str
+    heading: str
+    level: Level = "evidence"
+    text: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    small_figures: bool = False
+    parts: tuple["ReportSection", ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show below the heading."""
+        return not (self.text or self.points or self.tables or self.figures or self.parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The whole report: what stands above the sections, and the sections in the order of the stages."""
+
+    title: str
+    subtitle: str
+    summary: str
+    sections: tuple[ReportSection, ...]
+
+    def ordered(self) -> tuple[ReportSection, ...]:
+        """The sections that are not empty: answers first, then evidence, then details."""
+        levels: tuple[Level, ...] = ("answer", "evidence", "detail")
+        return tuple(s for level in levels for s in self.sections if s.level == level and not s.is_empty)
+
+
+def table(
+    key: str, columns: Sequence[Column], rows: Iterable[Any], *, caption: str = "", stacked: bool = False
+) -> Table:
+    """A table of rows from its columns."""
+    return Table(
+        key=key,
+        caption=caption,
+        columns=tuple(column.heading for column in columns),
+        kinds=tuple(column.kind for column in columns),
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        stacked=stacked,
+    )
+
+
+def filled(*tables: Table) -> tuple[Table, ...]:
+    """The tables that have rows."""
+    return tuple(one for one in tables if one.rows)
+
+
+def number(value: float | None, digits: int = 3, *, signed: bool = False) -> Cell:
+    """A number with a fixed count of decimals and a true minus, or a dash."""
+    if value is None:
+        return Cell(DASH)
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return Cell(text.replace("-", MINUS), value=value)
+
+
+def thousandth(value: float | None, digits: int = 0, *, signed: bool = False) -> Cell:
+    """A number in thousandths of its unit: eV shown as meV; the number behind it is in thousandths too."""
+    return number(None if value is None else 1e3 * value, digits, signed=signed)
+
+
+def compact(value: float) -> Cell:
+    """A number of any size in four significant digits."""
+    small = value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5)
+    return Cell((f"{value:.2e}" if small else f"{value:.4g}").replace("-", MINUS), value=value)
+
+
+def with_error(value: float | None, error: float | None, digits: int = 2) -> Cell:
+    """Value and error, or a dash where there is no value."""
+    if value is None or error is None:
+        return number(value, digits)
+    return Cell(f"{number(value, digits)} {PLUS_MINUS} {number(error, digits)}", value=value, error=error)
+
+
+def unit(text: str) -> str:
+    """A unit as it is printed: squares raised, Angstrom as its symbol, nothing for a plain number."""
+    return UNITS.get(text, text)
+
+
+def flat(mapping: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Key and value of every leaf of nested mappings, keys joined by dots."""
+    for key, value in mapping.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flat({str(k): v for k, v in value.items()}, f"{name}.")
+        elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
+            yield from flat({str(k): v for k, v in enumerate(value, 1)}, f"{name}.")
+        else:
+            joined = ", ".join(str(v) for v in value) if isinstance(value, (list, tuple)) else str(value)
+            yield name, joined
+
+
+def card(key: str, mapping: Mapping[str, object], *, caption: str) -> Table:
+    """A card, settings or provenance as two columns."""
+    columns = [Column("Key", TEXT, lambda item: item[0]), Column("Value", TEXT, lambda item: item[1])]
+    return table(key, columns, flat(mapping), caption=caption)
