@@ -1,4 +1,4 @@
-"""The command `mlip`: argparse over the STAGES table.
+"""The command `mlip`: argparse over the stages of the pipeline.
 
 Exit 0 done; 1 a problem in the input, told in one line (`--debug` shows the traceback); 2 wrong usage.
 """
@@ -9,22 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlip import __version__
-
-STAGES = {
-    "structures": "bulk cell and facet slabs from the crystal",
-    "dataset": "check the labels and split them by group",
-    "train": "train the committee of MACE potentials",
-    "evaluate": "errors on the held-out groups",
-    "sites": "relax host and ion sites, find the hop network",
-    "neb": "climbing-image NEB of every hop by every member",
-    "label": "DFT single points of your own frames",
-    "convergence": "what the DFT settings cost, against tighter ones",
-    "energetics": "atoms, metals, lattice, surfaces, adsorption by DFT",
-    "ladder": "DFT single points on the converged bands",
-    "md": "molecular dynamics of the ions, many replicas at once",
-    "diffusion": "hops, rates and diffusivities from the trajectories",
-    "report": "the cross-check report: html, md, json",
-}
+from mlip.pipeline import STAGES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,8 +23,10 @@ def parser() -> argparse.ArgumentParser:
     for command in (init, run):
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
-    for name, text in STAGES.items():
-        stage = commands.add_parser(name, help=text)
+    settings = commands.add_parser("settings", help="list the settings of a section, or of all, with their defaults")
+    settings.add_argument("section", nargs="?", metavar="SECTION", help="such as neb")
+    for name, entry in STAGES.items():
+        stage = commands.add_parser(name, help=entry.help)
         stage.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
         if name == "label":
             stage.add_argument("--check", action="store_true", help="print frames, tasks and cost; calculate nothing")
@@ -116,44 +103,54 @@ def _do(options: argparse.Namespace) -> None:
         card = merge_datasets.collect(options.sources, options.out, level=options.level)
         total = card.counts["total"]
         print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
+    elif options.command == "settings":
+        _settings(options.section)
     elif options.command == "export" and options.to == "lammps":
-        from mlip.stages.md import lammps
+        from mlip.tools import export
 
-        lammps.export_files(
-            options.model, options.out, start=options.start, source=options.config, member=options.member
-        )
+        export.to_lammps(options.model, options.out, start=options.start, source=options.config, member=options.member)
         print(f"member {options.member} of {options.model}, input and batch script for LAMMPS: {options.out}")
     elif options.command == "export":
-        from mlip.potential import models
+        from mlip.tools import export
 
-        models.export_mace(models.load(options.model), options.out, member=options.member)
+        export.to_mace(options.model, options.out, member=options.member)
         print(f"member {options.member} of {options.model}: {options.out}")
     else:
-        from mlip import pipeline
+        _stages(options)
 
-        if options.command in {"init", "run"}:
-            pipeline.init(options.config, options.run)
-        if options.command == "init":
-            print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
-        elif options.command == "run":
-            pipeline.run_all(options.run)
-        elif options.command == "label":
-            _label(options)
-        else:
-            pipeline.run_one(options.command, options.run)
+
+def _stages(options: argparse.Namespace) -> None:
+    from mlip import driver
+
+    if options.command in {"init", "run"}:
+        driver.init(options.config, options.run)
+    if options.command == "init":
+        print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
+    elif options.command == "run":
+        driver.run_all(options.run)
+    elif options.command == "label":
+        _label(options)
+    else:
+        driver.run_one(options.command, options.run)
+
+
+def _settings(section: str | None) -> None:
+    from mlip import config
+
+    for setting in config.settings(section):
+        print(f"{setting.path}: {setting.kind} = {setting.default}\n    {setting.description}")
 
 
 def _label(options: argparse.Namespace) -> None:
-    from mlip import pipeline
-    from mlip.stages import dft_stages
+    from mlip import driver
 
     if options.check:
-        dft_stages.check_label(options.run)
+        print("\n".join(driver.label_plan(options.run)))
     elif options.share:
-        dft_stages.label_share(options.run, options.share)
+        driver.label_share(options.run, options.share)
     else:
-        dft_stages.reopen_label(options.run)
-        pipeline.run_one("label", options.run)
+        driver.reopen_label(options.run)
+        driver.run_one("label", options.run)
 
 
 def _count(text: str) -> int:

@@ -1,343 +1,148 @@
-"""The stages: read files, call the science, write files. Only here paths are joined and modules meet.
+"""The pipeline: the one list of stages, and what runs them.
 
-Each stage takes a `Run` and gives a frozen dataclass, which is stored with its provenance in
-`<run>/<stage>/result.json`, last of all files: where that exists, the stage is whole.
+A stage is added by one entry below. Config schema, commands, help, make targets, what is stale and the order of the
+report follow from this list. Stages are imported when they are needed, so that `mlip --help` is instant.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from ase.formula import Formula
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from mlip import config
-from mlip.atoms import extxyz, structures
-from mlip.core import files
-from mlip.core.progress import console, progress
-from mlip.potential import equivalence, models, potential
-from mlip.run import Run, base_model, init, locked, opened, place
-from mlip.stages import jobs
-from mlip.stages.dataset import dataset
-from mlip.stages.evaluate import evaluate
-from mlip.stages.neb import band_jobs, neb
-from mlip.stages.sites import network, sites
-from mlip.stages.train import train
+if TYPE_CHECKING:
+    from mlip.core.stage import Stage
 
-__all__ = ["STAGES", "init", "run_all", "run_one"]
+    AnyStage = Stage[Any, Any]
 
 
 @dataclass(frozen=True)
-class Structures:
-    """Result of the structures stage; each host is in `structures/<name>.extxyz`."""
+class Entry:
+    """A stage by name: one line of help, and how to import it."""
 
-    hosts: tuple[structures.Host, ...]
-
-
-@dataclass(frozen=True)
-class Committee:
-    """Result of the train stage; the model folder is `train/model`."""
-
-    target: config.Target
-    e0_ev: dict[str, float]
-    members: tuple[train.Trained, ...]
+    name: str
+    help: str
+    load: Callable[[], AnyStage]
 
 
-@dataclass(frozen=True)
-class SiteNetwork:
-    """Result of the sites stage; the end points of each hop are in `sites/hops/<ion>_<hop>.extxyz`."""
-
-    sites: tuple[sites.Site, ...]
-    hops: tuple[network.Hop, ...]
-    notes: tuple[str, ...]  # what could not be found, and why
-    equivalence: tuple[equivalence.Equivalence, ...]  # of the ways of evaluating that were tried, fastest first
+STAGES: dict[str, Entry] = {}  # in the order in which they run
 
 
-@dataclass(frozen=True)
-class Barriers:
-    """Result of the neb stage; each band is in `neb/bands/`."""
-
-    bands: tuple[neb.Band, ...]
-    barriers: tuple[neb.Barrier, ...]
-    bottlenecks: tuple[network.Bottleneck, ...]
-
-
-def run_all(folder: Path) -> None:
-    """Every stage that is not up to date, in order, then the headline table."""
-    run = opened(folder)
-    with locked(folder):
-        for stage in run.planned():
-            _ensure(run, stage)
-    _show(run)
-
-
-def run_one(stage: str, folder: Path) -> None:
-    """One stage, if it is not up to date.
+def entry(text: str) -> Callable[[Callable[[], AnyStage]], Callable[[], AnyStage]]:
+    """Add the stage that the decorated function imports, under the name of the function.
 
     Raises:
-        ValueError: a stage before it has not been run with the present settings.
+        ValueError: another stage has this name.
     """
-    run = opened(folder)
-    with locked(folder):
-        for before in run.upstream(stage):
-            if not run.is_done(before):
-                raise ValueError(f"{before} is not done with these settings; first run: mlip {before} {folder}")
-        _ensure(run, stage)
-    if stage == "report":
-        _show(run)
+
+    def add(load: Callable[[], AnyStage]) -> Callable[[], AnyStage]:
+        if load.__name__ in STAGES:
+            raise ValueError(f"pipeline: two stages are called {load.__name__!r}; every stage has a name of its own")
+        STAGES[load.__name__] = Entry(load.__name__, text, load)
+        return load
+
+    return add
 
 
-def _ensure(run: Run, stage: str) -> None:
-    if run.is_whole(stage):
-        console.print(f"{stage:10s} up to date")
-        return
-    started = time.time()
-    run.prepare(stage)
-    if run.is_whole(stage):
-        console.print(f"{stage:10s} restored: these settings were run before")
-        return
-    console.print(f"{stage:10s} ...")
-    result = STAGES[stage](run)
-    made = files.provenance(stage, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
-    made = replace(
-        made, fingerprint=run.fingerprint(stage), seed=run.config.common.seed, device=run.config.common.device
-    )
-    files.write_result(run.path(stage, "result.json"), result, made)
-    console.print(f"{stage:10s} done in {time.time() - started:.0f} s")
+@entry("build the bulk cell and the facet slabs from the crystal")
+def structures() -> AnyStage:
+    """The stage `structures`."""
+    from mlip.stages.structures import STAGE
+
+    return STAGE
 
 
-def build_structures(run: Run) -> Structures:
-    """Bulk cell and facet slabs."""
-    settings = run.config.structures
-    name = str(place(settings.crystal)) if settings.crystal.endswith(".cif") else settings.crystal
-    conventional = structures.crystal(name)
-    describe = partial(structures.describe, bond_angstrom=settings.bond_angstrom)
-    cell = structures.bulk(conventional, settings.bulk_repeat)
-    made = [(cell, describe(cell, name="bulk", kind="bulk", miller=None))]
-    for facet in settings.facets:
-        slab = structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom)
-        made.append((slab, describe(slab, name=facet.name, kind="slab", miller=facet.miller)))
-    for atoms, host in made:
-        files.write_frames(run.path("structures", f"{host.name}.extxyz"), [atoms])
-        counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
-        console.print(f"  {host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
-    return Structures(tuple(host for _, host in made))
+@entry("check the labels and split them by group")
+def dataset() -> AnyStage:
+    """The stage `dataset`."""
+    from mlip.stages.dataset.stage import STAGE
+
+    return STAGE
 
 
-def split_dataset(run: Run) -> dataset.Manifest:
-    """Checked labels, split by group, at the target level."""
-    settings, common = run.config.dataset, run.config.common
-    _, frames = dataset.read_dataset(place(settings.path), settings, target=common.target)
-    frames, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
-    for later, earlier in dropped:
-        console.print(f"  {later} repeats {earlier}: left out")
-    parts = dataset.split(frames, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
-    manifest = dataset.write_split(run.path("dataset"), parts, common.target)
-    for name, part in manifest.parts.items():
-        console.print(f"  {name:6s} {part.frames:5d} frames in {len(part.groups)} groups")
-    return manifest
+@entry("train the committee of MACE potentials")
+def train() -> AnyStage:
+    """The stage `train`."""
+    from mlip.stages.train.stage import STAGE
+
+    return STAGE
 
 
-def train_committee(run: Run) -> Committee:
-    """One MACE potential per member, in processes of their own."""
-    c = run.config
-    manifest = files.read_result(run.path("dataset", "result.json"), dataset.Manifest)
-    base = None if c.train.base is None else str(base_model(c.train.base))
-    settings = c.train.model_copy(update={"base": base})
-    e0_ev = jobs.reference_energies(settings, manifest, extxyz.read_frames(run.path("dataset", "train.extxyz")))
-    todo = [
-        jobs.TrainJob(
-            run.path("train", f"member-{k}"), run.path("dataset"), settings, e0_ev, c.common.seed, k, c.common.device
-        )
-        for k in range(1, c.train.members + 1)
-    ]
-    done = jobs.train_members(
-        todo, workers=c.common.workers, tracking=c.tracking, folder=run.folder, run_id=run.fingerprint("train")[:16]
-    )
-    card = {
-        "name": run.folder.resolve().name,
-        "target": manifest.target,
-        "level": "PBE" if manifest.target == "pbe" else "PBE-D3(BJ), dispersion inside the potential",
-        "members": len(done),
-        "labels": {"settings_hash": manifest.settings_hash, "parts": {k: p.sha256 for k, p in manifest.parts.items()}},
-        "held_out_groups": sorted(manifest.parts["test"].groups),
-        "e0_ev": e0_ev,
-        "settings": settings.model_dump(mode="json") | {"base": c.train.base},
-        "versions": files.versions(),
-    }
-    jobs.collect(run.path("train", "model"), todo, card)
-    return Committee(manifest.target, e0_ev, tuple(done))
+@entry("measure the errors on the held-out groups")
+def evaluate() -> AnyStage:
+    """The stage `evaluate`."""
+    from mlip.stages.evaluate.stage import STAGE
+
+    return STAGE
 
 
-def evaluate_committee(run: Run) -> evaluate.Evaluation:
-    """Errors of the committee, and of the base model, on the held-out groups."""
-    c = run.config
-    path = run.path("dataset", "test.extxyz")
-    if not path.exists():
-        raise ValueError(
-            "dataset.test_groups: no group is held out, so there is no accuracy to report; name at least one"
-        )
-    frames = extxyz.read_frames(path)
-    paths = dataset.read_card(place(c.dataset.path)).paths
-    measure = partial(
-        evaluate.errors, paths=paths, ions=c.structures.ions, shell_angstrom=c.evaluate.first_shell_angstrom
-    )
-    predicted = jobs.predictions(run.path("train", "model"), frames, device=c.common.device)
-    arms = [measure("committee", frames, predicted)]
-    if c.train.base is not None:
-        base = models.load(base_model(c.train.base), trust_pickle=c.train.trust_pickle)
-        if base.card.get("target") == c.common.target:  # another level or reference would compare nothing
-            found = potential.Evaluator(base, device=c.common.device)(frames)
-            arms.append(measure("base model, not fine-tuned", frames, found))
-    console.print(evaluate.table({arm.arm: arm for arm in arms}), soft_wrap=True)
-    groups = tuple(sorted({str(f.info["group"]) for f in frames}))
-    return evaluate.Evaluation(groups, tuple(arms), evaluate.parity(frames, predicted))
+@entry("relax the hosts and the ion's sites, find the hop network")
+def sites() -> AnyStage:
+    """The stage `sites`."""
+    from mlip.stages.sites.stage import STAGE
+
+    return STAGE
 
 
-def find_sites(run: Run) -> SiteNetwork:
-    """Relaxed hosts, the distinct sites of every ion and the hops between them."""
-    c = run.config
-    hosts = files.read_result(run.path("structures", "result.json"), Structures).hosts
-    trained = models.load(run.path("train", "model"))
-    _refuse_unknown_elements(trained, hosts, c.structures.ions)
-    checked = _checked(run, trained, [h.name for h in hosts])
-    model = jobs.model_use(run.path("train", "model"), checked)
-    relaxing = [
-        jobs.HostJob(
-            host.name,
-            run.path("structures", f"{host.name}.extxyz"),
-            run.path("sites", "hosts"),
-            model,
-            c.sites,
-            c.common.seed,
-            registry=c.structures.crystal == "anatase",
-        )
-        for host in hosts
-    ]
-    with progress("hosts", len(relaxing)) as tick:
-        failed = jobs.run_parallel(jobs.relax_host, relaxing, workers=c.common.workers, on_tick=tick)
-    whole = [job for job, reason in zip(relaxing, failed, strict=True) if reason is None]
-    searching = [jobs.SiteJob(job, ion, run.path("sites")) for job in whole for ion in c.structures.ions]
-    with progress("sites", len(searching)) as tick:
-        found = jobs.run_parallel(jobs.search_sites, searching, workers=c.common.workers, on_tick=tick)
-    notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
-    for note in notes:
-        console.print(f"  {note}")
-    return SiteNetwork(
-        sites=tuple(s for part in found for s in part.sites),
-        hops=tuple(h for part in found for h in part.hops),
-        notes=notes,
-        equivalence=checked,
-    )
+@entry("run climbing-image NEB of every hop with every member of the committee")
+def neb() -> AnyStage:
+    """The stage `neb`."""
+    from mlip.stages.neb.stage import STAGE
+
+    return STAGE
 
 
-def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[structures.Host], ions: Sequence[str]) -> None:
-    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(ions)
-    if missing := sorted(needed - set(trained.elements)):
-        raise ValueError(
-            f"structures: the crystal and ions need {missing}, the potential knows {sorted(trained.elements)}; "
-            "train one on labels that hold them, or change structures.ions"
-        )
+@entry("label frames of your own by DFT single points")
+def label() -> AnyStage:
+    """The stage `label`."""
+    from mlip.stages.label import STAGE
+
+    return STAGE
 
 
-def _checked(run: Run, trained: models.Released, hosts: Sequence[str]) -> tuple[equivalence.Equivalence, ...]:
-    """Ways of evaluating that were tried, fastest first, up to the first that is equivalent to the plain one."""
-    common = run.config.common
-    frames = [extxyz.read_frames(run.path("structures", f"{name}.extxyz"))[0] for name in hosts]
-    labelled = run.path("dataset", "test.extxyz")
-    frames += extxyz.read_frames(labelled) if labelled.exists() else []
-    found = equivalence.check(
-        trained,
-        frames,
-        equivalence.ways(device=common.device, dtype=common.dtype, native=common.native, cueq=common.cueq),
-        limits=(common.equivalence_ev, common.equivalence_ev_per_angstrom),
-        make=lambda way: equivalence.evaluator(trained, way, folder=jobs.native_folder(run.path("train", "model"))),
-        seed=common.seed,
-    )
-    for one in found:
-        console.print(f"  {one.summary}", soft_wrap=True)
-    return found
+@entry("measure what the DFT settings cost, against tighter ones")
+def convergence() -> AnyStage:
+    """The stage `convergence`."""
+    from mlip.stages.convergence.stage import STAGE
+
+    return STAGE
 
 
-def run_bands(run: Run) -> Barriers:
-    """A band of every chosen hop by every member; barriers and bottlenecks of the committee."""
-    c = run.config
-    found = files.read_result(run.path("sites", "result.json"), SiteNetwork)
-    members = files.read_result(run.path("train", "result.json"), Committee).members
-    model = jobs.model_use(run.path("train", "model"), found.equivalence)
-    chosen = jobs.chosen_hops(found.hops, c.neb.hops)
-    target = c.common.target
-    todo = [
-        band_jobs.BandJob(hop, member, run.path("sites", "hops"), run.path("neb", "bands"), model, c.neb, target)
-        for hop in chosen
-        for member in range(1, len(members) + 1)
-    ]
-    with progress("bands", len(todo)) as tick:
-        outcomes = band_jobs.run_bands(todo, workers=c.common.workers, on_tick=tick)
-    barriers = []
-    for hop in chosen:
-        own = [o for job, o in zip(todo, outcomes, strict=True) if job.hop == hop]
-        d3 = [o.d3_forward_ev for o in own]
-        mean = None if any(d is None for d in d3) else sum(d for d in d3 if d is not None) / len(d3)
-        barriers.append(neb.committee([o.band for o in own], symmetric=hop.symmetric, d3_forward_ev=mean))
-    return Barriers(tuple(o.band for o in outcomes), tuple(barriers), _bottlenecks(found, barriers))
+@entry("calculate atoms, metals, lattice, surfaces and adsorption by DFT")
+def energetics() -> AnyStage:
+    """The stage `energetics`."""
+    from mlip.stages.energetics.stage import STAGE
+
+    return STAGE
 
 
-def _bottlenecks(found: SiteNetwork, barriers: list[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
-    out: list[network.Bottleneck] = []
-    for host, ion in dict.fromkeys((s.host, s.ion) for s in found.sites):
-        known = {
-            b.hop: None if b.forward_ev is None or b.reverse_ev is None else (b.forward_ev, b.reverse_ev)
-            for b in barriers
-            if (b.host, b.ion) == (host, ion)
-        }
-        own_sites = [s for s in found.sites if (s.host, s.ion) == (host, ion)]
-        own_hops = [h for h in found.hops if (h.host, h.ion) == (host, ion)]
-        vacuum = {b.hop: b.vacuum_ev for b in barriers if (b.host, b.ion) == (host, ion) and b.vacuum_ev is not None}
-        out.extend(network.bottlenecks(own_sites, own_hops, known, vacuum=vacuum))
-    return tuple(out)
+@entry("label the converged bands by DFT single points")
+def ladder() -> AnyStage:
+    """The stage `ladder`."""
+    from mlip.stages.ladder.stage import STAGE
+
+    return STAGE
 
 
-def write_report(run: Run) -> Any:
-    """The cross-check report."""
-    from mlip.stages.report import reporting
+@entry("run molecular dynamics of the ions, many replicas at once")
+def md() -> AnyStage:
+    """The stage `md`."""
+    from mlip.stages.md.stage import STAGE
 
-    return reporting.build(run)
-
-
-def _show(run: Run) -> None:
-    from mlip.stages.report import reporting
-
-    reporting.show(run)
+    return STAGE
 
 
-def _in(module: str, verb: str) -> Callable[[Run], Any]:
-    """A stage that lives in another module, which is imported when it runs."""
+@entry("find hops, rates and diffusivities in the trajectories")
+def diffusion() -> AnyStage:
+    """The stage `diffusion`."""
+    from mlip.stages.diffusion.stage import STAGE
 
-    def stage(run: Run) -> Any:
-        return getattr(import_module(f"mlip.{module}"), verb)(run)
-
-    return stage
+    return STAGE
 
 
-DFT_STAGES = {
-    "label": "label_frames",
-    "convergence": "study_convergence",
-    "energetics": "find_energetics",
-    "ladder": "climb_ladder",
-}
-MD_STAGES = {"md": "run_md", "diffusion": "find_diffusion"}
-STAGES: dict[str, Callable[[Run], Any]] = {
-    "structures": build_structures,
-    "dataset": split_dataset,
-    "train": train_committee,
-    "evaluate": evaluate_committee,
-    "sites": find_sites,
-    "neb": run_bands,
-    **{name: _in("dft_stages", verb) for name, verb in DFT_STAGES.items()},
-    **{name: _in("md_stages", verb) for name, verb in MD_STAGES.items()},
-    "report": write_report,
-}
+@entry("write the cross-check report: HTML, Markdown, JSON, CSV")
+def report() -> AnyStage:
+    """The stage `report`."""
+    from mlip.stages.report.stage import STAGE
+
+    return STAGE

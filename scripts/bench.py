@@ -9,6 +9,11 @@ and torch-sim where it is installed. Threads: whatever a peer takes by default; 
 cores where its command line would.
 """
 
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.md.settings import MdSettings
+from mlip.stages.neb.settings import NebSettings
+from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.train.settings import Architecture, TrainSettings
 import argparse
 import importlib.util
 import json
@@ -164,7 +169,7 @@ def neb_part(peer, hops, fmax):
     from mlip.stages.neb import neb as bands
     from mlip.stages.neb import pool
 
-    settings = config.Neb(images=IMAGES, fmax_ev_per_angstrom=float(fmax), end_fmax_ev_per_angstrom=END_FMAX)
+    settings = NebSettings(images=IMAGES, fmax_ev_per_angstrom=float(fmax), end_fmax_ev_per_angstrom=END_FMAX)
     use = evaluator(peer)
     use(frames()[:2])
     done, entries = {}, []
@@ -236,7 +241,7 @@ def md(peer, atoms, replicas):
     from mlip import config
     from mlip.stages.md import dynamics, md_jobs, trajectory
 
-    settings = config.Md(replicas=replicas, temperatures_kelvin=(700.0,), equilibrate_ps=0.0, target_ps=1000.0)
+    settings = MdSettings(replicas=replicas, temperatures_kelvin=(700.0,), equilibrate_ps=0.0, target_ps=1000.0)
     header = trajectory.Header(
         name="bench",
         host="001",
@@ -301,7 +306,7 @@ def train(peer):
     from mlip.stages.dataset import dataset
 
     data = REPOSITORY / "datasets" / "tio2-mg-li"
-    settings = config.Dataset(path=data)
+    settings = DatasetSettings(path=data)
     _, every = dataset.read_dataset(data, settings, target="pbe")
     others = set(sorted({f.info["group"] for f in every})[::6])
     part = {
@@ -317,11 +322,11 @@ def train(peer):
         return train_mace(e0, epochs)
     from mlip.stages.train import train as training
 
-    own = config.Train(
+    own = TrainSettings(
         base=None,
         epochs=epochs,
         batch_frames=4,
-        architecture=config.Architecture(max_ell=2),
+        architecture=Architecture(max_ell=2),
         patience=epochs,
         members=1,
     )
@@ -395,7 +400,7 @@ def sites(peer):
     from mlip.stages.sites import sites as search
 
     host = slab(49)[:-1]
-    settings = config.Sites()
+    settings = SitesSettings()
     use = potential.Potential(evaluator(peer))
     start = time.perf_counter()
     relaxed = search.host_relaxed(host, use, settings, seed=1)

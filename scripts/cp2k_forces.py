@@ -9,6 +9,7 @@ carry shows first, and the differences once the net force is taken off the ion, 
 atoms where there is no ion). CP2K: doi:10.1063/5.0007045.
 """
 
+from mlip.stages.dataset.settings import DatasetSettings
 import argparse
 import re
 import shutil
@@ -135,7 +136,7 @@ def main():
     parser.add_argument("frames", nargs="+", metavar="FRAME_ID")
     parser.add_argument("--cutoff-ry", type=int, default=1000)
     options = parser.parse_args()
-    _, labelled = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
+    _, labelled = dataset.read_dataset(DATA, DatasetSettings(), target="pbe")
     by_id = {f.info["frame_id"]: f for f in labelled}
     unknown = [n for n in options.frames if n not in by_id]
     if unknown:

@@ -9,6 +9,9 @@ with one ion in a cell that repeats it under the same k-points. Their geometries
 upper bounds at this lattice as far as the clean bulk and the clean host are relaxed.
 """
 
+from mlip.dft.settings import Dft
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.sites.settings import SitesSettings
 import argparse
 import re
 from collections.abc import Sequence
@@ -20,7 +23,6 @@ import yaml
 from ase import Atoms
 
 from mlip import config
-from mlip.config import Dft
 from mlip.core import files
 from mlip.dft.engines import settings_of
 from mlip.stages.dataset import dataset
@@ -182,7 +184,7 @@ def height(frame: Atoms) -> float:
 
 def desorbed(frame: Atoms) -> bool:
     """Whether the ion, the last atom, is far from every other, as the sites stage has it."""
-    return endpoints.desorbed(frame, config.Sites().desorbed_angstrom)
+    return endpoints.desorbed(frame, SitesSettings().desorbed_angstrom)
 
 
 def sites(frames: Sequence[Atoms]) -> list[tuple[str, Atoms]]:
@@ -238,7 +240,7 @@ def with_labels(found: energetics.Energetics, folder: Path) -> energetics.Energe
     Raises:
         ValueError: the labels have another level than the run.
     """
-    card, frames = dataset.read_dataset(folder, config.Dataset(), target="pbe")
+    card, frames = dataset.read_dataset(folder, DatasetSettings(), target="pbe")
     if card.settings_hash != found.level:
         raise ValueError(
             f"{folder}: labels of level {card.settings_hash}, the run has {found.level}; use labels of one level"

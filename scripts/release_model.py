@@ -10,6 +10,8 @@ folds were run but for the prior of the energy fit, chosen from four on two of t
 Continues after an interruption.
 """
 
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.train.settings import Architecture, EnergyFitSettings, TrainSettings
 import argparse
 import json
 from dataclasses import asdict
@@ -30,9 +32,9 @@ from mlip.stages.evaluate import evaluate
 DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"
 FOLDS, MEMBERS, SEED = 5, 4, 1
-FINE_TUNING = config.Train(
+FINE_TUNING = TrainSettings(
     base=BASE, members=MEMBERS, epochs=20, batch_frames=2, learning_rate=1e-3, ema_decay=0.99, energy_weight=500.0, force_weight=100.0,
-    huber_ev_per_angstrom=0.5, keep="last", patience=1000, energy_fit=config.EnergyFit(),
+    huber_ev_per_angstrom=0.5, keep="last", patience=1000, energy_fit=EnergyFitSettings(),
 )  # fmt: skip
 SCRATCH = FINE_TUNING.model_copy(
     update={
@@ -40,7 +42,7 @@ SCRATCH = FINE_TUNING.model_copy(
         "members": 1,
         "energy_fit": None,  # it costs such a network 31 meV/A: energies are not linear over the move that it would need
         "learning_rate": 5e-3,
-        "architecture": config.Architecture(channels=64, max_ell=2),
+        "architecture": Architecture(channels=64, max_ell=2),
     }
 )
 
@@ -155,7 +157,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--target", default="pbe", choices=("pbe",))
     options = parser.parse_args()
-    card, frames = dataset.read_dataset(DATA, config.Dataset(), target=options.target)
+    card, frames = dataset.read_dataset(DATA, DatasetSettings(), target=options.target)
     base = models.load(BASE)
     e0 = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     held = dataset.folds(frames, FOLDS, seed=SEED)

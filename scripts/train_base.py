@@ -13,6 +13,9 @@ are not in the repository. The seventh and eighth pass have frames of their own 
 small cells, then also those of --large --only 001.
 """
 
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.evaluate.settings import EvaluateSettings
+from mlip.stages.train.settings import Architecture, TrainSettings
 import argparse
 from pathlib import Path
 
@@ -30,7 +33,7 @@ DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06
 JUDGED = {
     "ions": ("Li", "Mg"),
-    "shell_angstrom": config.Evaluate().first_shell_angstrom,
+    "shell_angstrom": EvaluateSettings().first_shell_angstrom,
 }  # how evaluate.errors is called
 TEACHERS = {  # as frames name them: name and source; both are trained on PBE data
     "7net-l3i5": "SevenNet-l3i5 (sevenn 0.13.0), doi:10.1021/acs.jctc.4c00190",
@@ -105,7 +108,7 @@ def main():
 
     torch.set_num_threads(1)
     teacher = [f for path in options.teacher for f in read(path, ":")]
-    _, dft = dataset.read_dataset(DATA, config.Dataset(), target="pbe")
+    _, dft = dataset.read_dataset(DATA, DatasetSettings(), target="pbe")
     anchor = read(options.anchor, ":")
     shift, residual = shifted(teacher, anchor, dft)
     fit, held = divided(teacher, [[f for path in one for f in read(path, ":")] for one in options.before], seed=1)
@@ -120,9 +123,9 @@ def main():
         )
     for frame in fit:
         frame.info["group"] = name  # one weight for all: the members of a base differ by their initial weights
-    settings = config.Train(
+    settings = TrainSettings(
         base=options.base,
-        architecture=config.Architecture(channels=64, max_l=0, layers=2, correlation=3, max_ell=2, cutoff_angstrom=5.0),
+        architecture=Architecture(channels=64, max_l=0, layers=2, correlation=3, max_ell=2, cutoff_angstrom=5.0),
         batch_frames=4,
         force_weight=100.0,
         huber_ev_per_angstrom=0.5,

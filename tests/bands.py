@@ -1,5 +1,6 @@
 """A converged band on the cosine surface, as the ladder takes it, and a hop that an operation turns around."""
 
+from mlip.stages.neb.settings import NebSettings
 from dataclasses import replace
 
 from ase.build import add_adsorbate, fcc100
@@ -11,7 +12,7 @@ from mlip.stages.neb import mirror, neb
 from mlip.stages.neb.endpoints import unwrapped
 from mlip.stages.sites.network import Hop
 
-TIGHT = config.Neb(fmax_ev_per_angstrom=0.01)
+TIGHT = NebSettings(fmax_ev_per_angstrom=0.01)
 
 
 def path(*, symmetric=True, limiting=True, name="001_par", **shape):

@@ -1,5 +1,6 @@
 """The smallest frames that GPAW calculates, a second each, and the settings for them."""
 
+from mlip.dft.settings import Dft
 import importlib.util
 
 import numpy as np
@@ -10,7 +11,7 @@ from mlip import config
 from mlip.dft import single_points, tasks
 
 SETTINGS = {"cutoff_ev": 200.0, "k_length_angstrom": 4.0}
-DFT = config.Dft(settings=SETTINGS)
+DFT = Dft(settings=SETTINGS)
 HAS_GPAW, NO_GPAW = importlib.util.find_spec("gpaw") is not None, "GPAW is not installed: make setup-dft"
 needs_gpaw = pytest.mark.skipif(not HAS_GPAW, reason=NO_GPAW)
 

@@ -1,5 +1,6 @@
 """A synthetic run with every status and verdict, for the tests of tables, report and plots."""
 
+from mlip.stages.report.settings import ReportSettings
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mlip.stages.sites.sites import Site
 from mlip.stages.train.train import Epoch
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "references"
-SETTINGS = config.Report()
+SETTINGS = ReportSettings()
 
 
 def host(name, *, note=""):

@@ -1,3 +1,4 @@
+from mlip.stages.neb.settings import NebSettings
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from mlip import config
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import neb
 
-LOOSE = config.Neb(checkpoint_steps=3)
+LOOSE = NebSettings(checkpoint_steps=3)
 NAME = neb.BandName(hop="bulk_oct", host="bulk")
 
 

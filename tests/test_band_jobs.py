@@ -1,3 +1,4 @@
+from mlip.stages.neb.settings import NebSettings
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from mlip.tools import select_frames
 @pytest.mark.parametrize(("device", "sizes"), [("cpu", [5, 5, 5, 5]), ("cuda", [20])])
 def test_pools_hold_every_band_once(tmp_path, device, sizes):
     use = jobs.ModelUse(tmp_path, equivalence.Way("mace-torch", device, "float64"))
-    todo = [band_jobs.BandJob(h, m, tmp_path, tmp_path, use, config.Neb(), "pbe") for h in range(10) for m in (1, 2)]
+    todo = [band_jobs.BandJob(h, m, tmp_path, tmp_path, use, NebSettings(), "pbe") for h in range(10) for m in (1, 2)]
     found = band_jobs.pools(todo, workers=2)
     assert sorted(map(len, found)) == sizes
     assert {(job.hop, job.member) for part in found for job in part} == {(job.hop, job.member) for job in todo}
@@ -40,7 +41,7 @@ def job(tmp_path, labelled):
     ends[1].positions[-1] += 2 * (middle.positions[-1] - site.positions[-1])
     hop = network.Hop("bulk_oct", "bulk", "Li", "V1", "V1", 3.07, (0.0, 0.0, 0.0), 1, symmetric=True)
     files.write_frames(jobs.end_points(tmp_path, hop), ends)
-    settings = config.Neb(images=3, end_fmax_ev_per_angstrom=0.03, end_moved_angstrom=3.0)
+    settings = NebSettings(images=3, end_fmax_ev_per_angstrom=0.03, end_moved_angstrom=3.0)
     use = jobs.ModelUse(tmp_path / "model", equivalence.Way("mace-torch", "cpu", "float32"))
     (tmp_path / "bands").mkdir()
     return band_jobs.BandJob(hop, 1, tmp_path, tmp_path / "bands", use, settings, "pbe")

@@ -1,5 +1,6 @@
 """Datasets from the labels of runs, datasets and files: what is joined, what is refused, what the card says."""
 
+from mlip.stages.dataset.settings import DatasetSettings
 import numpy as np
 import pytest
 import yaml
@@ -42,7 +43,7 @@ def test_labels_of_runs_join_a_dataset_and_a_frame_that_is_there_twice_stays_onc
     assert cli.main(["collect", str(first), str(one)]) == 0
     assert cli.main(["collect", str(second), str(first), str(two)]) == 0
     assert "6 frames, " in capsys.readouterr().out
-    made, frames = dataset.read_dataset(second, config.Dataset(), target="pbe-d3")
+    made, frames = dataset.read_dataset(second, DatasetSettings(), target="pbe-d3")
     assert [f.info["frame_id"] for f in frames].count("bulk1_Li_site") == 1
     assert made.counts["ion"] == {"Li": 2, "Mg": 2, "none": 2}
     assert made.level == "PBE, GPAW, 26.7.0, plane waves, 520 eV; D3(BJ) stored beside it"

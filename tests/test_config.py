@@ -1,3 +1,5 @@
+from mlip.stages.neb.settings import NebSettings
+from mlip.stages.train.settings import TrainSettings
 import pytest
 import tiny
 import yaml
@@ -26,8 +28,8 @@ def test_there_are_shipped_configs():
 def test_a_file_states_what_differs(tmp_path):
     changed = load(tmp_path, "train:\n  members: 4\n")
     assert changed.train.members == 4
-    assert changed.train.epochs == config.Train().epochs
-    assert changed.neb == config.Neb()
+    assert changed.train.epochs == TrainSettings().epochs
+    assert changed.neb == NebSettings()
 
 
 def test_a_whole_config_survives_yaml(tmp_path):
@@ -37,7 +39,7 @@ def test_a_whole_config_survives_yaml(tmp_path):
 
 def test_settings_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
-        config.Neb().images = 7
+        NebSettings().images = 7
 
 
 def sections(model, path=()):

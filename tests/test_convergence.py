@@ -1,5 +1,6 @@
 """Settings of known error: an energy scale and a force scale that depend on them."""
 
+from mlip.stages.convergence.settings import ConvergenceSettings
 import numpy as np
 import pytest
 from ase import Atoms
@@ -101,4 +102,4 @@ def test_other_cells_make_no_difference():
 
 def test_a_study_needs_a_reference_and_something_to_compare():
     with pytest.raises(ValueError, match=r"studies: \['cutoff'\] given with fewer"):
-        config.Convergence(studies={"cutoff": ({"cutoff_ev": 520.0},)})
+        ConvergenceSettings(studies={"cutoff": ({"cutoff_ev": 520.0},)})

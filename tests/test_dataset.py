@@ -1,5 +1,6 @@
 """Split without leaks, folds, reference energies, and the dataset that ships."""
 
+from mlip.stages.dataset.settings import DatasetSettings
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mlip.core import files
 from mlip.stages.dataset import dataset, labels
 
 SHIPPED = Path(__file__).parents[1] / "datasets" / "tio2-mg-li"
-LIMITS = config.Dataset()
+LIMITS = DatasetSettings()
 
 
 def frame(number, group, *, host="bulk", ion="none", symbols="TiO2", energy=-25.0):

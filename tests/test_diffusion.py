@@ -1,5 +1,6 @@
 """Diffusion of walks whose coefficient is known: values, intervals that cover, limits, drift."""
 
+from mlip.stages.diffusion.settings import DiffusionSettings
 import numpy as np
 import pytest
 import walks
@@ -9,7 +10,7 @@ from mlip import config
 from mlip.stages.diffusion import diffusion, hops
 from mlip.stages.md import trajectory
 
-SETTINGS = config.Diffusion()
+SETTINGS = DiffusionSettings()
 REPEATS = 200
 PLACE = np.array([[1.9, 1.9, 12.0]])
 STEPS = walks.steps_of(PLACE, walks.SQUARE, 4.0)

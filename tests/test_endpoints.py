@@ -1,3 +1,4 @@
+from mlip.stages.neb.settings import NebSettings
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
@@ -7,7 +8,7 @@ from potentials import CosineSurface, displaced, hop
 from mlip import config
 from mlip.stages.neb import endpoints, neb
 
-SETTINGS = config.Neb()
+SETTINGS = NebSettings()
 
 
 def test_relax_end():
@@ -107,7 +108,7 @@ def test_bad_ends_are_refused_before_any_force_call(spoil, match):
     surface = CosineSurface(initial)
     spoil(final)
     with pytest.raises(ValueError, match=match):
-        neb.climb(initial, final, calculator=surface, settings=config.Neb(), name=neb.BandName("h", "bulk"))
+        neb.climb(initial, final, calculator=surface, settings=NebSettings(), name=neb.BandName("h", "bulk"))
     assert surface.calls == 0
 
 

@@ -1,5 +1,7 @@
 """Bookkeeping of reference energies, with labels of known energy."""
 
+from mlip.atoms.structures import Facet
+from mlip.stages.energetics.settings import EnergeticsSettings
 import numpy as np
 import pytest
 from ase import Atoms
@@ -12,7 +14,7 @@ from mlip.atoms.extxyz import with_labels
 from mlip.core.units import joule_per_m2
 from mlip.stages.energetics import energetics, lattice
 
-SETTINGS = config.Energetics()
+SETTINGS = EnergeticsSettings()
 MORSE = {"epsilon": 0.2, "r0": 3.22, "rho0": 7.0, "rcut1": 1.6, "rcut2": 2.0}
 
 
@@ -197,10 +199,10 @@ def test_relaxation_on_labels_ends_in_the_minimum():
     ("changes", "message"),
     [
         ({"box_angstrom": (10.0, 10.0, 11.0)}, "box_angstrom: .* has equal edges"),
-        ({"surfaces": (config.Facet(name="bulk", miller=(0, 0, 1)),)}, "names must differ .* from 'bulk'"),
+        ({"surfaces": (Facet(name="bulk", miller=(0, 0, 1)),)}, "names must differ .* from 'bulk'"),
         ({"parts": ("phonons",)}, "parts"),
     ],
 )
 def test_settings_that_make_no_sense(changes, message):
     with pytest.raises(ValueError, match=message):
-        config.Energetics(**changes)
+        EnergeticsSettings(**changes)

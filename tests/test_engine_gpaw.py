@@ -1,3 +1,4 @@
+from mlip.dft.settings import Dft
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def test_the_default_preset_is_the_level_of_the_shipped_labels():
     card = yaml.safe_load((tiny.DATA / "card.yaml").read_text(encoding="utf-8"))
     assert gpaw.described(DEFAULT) == card["settings"]
     assert list(gpaw.described(DEFAULT)) == list(card["settings"])
-    assert queue.settings_hash(config.Dft()) == card["settings_hash"] == "84b3beb6c0557ee2"
+    assert queue.settings_hash(Dft()) == card["settings_hash"] == "84b3beb6c0557ee2"
 
 
 def test_k_points_are_those_of_the_shipped_labels():
@@ -66,13 +67,13 @@ def test_a_sheared_cell_of_the_same_crystal_has_as_many_points_across():
     ],
 )
 def test_every_setting_of_the_level_changes_its_hash(change, key, value):
-    dft = config.Dft(settings=change)
+    dft = Dft(settings=change)
     assert queue.settings_of(dft)[key] == value
-    assert queue.settings_hash(dft) != queue.settings_hash(config.Dft())
+    assert queue.settings_hash(dft) != queue.settings_hash(Dft())
 
 
 def test_patience_is_no_part_of_the_level():
-    assert queue.settings_hash(config.Dft(settings={"max_iterations": 7})) == queue.settings_hash(config.Dft())
+    assert queue.settings_hash(Dft(settings={"max_iterations": 7})) == queue.settings_hash(Dft())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_patience_is_no_part_of_the_level():
 )
 def test_wrong_settings_are_told_in_one_line(dft, message):
     with pytest.raises(ValueError, match=message) as caught:
-        engines.settings_of(config.Dft(**dft))
+        engines.settings_of(Dft(**dft))
     assert "\n" not in str(caught.value)
 
 
@@ -107,7 +108,7 @@ def test_twice_the_cutoff_or_spin_costs_more():
 
 
 def tiny_settings(**changes):
-    return engines.settings_of(config.Dft(settings={**cells.SETTINGS, **changes}))
+    return engines.settings_of(Dft(settings={**cells.SETTINGS, **changes}))
 
 
 @cells.needs_gpaw
@@ -215,7 +216,7 @@ def test_a_shipped_frame_comes_out_again(tmp_path):
     """12 atoms, 16 k-points, two minutes: 1 meV a cell and 5 meV/Angstrom from the stored settings alone."""
     frames = {f.info["frame_id"]: f for f in extxyz.read_frames(tiny.DATA / "frames.extxyz")}
     shipped = frames["001_11_clean_md700_3"]
-    (made,) = queue.label([shipped], config.Dft(), tmp_path, workers=1).frames
+    (made,) = queue.label([shipped], Dft(), tmp_path, workers=1).frames
     assert made.info["settings_hash"] == shipped.info["settings_hash"]
     assert made.info["kpts"].tolist() == [4, 4, 1]
     energy = abs(made.info["dft_energy"] - shipped.info["dft_energy"])

@@ -1,3 +1,4 @@
+from mlip.dft.settings import Dft
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mlip.dft import engines, queue
 from mlip.dft.engines import vasp
 
 PAPER = vasp.PRESETS["vasp-paper"]
-DFT = config.Dft(preset="vasp-paper")
+DFT = Dft(preset="vasp-paper")
 PULL = np.array([[0, 0, 0.1], [0, 0, -0.1]])
 
 
@@ -79,7 +80,7 @@ def test_meshes_of_the_paper_where_they_are_dense_enough(shipped):
 def test_spin_and_dipole_are_tags(shipped):
     frame = shipped["100_11_Li_site"]
     settings = engines.settings_of(
-        config.Dft(preset="vasp-paper", settings={"spin": "polarised", "moments_bohr": {"Ti": 0.2}, "dipole": True})
+        Dft(preset="vasp-paper", settings={"spin": "polarised", "moments_bohr": {"Ti": 0.2}, "dipole": True})
     )
     tags = vasp.incar(frame[vasp._order(frame)], settings)
     assert tags["ISPIN"] == "2"
@@ -112,7 +113,7 @@ def test_a_finished_job_is_read_back_without_its_dispersion(tmp_path, potcars):
 
 
 def test_a_job_without_dispersion_is_taken_as_it_is(tmp_path, potcars):
-    dft = config.Dft(preset="vasp-paper", settings={"dispersion": "none"})
+    dft = Dft(preset="vasp-paper", settings={"dispersion": "none"})
     folder, _ = prepared(tmp_path, cells.hydride(), dft)
     vasprun(folder, energy_ev=-6.25, forces=PULL)
     made = gathered(tmp_path, cells.hydride(), dft)
@@ -121,7 +122,7 @@ def test_a_job_without_dispersion_is_taken_as_it_is(tmp_path, potcars):
 
 @pytest.mark.parametrize(("kind", "fine"), [("none", True), ("d3-zero", False)])
 def test_tags_that_a_job_does_not_name_have_the_defaults_of_vasp(tmp_path, potcars, kind, fine):
-    dft = config.Dft(preset="vasp-paper", settings={"dispersion": kind})
+    dft = Dft(preset="vasp-paper", settings={"dispersion": kind})
     folder, _ = prepared(tmp_path, cells.hydride(), dft)
     vasprun(folder, energy_ev=-6.25, forces=PULL)
     text = (folder / "vasprun.xml").read_text()
@@ -227,6 +228,6 @@ def test_every_setting_of_the_level_changes_its_hash():
         {"k_meshes": {}}, {"k_length_angstrom": 20}, {"dipole": True}, {"paw": {"Ti": "Ti_pv"}},
         {"spin": "polarised", "moments_bohr": {"Ti": 0.2}},
     ]  # fmt: skip
-    hashes = {queue.settings_hash(config.Dft(preset="vasp-paper", settings=c)) for c in ({}, *changes)}
+    hashes = {queue.settings_hash(Dft(preset="vasp-paper", settings=c)) for c in ({}, *changes)}
     assert len(hashes) == len(changes) + 1
     assert queue.settings_of(DFT)["k_points"].startswith("Monkhorst-Pack, by host where as dense")

@@ -1,5 +1,6 @@
 """Reading whole or not at all, names that stay names, and the import of foreign files."""
 
+from mlip.stages.dataset.settings import DatasetSettings
 import io
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mlip.atoms import extxyz
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels
 
-LIMITS = config.Dataset()
+LIMITS = DatasetSettings()
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+from mlip.stages.neb.settings import NebSettings
 import logging
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from mlip import config
 from mlip.potential import models, potential
 from mlip.stages.neb import mirror, neb, pool
 
-WHOLE = config.Neb(
+WHOLE = NebSettings(
     fmax_ev_per_angstrom=0.02,
     end_fmax_ev_per_angstrom=0.01,
     checkpoint_steps=2,

@@ -1,5 +1,6 @@
 """Hops, visits and rates on walks whose jumps are known."""
 
+from mlip.stages.diffusion.settings import DiffusionSettings
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mlip import config
 from mlip.stages.diffusion import hops
 
-SETTINGS = config.Diffusion()
+SETTINGS = DiffusionSettings()
 
 
 def where(network, cell, settings=SETTINGS):

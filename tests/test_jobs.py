@@ -1,3 +1,4 @@
+from mlip.stages.train.settings import TrainSettings
 import shutil
 
 import pytest
@@ -39,4 +40,4 @@ def test_base_that_saw_the_labels_is_refused(committee, tmp_path):
     e0 = dict.fromkeys(whole.elements, -1.0)
     manifest = Manifest(target="pbe", settings_hash="abc", parts={}, e0_ev={"pbe": e0})
     with pytest.raises(ValueError, match="may not be held out"):
-        jobs.reference_energies(config.Train(base=str(tmp_path / "seen")), manifest, [])
+        jobs.reference_energies(TrainSettings(base=str(tmp_path / "seen")), manifest, [])

@@ -1,5 +1,6 @@
 """Motion and kinetics from tracks of known rates, beside barriers."""
 
+from mlip.stages.diffusion.settings import DiffusionSettings
 import numpy as np
 import pytest
 import walks
@@ -11,7 +12,7 @@ from mlip.stages.diffusion import arrhenius, density, hops, kinetics
 from mlip.stages.md import trajectory
 from mlip.stages.neb import neb
 
-SETTINGS = config.Diffusion()
+SETTINGS = DiffusionSettings()
 SITES, HOPS = walks.square()
 WHERE = hops.basins(walks.SQUARE, SITES, HOPS, SETTINGS)
 PLACE = np.array([[1.9, 1.9, 12.0]])

@@ -1,3 +1,5 @@
+from mlip.dft.settings import Dft
+from mlip.stages.dataset.settings import DatasetSettings
 import json
 import multiprocessing
 import os
@@ -46,7 +48,7 @@ def test_labels_come_in_order_and_in_the_keys_of_a_dataset(store):
     frames, _, found, _ = store
     assert found.problems == ()
     assert [f.info["frame_id"] for f in found.frames] == [f.info["frame_id"] for f in frames]
-    labels.check(found.frames, config.Dataset(max_energy_outlier_ev_per_atom=2.0), source="here", target="pbe-d3")
+    labels.check(found.frames, DatasetSettings(max_energy_outlier_ev_per_atom=2.0), source="here", target="pbe-d3")
     for given, made in zip(frames, found.frames, strict=True):
         assert_allclose(made.positions, given.positions, rtol=0, atol=1e-8)
         assert_allclose(made.info["d3_energy"], dispersion.d3(given)[0], rtol=0, atol=1e-7)
@@ -120,7 +122,7 @@ def test_the_digest_is_of_level_and_structure_alone():
     slab.info["vacuum"] = True
     assert tasks.digest(same, cells.DFT) == tasks.digest(frame, cells.DFT)
     others = {tasks.digest(f, cells.DFT) for f in (frame, moved, stretched, slab)}
-    others |= {tasks.digest(frame, config.Dft(settings={**cells.SETTINGS, "cutoff_ev": 210.0}))}
+    others |= {tasks.digest(frame, Dft(settings={**cells.SETTINGS, "cutoff_ev": 210.0}))}
     assert len(others) == 5
 
 
@@ -170,7 +172,7 @@ def test_atoms_on_top_of_each_other_are_refused_before_anything_runs(tmp_path):
 
 @cells.needs_gpaw
 def test_electrons_that_do_not_converge_are_kept_aside_once(tmp_path):
-    hasty = config.Dft(settings={**cells.SETTINGS, "max_iterations": 2})
+    hasty = Dft(settings={**cells.SETTINGS, "max_iterations": 2})
     frame = cells.hydride()
     cells.in_process([frame], hasty, tmp_path)
     found = queue.label([frame], hasty, tmp_path, workers=1)  # settled: not tried again
@@ -203,7 +205,7 @@ def test_a_label_far_from_the_last_one_of_its_system_is_kept_aside(tmp_path):
 
 @cells.needs_gpaw
 def test_a_smearing_that_changes_the_energy_is_kept_aside(tmp_path):
-    hot = config.Dft(settings={**cells.SETTINGS, "smearing_ev": 2.0})
+    hot = Dft(settings={**cells.SETTINGS, "smearing_ev": 2.0})
     cells.in_process([cells.lithium()], hot, tmp_path)
     (problem,) = queue.label([cells.lithium()], hot, tmp_path, workers=1).problems
     assert "free and extrapolated energy differ by" in problem.reason
@@ -388,7 +390,7 @@ def test_killed_twenty_times_at_random_no_finished_frame_is_lost(tmp_path):
 @cells.needs_gpaw
 def test_two_workers_against_one(tmp_path):
     """On a quiet machine with two real cores; frames of several seconds each, so that starting up counts little."""
-    settings = config.Dft(settings={"cutoff_ev": 400.0, "k_length_angstrom": 32.0})
+    settings = Dft(settings={"cutoff_ev": 400.0, "k_length_angstrom": 32.0})
     frames = [cells.hydride(k, 1.6 + 0.01 * k) for k in range(12)]
     seconds = {}
     for workers in (1, 2):

@@ -1,5 +1,6 @@
 """Label checks: every bad input is one line that says what, where, the limit and what to do."""
 
+from mlip.stages.dataset.settings import DatasetSettings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -9,7 +10,7 @@ from mlip import config
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels
 
-LIMITS = config.Dataset()
+LIMITS = DatasetSettings()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The ladder on a surface of exact barrier: potential and 'DFT' are both known."""
 
+from mlip.stages.ladder.settings import LadderSettings
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from mlip.atoms.extxyz import with_labels
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder import ladder
 
-SETTINGS = config.Ladder()
+SETTINGS = LadderSettings()
 
 
 def labels(paths, *, keep=lambda name: True, lift=0.0, **shape):

@@ -1,5 +1,7 @@
 """The deck for LAMMPS, the exported model loaded back, and dumps read as tracks; with `lmp` on the PATH a real run of it."""
 
+from mlip.atoms.structures import Facet
+from mlip.stages.md.settings import MdSettings
 import os
 import shutil
 import subprocess
@@ -16,12 +18,12 @@ from mlip.potential.graphs import graph
 from mlip.potential.potential import load
 from mlip.stages.md import lammps, placement
 
-SETTINGS = config.Md(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
+SETTINGS = MdSettings(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
 
 
 LMP = shutil.which("lmp") or ""
 STARTS = bool(LMP) and subprocess.run([LMP, "-h"], capture_output=True, check=False).returncode == 0
-FACET = config.Facet(name="001", miller=(0, 0, 1), layers=3, repeat=(1, 1))
+FACET = Facet(name="001", miller=(0, 0, 1), layers=3, repeat=(1, 1))
 
 
 @pytest.fixture

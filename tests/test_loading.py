@@ -1,5 +1,7 @@
 """Ions on hosts: how many, where, and which atoms stay fixed."""
 
+from mlip.atoms.structures import Facet
+from mlip.stages.md.settings import MdSystem
 import numpy as np
 import pytest
 from ase.geometry import get_distances
@@ -11,7 +13,7 @@ from mlip.atoms.symmetry import copies, operations
 from mlip.stages.md import placement
 from mlip.stages.sites import sites
 
-FACET = config.Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2))
+FACET = Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2))
 SLAB = structures.slab(structures.crystal("anatase"), FACET, bond_angstrom=2.35)
 BULK = structures.bulk(structures.crystal("anatase"), (2, 2, 1))
 
@@ -43,7 +45,7 @@ SITES = [
 
 
 def system(**changes):
-    return config.MdSystem.model_validate({"host": "001", "ions": ["Li"], **changes})
+    return MdSystem.model_validate({"host": "001", "ions": ["Li"], **changes})
 
 
 def loaded(**changes):
@@ -108,7 +110,7 @@ def test_what_cannot_be_loaded_is_refused(changes, match):
 
 def test_bulk_has_no_coverage():
     with pytest.raises(ValueError, match="bulk has no surface to be covered; name its ions"):
-        placement.ions_of(config.MdSystem(host="bulk", ions=("Li",), coverage=0.5), BULK)
+        placement.ions_of(MdSystem(host="bulk", ions=("Li",), coverage=0.5), BULK)
 
 
 def test_frozen_layers_are_whole_formula_layers():

@@ -1,5 +1,8 @@
 """Our own DFT as a file of references: made from a run, read by the report, inside its windows."""
 
+from mlip.dft.settings import Dft
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.energetics.settings import EnergeticsSettings
 import importlib.util
 import sys
 from dataclasses import replace
@@ -55,8 +58,8 @@ def script():
 
 
 def test_a_run_becomes_a_file_that_is_read(script, tmp_path, monkeypatch, capsys):
-    settings = {"common": {"seed": 1}, "energetics": config.Energetics().model_dump(mode="json")}
-    settings["dft"] = config.Dft().model_dump(mode="json")
+    settings = {"common": {"seed": 1}, "energetics": EnergeticsSettings().model_dump(mode="json")}
+    settings["dft"] = Dft().model_dump(mode="json")
     made = files.provenance("energetics", settings=settings, inputs={}, started=0.0)
     files.write_result(tmp_path / "run" / "energetics" / "result.json", FOUND, made)
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "run"), "--out", str(tmp_path / "out" / "own.yaml")])
@@ -75,7 +78,7 @@ def test_a_run_becomes_a_file_that_is_read(script, tmp_path, monkeypatch, capsys
 
 def test_surfaces_and_adsorption_come_from_labels(script, labels):
     found = script.with_labels(WITH_METALS, labels)
-    frames = {f.info["frame_id"]: f for f in dataset.read_dataset(labels, config.Dataset(), target="pbe")[1]}
+    frames = {f.info["frame_id"]: f for f in dataset.read_dataset(labels, DatasetSettings(), target="pbe")[1]}
     cells = [f for f in frames.values() if (f.info["host"], f.info["ion"], len(f)) == ("001", "none", 12)]
     clean = min(cells, key=lambda f: f.info["dft_energy_extrapolated"])
     bulk = frames["bulk_eq_0"]
@@ -119,7 +122,7 @@ def test_an_ion_that_left_is_at_no_site(script, z, gone):
 
 
 def test_cells_that_do_not_repeat_the_clean_one_under_the_same_k_points_are_not_compared(script, labels):
-    _, frames = dataset.read_dataset(labels, config.Dataset(), target="pbe")
+    _, frames = dataset.read_dataset(labels, DatasetSettings(), target="pbe")
     by_id = {f.info["frame_id"]: f for f in frames}
     clean, covered = by_id["001_11_clean_relaxed"], by_id["ladder_001_in_Li_initial"]
     assert script.repeats(clean, covered) == 4

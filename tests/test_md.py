@@ -1,5 +1,6 @@
 """Molecular dynamics on potentials with exact forces: temperature, velocities, energy, resume, guards."""
 
+from mlip.stages.md.settings import MdSettings
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from mlip.core.units import ACCELERATION, BOLTZMANN_EV_PER_KELVIN
 from mlip.potential import potential
 from mlip.stages.md import dynamics, md, md_jobs, trajectory
 
-SETTINGS = config.Md(
+SETTINGS = MdSettings(
     frame_steps=5, chunk_frames=8, equilibrate_ps=0.02, target_ps=0.1, friction_per_ps=20.0, max_temperature_ratio=8.0
 )
 
@@ -304,7 +305,7 @@ def test_heat_stops_a_replica(tmp_path):
 @pytest.mark.parametrize("fs", [10.0, 5.1])
 def test_a_time_step_that_is_too_long_is_refused(fs):
     with pytest.raises(ValueError, match="is too long for an oxide, whose fastest vibrations take 35 fs; use 1"):
-        config.Md(time_step_fs=fs)
+        MdSettings(time_step_fs=fs)
 
 
 def test_a_trajectory_of_another_model_is_refused(tmp_path):
@@ -415,6 +416,6 @@ def test_nve_of_a_mace_potential_drifts_less_than_one_mev_per_atom_and_ns(commit
         cell_angstrom=tuple(map(tuple, atoms.cell.array.tolist())),
     )
     batch = dynamics.Batch(header, atoms.get_masses(), np.ones(len(atoms), bool), atoms.positions[None], 1)
-    settings = config.Md(ensemble="nve", equilibrate_ps=0.05, frame_steps=5, target_ps=1.0, time_step_fs=1.0)
+    settings = MdSettings(ensemble="nve", equilibrate_ps=0.05, frame_steps=5, target_ps=1.0, time_step_fs=1.0)
     slope, sigma = drift(*nve(batch, settings, field, 400), batch.masses, 1.0)
     assert abs(slope) + 2 * sigma < 1.0

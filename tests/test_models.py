@@ -1,3 +1,4 @@
+from mlip.stages.train.settings import Architecture
 import io
 import json
 import shutil
@@ -8,7 +9,6 @@ import tiny
 import yaml
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip.config import Architecture
 from mlip.potential import models
 from mlip.potential.potential import Evaluator
 

@@ -1,3 +1,4 @@
+from mlip.stages.neb.settings import NebSettings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlip import config
 from mlip.stages.neb import neb
 
 NAME = neb.BandName(hop="bulk_oct", host="bulk", member=1)
-TIGHT = config.Neb(fmax_ev_per_angstrom=0.01, checkpoint_steps=3)
+TIGHT = NebSettings(fmax_ev_per_angstrom=0.01, checkpoint_steps=3)
 
 
 def climb(ends, calculator, settings=TIGHT, **more):
@@ -83,7 +84,7 @@ def test_emt_hop_of_half_a_cell_keeps_its_direction():
     for sign in (1, -1):
         final = initial.copy()
         final.positions[-1, 0] += sign * slab.cell[0, 0] / 2
-        band, _ = climb((initial, final), EMT(), config.Neb())
+        band, _ = climb((initial, final), EMT(), NebSettings())
         assert band.status == "converged"
         assert_allclose(band.forward_ev, band.reverse_ev, rtol=0, atol=5e-3)
         assert_allclose(band.ion_angstrom[-1][0] - band.ion_angstrom[0][0], sign * slab.cell[0, 0] / 2, rtol=1e-3)

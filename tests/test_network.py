@@ -1,3 +1,5 @@
+from mlip.atoms.structures import Facet
+from mlip.stages.sites.settings import SitesSettings
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,6 @@ from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
 from mlip.atoms import structures, symmetry
-from mlip.config import Facet, Sites
 from mlip.stages.sites import network, sites
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Period, Site

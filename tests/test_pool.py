@@ -1,3 +1,4 @@
+from mlip.stages.neb.settings import NebSettings
 import numpy as np
 import pytest
 import tiny
@@ -11,7 +12,7 @@ from mlip.potential import models, potential
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import neb, pool
 
-SETTINGS = config.Neb(
+SETTINGS = NebSettings(
     images=3,
     fmax_ev_per_angstrom=0.02,
     end_fmax_ev_per_angstrom=0.02,

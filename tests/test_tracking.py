@@ -1,10 +1,10 @@
+from mlip.core.tracking import Tracking
 import struct
 import sys
 import time
 
 import pytest
 
-from mlip.config import Tracking
 from mlip.core.tracking import Tracker
 
 BLOCK = 32768

@@ -1,3 +1,4 @@
+from mlip.stages.train.settings import EnergyFitSettings
 import math
 import os
 import random
@@ -16,7 +17,7 @@ from mlip import config
 from mlip.potential import models, potential
 from mlip.stages.train import train
 
-FIT = config.EnergyFit(prior_ev=0.1, min_atoms=13)
+FIT = EnergyFitSettings(prior_ev=0.1, min_atoms=13)
 SMALL = tiny.TRAIN.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"layers": 1})})
 
 

@@ -1,5 +1,6 @@
 """The smallest potential and the smallest run that still go through every line: shared by several test files."""
 
+from mlip.stages.train.settings import Architecture, TrainSettings
 import os
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "datasets" / "tio2-mg-li"
 HELD_OUT = ("001_11_Mg_site",)
 
-ARCHITECTURE = config.Architecture(channels=4, max_ell=1, layers=2, correlation=2, cutoff_angstrom=3.5)
-TRAIN = config.Train(
+ARCHITECTURE = Architecture(channels=4, max_ell=1, layers=2, correlation=2, cutoff_angstrom=3.5)
+TRAIN = TrainSettings(
     base=None,
     architecture=ARCHITECTURE,
     epochs=5,

@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlip.config import Target
+from mlip.core.section import Target
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from math import gcd
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from mlip.atoms.symmetry import is_translation, operations, tilts
-from mlip.config import Facet
+from mlip.core.section import Count, Section
 
 Array = NDArray[np.float64]
 
@@ -37,6 +39,26 @@ PLANE_ANGSTROM = 0.05  # atoms whose heights differ by less lie in one plane
 LAYER_GAP_ANGSTROM = 1.2  # cation planes closer than this form one formula layer, as in anatase (101)
 VACUUM_GAP_ANGSTROM = 6.0  # a gap along z as wide as this makes a cell a slab
 SYMPREC_ANGSTROM = 0.02  # of ideal crystals and unrelaxed slabs
+
+
+class Facet(Section):
+    """One slab to build."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Name of the slab.")
+    miller: tuple[int, int, int] = Field(description="Miller indices of the facet in the conventional cell.")
+    layers: Count = Field(default=4, description="Formula layers along the normal; TiO2 layers in anatase.")
+    repeat: tuple[Count, Count] = Field(
+        default=(2, 2), description="Repeats of the surface cell along its two vectors."
+    )
+    vacuum_angstrom: Annotated[float, Field(ge=8.0)] = Field(
+        default=15.0, description="Vacuum between periodic images of the slab (Angstrom), at least 8."
+    )
+
+    @model_validator(mode="after")
+    def _miller_is_a_direction(self) -> "Facet":
+        if self.miller == (0, 0, 0):
+            raise ValueError("miller: (0, 0, 0) is no plane; give three indices that are not all zero")
+        return self
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlip.core.files import digest_of, place, read_provenance, sha256, write_text_atomic
-from mlip.core.section import Common, Section
+from mlip.core.files import Provenance, digest_of, place, read_provenance, read_result, sha256, write_text_atomic
+from mlip.core.report import ReportSection
+from mlip.core.section import Common, ExecutionSection, Section
 from mlip.core.stage import Context, Stage
 
 
@@ -39,6 +40,10 @@ class Run:
             raise TypeError("the section `common` is not of class Common")
         return found
 
+    def stage(self, name: str) -> Stage[Any, Any]:
+        """The stage of this name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
     def path(self, stage: str, *parts: str) -> Path:
         """A path inside the folder of a stage."""
         return self.folder.joinpath(stage, *parts)
@@ -50,7 +55,11 @@ class Run:
     def settings(self, stage: Stage[Any, Any]) -> dict[str, Any]:
         """The settings a stage depends on, JSON-able."""
         common = self.common.model_dump(mode="json")
-        shared = [name for name, section in self.sections.items() if type(section) in stage.sections]
+        shared = [
+            name
+            for name, section in self.sections.items()
+            if type(section) in stage.sections and not isinstance(section, ExecutionSection)
+        ]
         names = (stage.name, *shared, *(other.name for other in stage.settings_of))
         parts = {name: self.sections[name].model_dump(mode="json") for name in names}
         for name in names:
@@ -97,6 +106,22 @@ class Run:
     def is_whole(self, stage: Stage[Any, Any]) -> bool:
         """Whether a stage is done and left nothing for the next call (a file `unfinished` says that it did)."""
         return self.is_done(stage) and not self.path(stage.name, "unfinished").exists()
+
+    def report_sections(self, of: Collection[Stage[Any, Any]]) -> tuple[ReportSection, ...]:
+        """What these stages have to say in the report, where they are done, in the order of the pipeline."""
+        found: list[ReportSection] = []
+        for stage in self._done(of):
+            if stage.report is not None:
+                result = read_result(self.path(stage.name, "result.json"), stage.result)
+                found += stage.report(self.context(stage), result)
+        return tuple(found)
+
+    def provenances(self, of: Collection[Stage[Any, Any]]) -> dict[str, Provenance]:
+        """Where the results of these stages come from, where they are done."""
+        return {stage.name: read_provenance(self.path(stage.name, "result.json")) for stage in self._done(of)}
+
+    def _done(self, of: Collection[Stage[Any, Any]]) -> list[Stage[Any, Any]]:
+        return [s for s in self.stages if any(s is one for one in of) and self.is_done(s)]
 
     def prepare(self, stage: Stage[Any, Any]) -> Path:
         """The folder of a stage, holding only work with the present fingerprint."""

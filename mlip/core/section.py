@@ -21,6 +21,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class ExecutionSection(Section):
+    """Settings that change how a run is carried out or recorded, never its results."""
+
+
 class OptionalSection(Section):
     """Settings of a stage that `mlip run` leaves out unless the section says `run: true`."""
 
@@ -43,8 +47,10 @@ class Common(Section):
     cueq: bool = Field(default=False, description="Evaluate the potential with cuEquivariance kernels (GPUs only).")
     equivalence_ev: Positive = Field(
         default=1e-3,
-        description="A fast backend is used only where its energies agree with mace-torch in float64 on the CPU within "
-        "this many eV per cell.",
+        description=(
+            "A fast backend is used only where its energies agree with mace-torch in float64 on the CPU within this "
+            "many eV per cell."
+        ),
     )
     equivalence_ev_per_angstrom: Positive = Field(
         default=1e-3, description="The same limit for every force component, in eV/Angstrom."

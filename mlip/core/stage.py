@@ -111,6 +111,11 @@ class Context(Generic[S]):
         return self._run.path(self._stage.name)
 
     @property
+    def run_name(self) -> str:
+        """The name of the run's folder."""
+        return self._run.folder.resolve().name
+
+    @property
     def run_folder(self) -> Path:
         """The folder of the run, for what belongs to no stage: labels and trajectories, kept for good."""
         return self._run.folder
@@ -133,7 +138,7 @@ class Context(Generic[S]):
         """
         if kind not in self._stage.sections:
             raise ValueError(f"stage {self._stage.name}: reads section {kind.__name__}; add it to `sections`")
-        return next(cast("Other", s) for s in self._run.sections.values() if type(s) is kind)
+        return next(s for s in self._run.sections.values() if isinstance(s, kind))
 
     def result(self, stage: Stage[Any, Found]) -> Found:
         """The result of a stage that this one needs."""
@@ -153,13 +158,14 @@ class Context(Generic[S]):
         return self._run.path(stage.name)
 
     def file(self, path: str | Path) -> Path:
-        """Where a declared input is: a path of the config, or the same path in the repository or the package.
+        """Where a declared input, or a file in a declared folder, is: from here, in the repository or in the package.
 
         Raises:
             ValueError: the stage did not declare it, or there is no such file.
         """
         found = files.place(path)
-        if self._stage.inputs is None or found not in {files.place(p) for p in self._stage.inputs(self)}:
+        declared = {files.place(p) for p in self._stage.inputs(self)} if self._stage.inputs is not None else set()
+        if not declared & {found, *found.parents}:
             raise ValueError(f"stage {self._stage.name}: reads {path}; add it to `inputs`")
         return found
 
@@ -172,6 +178,21 @@ class Context(Generic[S]):
         """
         with progress(label, len(jobs)) as tick:
             return run_parallel(function, jobs, workers=self.workers, on_tick=tick, uses_torch=uses_torch)
+
+    def report_sections(self) -> tuple[ReportSection, ...]:
+        """Report sections of the stages that are needed or used, where they are done, in the order of the pipeline."""
+        return self._run.report_sections(self._reported())
+
+    def provenances(self) -> dict[str, files.Provenance]:
+        """Where the results of the stages that are needed or used come from, where they are done."""
+        return self._run.provenances(self._reported())
+
+    def _reported(self) -> tuple[Stage[Any, Any], ...]:
+        return (*self._stage.needs, *self._stage.uses)
+
+    def configuration(self) -> dict[str, Any]:
+        """Every section of the config, JSON-able: to be shown, not to be computed with."""
+        return {name: section.model_dump(mode="json") for name, section in self._run.sections.items()}
 
     def say(self, text: str) -> None:
         """Print a line for the person who watches."""

@@ -8,9 +8,20 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from mlip.config import Tracking
+from pydantic import Field
+
+from mlip.core.section import ExecutionSection
+
+
+class Tracking(ExecutionSection):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online", "disabled"] = Field(
+        default="offline", description="Whether Weights & Biases records offline, online or not at all."
+    )
+    project: str = Field(default="facet-mlip", description="Name of the W&B project.")
 
 
 class Tracker:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mlip.config import Dft
 from mlip.core import files
 from mlip.core.workers import run_parallel
 from mlip.dft import engines, single_points
 from mlip.dft.engines import Described
+from mlip.dft.settings import Dft
 from mlip.dft.tasks import Plan, Store, Task, digest, plan, settings_hash, tasks
 
 __all__ = ["Labelled", "Problem", "label", "planned", "settings_hash", "settings_of"]
@@ -40,6 +40,11 @@ class Labelled:
 
     frames: tuple[Atoms | None, ...]
     problems: tuple[Problem, ...]
+
+
+def labels_folder(run_folder: Path) -> Path:
+    """Where the labels of a run are, at all levels; no stage owns them, so they are never superseded."""
+    return run_folder / "labels"
 
 
 def settings_of(dft: Dft) -> Described:

@@ -15,9 +15,9 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from mlip.atoms import extxyz
-from mlip.config import Dft
 from mlip.core import files
 from mlip.dft import engines
+from mlip.dft.settings import Dft
 from mlip.dft.tasks import Store, Task, settings_hash
 
 CLOSEST_ANGSTROM = 0.7  # nearer atoms are refused before anything is calculated

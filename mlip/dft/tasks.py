@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 
 from mlip.atoms import extxyz
-from mlip.config import Dft
 from mlip.core import files
 from mlip.dft import engines
+from mlip.dft.settings import Dft
 
 MOST_FRAMES = 4  # of a task: what is lost in warmth is a few iterations a task
 

@@ -19,8 +19,9 @@ import numpy as np
 import yaml
 from ase.data import atomic_numbers, chemical_symbols
 
-from mlip.config import Architecture, Target
 from mlip.core.files import write_bytes_atomic, write_text_atomic
+from mlip.core.section import Target
+from mlip.stages.train.settings import Architecture
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs

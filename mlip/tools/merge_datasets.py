@@ -7,7 +7,7 @@ a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import yaml
@@ -20,9 +20,10 @@ from mlip.atoms.structures import is_slab
 from mlip.core import files
 from mlip.dft import queue
 from mlip.dft.engines import Described
-from mlip.run import opened
+from mlip.dft.settings import Dft
 from mlip.stages.dataset import dataset, labels
 from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
+from mlip.stages.dataset.settings import DatasetSettings
 
 SAME_EV, SAME_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
 STAGES = ("label", "ladder")
@@ -113,7 +114,7 @@ def write(
     Raises:
         ValueError: a label fails a check, a path names a frame that is not there, or the folder cannot be written.
     """
-    labels.check(frames, config.Dataset(), source=str(out / "frames.extxyz"), target="pbe-d3")
+    labels.check(frames, DatasetSettings(), source=str(out / "frames.extxyz"), target="pbe-d3")
     dataset.require_paths(paths, frames, source=str(out))
     files.write_frames(out / "frames.extxyz", frames)
     counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
@@ -135,7 +136,7 @@ def write(
     )
     text = yaml.safe_dump(card_as_mapping(card), sort_keys=False, allow_unicode=True, width=120)
     files.write_text_atomic(out / "card.yaml", text)
-    dataset.read_dataset(out, config.Dataset(), target="pbe-d3")
+    dataset.read_dataset(out, DatasetSettings(), target="pbe-d3")
     return card
 
 
@@ -170,7 +171,7 @@ def _of_run(folder: Path) -> Source:
         advice = "run the ladder stage again"
         raw = files.read_yaml(listed, advice=advice)
         paths = files.validated(listed, raw, tuple[LabelledPath, ...], advice=advice)
-    return Source(folder, queue.settings_of(opened(folder).config.dft), tuple(frames), paths)
+    return Source(folder, queue.settings_of(_dft(folder)), tuple(frames), paths)
 
 
 def _of_file(path: Path, level: Path | None) -> Source:
@@ -228,3 +229,11 @@ def _in_words(settings: Described) -> str:
     known = [str(settings[k]) for k in ("xc", "code", "version", "mode") if k in settings]
     cutoff = [f"{settings['cutoff_ev']:g} eV"] if "cutoff_ev" in settings else []
     return f"{', '.join([*known, *cutoff]) or 'as settings say'}; D3(BJ) stored beside it"
+
+
+def _dft(folder: Path) -> Dft:
+    """The DFT level of a run folder."""
+    source = folder / "config.yaml"
+    if not source.exists():
+        raise ValueError(f"{folder}: not a run folder (no config.yaml); make one with: mlip init CONFIG {folder}")
+    return cast("Dft", config.load(source)["dft"])

@@ -17,7 +17,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mlip.config import Dft, Section
+from mlip.core.section import Section
+from mlip.dft.settings import Dft
 
 Described = dict[str, str | float | int | bool]
 Mesh = tuple[int, int, int]

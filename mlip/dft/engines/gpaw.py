@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field, model_validator
 
-from mlip.config import Count, Positive, Section
+from mlip.core.section import Count, Positive, Section
 from mlip.dft.engines import Calculated, Described, Mesh, Refused, clear_of_boundary, is_slab, length_mesh
 
 INSTALL = "make setup-dft installs it (docs/labelling.md)"

@@ -22,8 +22,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mlip.config import Count, Positive, Section
 from mlip.core import files
+from mlip.core.section import Count, Positive, Section
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.dft.engines import Calculated, Described, Mesh, Refused, Waiting, clear_of_boundary, is_slab, length_mesh
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.atoms.dispersion import target_labels
-from mlip.config import Target
 from mlip.core import files
+from mlip.core.section import Target
 from mlip.stages.dataset import labels
 from mlip.stages.dataset.card import Card, LabelledPath, read_card
+from mlip.stages.dataset.settings import DatasetSettings
 
 __all__ = [
     "Card",
@@ -91,7 +91,7 @@ class Manifest:
     e0_ev: dict[str, dict[str, float]]  # level -> symbol -> eV per atom, of the training part
 
 
-def read_dataset(folder: Path, settings: config.Dataset, *, target: Target) -> tuple[Card, list[Atoms]]:
+def read_dataset(folder: Path, settings: DatasetSettings, *, target: Target) -> tuple[Card, list[Atoms]]:
     """The card and the checked frames of a dataset folder.
 
     Raises:
@@ -195,7 +195,7 @@ def folds(frames: Sequence[Atoms], number: int, *, seed: int) -> tuple[tuple[str
     sizes = Counter(str(frame.info["group"]) for frame in frames)
     if not 2 <= number <= len(sizes):
         raise ValueError(f"{number} folds of {len(sizes)} groups; choose between 2 and {len(sizes)}")
-    for first, second in labels.duplicates(frames, config.Dataset().duplicate_angstrom):
+    for first, second in labels.duplicates(frames, DatasetSettings().duplicate_angstrom):
         one, other = frames[first].info, frames[second].info
         if one["group"] != other["group"]:
             raise ValueError(

@@ -19,9 +19,10 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from mlip.atoms.extxyz import read_frames
-from mlip.config import Dataset, Target
+from mlip.core.section import Target
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset.card import Card
+from mlip.stages.dataset.settings import DatasetSettings
 
 RIDGE = 1e-10  # of the squared mole fractions: far below any composition that data hold, far above rounding
 NEAR_ANGSTROM = 0.8  # largest displacement of an atom between two frames whose energies and forces are compared
@@ -45,7 +46,7 @@ PAIR_RATIOS = {
 
 def read_labelled(
     path: Path,
-    settings: Dataset,
+    settings: DatasetSettings,
     *,
     target: Target = "pbe",
     card: Card | None = None,
@@ -62,7 +63,7 @@ def read_labelled(
 
 def check(
     frames: Sequence[Atoms],
-    settings: Dataset,
+    settings: DatasetSettings,
     *,
     source: str,
     target: Target = "pbe",
@@ -152,7 +153,7 @@ def _other_level(frame: Atoms, wanted: str) -> str | None:
     return f"settings_hash is {found}, the dataset has {wanted}; one dataset holds one level of theory: label it again"
 
 
-def _too_close(frame: Atoms, settings: Dataset) -> str | None:
+def _too_close(frame: Atoms, settings: DatasetSettings) -> str | None:
     first, second, distance = neighbor_list("ijd", frame, settings.min_distance_angstrom)
     if not len(distance):
         return None
@@ -164,7 +165,7 @@ def _too_close(frame: Atoms, settings: Dataset) -> str | None:
     )
 
 
-def _forces(frame: Atoms, settings: Dataset) -> str | None:
+def _forces(frame: Atoms, settings: DatasetSettings) -> str | None:
     forces = frame.arrays["dft_forces"]
     largest = float(np.linalg.norm(forces, axis=1).max())
     if largest > settings.max_force_ev_per_angstrom:
@@ -209,7 +210,9 @@ def element_fit(counts: NDArray[np.float64], energies_ev: NDArray[np.float64], *
     return np.asarray(centre + shift, dtype=np.float64)
 
 
-def _check_energies(frames: Sequence[Atoms], settings: Dataset, source: str, e0_ev: Mapping[str, float] | None) -> None:
+def _check_energies(
+    frames: Sequence[Atoms], settings: DatasetSettings, source: str, e0_ev: Mapping[str, float] | None
+) -> None:
     symbols = sorted({s for frame in frames for s in frame.get_chemical_symbols()})
     if e0_ev is not None and (new := sorted(set(symbols) - set(e0_ev))):
         raise ValueError(f"{source}: element {new[0]} has no reference energy on the card; make the card again")
@@ -252,7 +255,7 @@ def duplicates(frames: Sequence[Atoms], tolerance_angstrom: float) -> list[tuple
     return sorted(pairs, key=lambda pair: pair[1])
 
 
-def _check_duplicates(frames: Sequence[Atoms], settings: Dataset, source: str) -> None:
+def _check_duplicates(frames: Sequence[Atoms], settings: DatasetSettings, source: str) -> None:
     for first, second in duplicates(frames, settings.duplicate_angstrom):
         energies = [float(frames[n].info["dft_energy"]) for n in (first, second)]
         forces = float(np.abs(frames[first].arrays["dft_forces"] - frames[second].arrays["dft_forces"]).max())
@@ -289,7 +292,7 @@ def energy_force_ratio(frames: Sequence[Atoms]) -> tuple[float | None, int]:
     return (float(np.median(gains[large] / works[large])) if number >= FEWEST_PAIRS else None), number
 
 
-def _check_pairs(frames: Sequence[Atoms], settings: Dataset, source: str) -> None:
+def _check_pairs(frames: Sequence[Atoms], settings: DatasetSettings, source: str) -> None:
     ratio, pairs = energy_force_ratio(frames)
     if ratio is None or abs(ratio - 1) <= settings.max_energy_force_mismatch:
         return

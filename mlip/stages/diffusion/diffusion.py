@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mlip import config
 from mlip.stages.diffusion.hops import NOTHING, Estimate, poisson_rate
+from mlip.stages.diffusion.settings import DiffusionSettings
 
 Array = NDArray[np.float64]
 AXES = "xyz"
@@ -86,7 +86,7 @@ class _Terms:
 
 
 def from_jumps(
-    jumps: Sequence[Array], ion_ps: float, settings: config.Diffusion, *, axes: int, longest_jump_angstrom: float
+    jumps: Sequence[Array], ion_ps: float, settings: DiffusionSettings, *, axes: int, longest_jump_angstrom: float
 ) -> Jumps:
     """Diffusion from the jumps of ions.
 

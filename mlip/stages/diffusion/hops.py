@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from mlip import config
+from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
@@ -101,7 +101,7 @@ class Basins:
         return cKDTree(points), copies, moved
 
 
-def basins(cell: Array, sites: Sequence[Site], hops: Sequence[Hop], settings: config.Diffusion) -> Basins:
+def basins(cell: Array, sites: Sequence[Site], hops: Sequence[Hop], settings: DiffusionSettings) -> Basins:
     """The basins of one ion on one host.
 
     Raises:

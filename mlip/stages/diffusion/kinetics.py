@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import arrhenius, diffusion, hops
 from mlip.stages.diffusion.arrhenius import Line, Point
 from mlip.stages.diffusion.density import Density
 from mlip.stages.diffusion.hops import Basins, Estimate
+from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md.trajectory import Track
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Hop
@@ -99,7 +99,7 @@ def motion(
     name: tuple[str, str, str],
     tracks: Sequence[Track],
     where: Basins,
-    settings: config.Diffusion,
+    settings: DiffusionSettings,
     *,
     axes: int,
     seed: int,
@@ -145,7 +145,7 @@ def kinetics(
     sites: Sequence[Site],
     barriers: Sequence[Barrier],
     where: Basins,
-    settings: config.Diffusion,
+    settings: DiffusionSettings,
 ) -> Kinetics:
     """Lines over the temperatures of the motions of one species in one system."""
     first = motions[0]
@@ -172,7 +172,7 @@ def _hop_line(
     hop: Hop,
     barrier: Barrier | None,
     sites: Sequence[Site],
-    settings: config.Diffusion,
+    settings: DiffusionSettings,
 ) -> HopLine:
     seen = [(m.temperature_kelvin, r) for m in motions for r in m.rates if (r.hop, r.initial, r.final) == kind]
     points = [Point(t, r.count, r.exposure_ps) for t, r in seen]
@@ -245,12 +245,3 @@ def _expected_at(
             way = where.centres[b] + shift[b] + np.array(image) @ where.cell - where.centres[a] - shift[a]
             total += ASSUMED_PREFACTOR_PER_PS * flux[hop] * float((way[:axes] ** 2).sum())
     return total / (2 * axes)
-
-
-def stopped_by(statuses: Sequence[str]) -> dict[str, int]:
-    """How many replicas ended in each way, by the first words of their status."""
-    counts: dict[str, int] = {}
-    for status in statuses:
-        word = status.split(":")[0]
-        counts[word] = counts.get(word, 0) + 1
-    return counts

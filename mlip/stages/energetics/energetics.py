@@ -21,11 +21,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_numbers, ground_state_magnetic_moments, reference_states
 
-from mlip import config
 from mlip.atoms import dispersion
 from mlip.atoms.structures import CATION_CHARGES
+from mlip.core.section import Target
 from mlip.core.units import joule_per_m2
 from mlip.stages.energetics import lattice
+from mlip.stages.energetics.settings import EnergeticsSettings
 
 Ask = Callable[[Sequence[Atoms], Mapping[str, Any]], Sequence[Atoms | None]]
 Relax = Callable[[Atoms], Atoms]
@@ -101,7 +102,7 @@ class Energetics:
     crystal_status: str
     surfaces: tuple[Surface, ...]
     adsorption: tuple[Adsorption, ...]
-    target: config.Target = "pbe"  # level of the potential
+    target: Target = "pbe"  # level of the potential
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def energies(frame: Atoms) -> tuple[float, float]:
     return float(frame.info["dft_energy_extrapolated"]), float(frame.info["d3_energy"])
 
 
-def atom(symbol: str, ask: Ask, settings: config.Energetics) -> Atom:
+def atom(symbol: str, ask: Ask, settings: EnergeticsSettings) -> Atom:
     """The energy of an isolated atom in its ground state."""
     moment = float(ground_state_magnetic_moments[atomic_numbers[symbol]])
     box = np.array(settings.box_angstrom)
@@ -141,7 +142,7 @@ def atom(symbol: str, ask: Ask, settings: config.Energetics) -> Atom:
     return Atom(symbol, energies(found)[0], moment, DONE)
 
 
-def metal(symbol: str, ask: Ask, settings: config.Energetics, *, alone: Atom | None) -> Metal:
+def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | None) -> Metal:
     """Lattice, energy and cohesive energy of an element's simple crystal."""
     state = reference_states[atomic_numbers[symbol]] or {}
     structure = str(state.get("symmetry", "unknown"))
@@ -168,7 +169,7 @@ def metal(symbol: str, ask: Ask, settings: config.Energetics, *, alone: Atom | N
 
 
 def crystal(
-    conventional: Atoms, name: str, ask: Ask, settings: config.Energetics, *, changes: Mapping[str, Any]
+    conventional: Atoms, name: str, ask: Ask, settings: EnergeticsSettings, *, changes: Mapping[str, Any]
 ) -> tuple[lattice.Lattice | None, str]:
     """The lattice of a crystal, or None and why."""
     of = lattice.space(conventional)
@@ -236,7 +237,7 @@ def adsorption(
     elemental: Metal | None,
     charge: float | None = None,
     potential_ev: float | None = None,
-    target: config.Target = "pbe",
+    target: Target = "pbe",
 ) -> Adsorption:
     """Adsorption energies of an ion on a site; what lacks a reference is None and named in the status.
 

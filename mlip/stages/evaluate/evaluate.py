@@ -16,7 +16,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlip.atoms.dispersion import absent_labels, target_labels
-from mlip.config import Target
+from mlip.core.section import Target
 from mlip.potential.potential import LEVELS, Predicted
 from mlip.stages.dataset.card import LabelledPath
 

@@ -19,9 +19,10 @@ from ase import Atoms
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.atoms.dispersion import target_labels
+from mlip.core.section import Target
 from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.ladder.settings import LadderSettings
 from mlip.stages.neb import neb
 from mlip.stages.sites.network import Hop
 
@@ -116,7 +117,7 @@ def frames(paths: Sequence[Path], *, neighbours: bool, source: str) -> list[list
     return [tiers[key] for key in sorted(tiers)]
 
 
-def step(path: Path, labels: Mapping[str, Atoms], settings: config.Ladder, *, target: config.Target) -> Step:
+def step(path: Path, labels: Mapping[str, Atoms], settings: LadderSettings, *, target: Target) -> Step:
     """What DFT says about one hop, as far as its frames are labelled.
 
     Args:
@@ -238,7 +239,7 @@ def _peak(energy: Mapping[str, float]) -> str:
     return best if inner[best] > inner[SADDLE] + ABOVE_EV else SADDLE
 
 
-def _rests(path: Path, label: Atoms, settings: config.Ladder, target: config.Target) -> _Rests:
+def _rests(path: Path, label: Atoms, settings: LadderSettings, target: Target) -> _Rests:
     image = _saddle(path)
     dft = target_labels(label, target)[1]
     apart = find_mic(label.positions[:-1] - label.positions[-1], label.cell)[1]
@@ -260,7 +261,7 @@ def _rms(values: Array) -> float | None:
     return float(np.sqrt((values**2).mean())) if values.size else None
 
 
-def _verdict(difference: float | None, force: float | None, peak: str | None, settings: config.Ladder) -> str:
+def _verdict(difference: float | None, force: float | None, peak: str | None, settings: LadderSettings) -> str:
     if difference is None or force is None:
         return NOT_CALCULATED
     reasons: Iterable[tuple[bool, str]] = (

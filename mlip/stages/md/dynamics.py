@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.core.units import ACCELERATION, BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Frames, Header
 
 Array = NDArray[np.float64]
@@ -82,7 +82,7 @@ class State:
     kept: Array  # (R, N, 3): the last good frame, or the one that stopped the replica
 
 
-def grid(settings: config.Md) -> tuple[int, int, int]:
+def grid(settings: MdSettings) -> tuple[int, int, int]:
     """Steps of equilibration, steps in all, and steps of a chunk, each a whole number of frames."""
     frame = settings.frame_steps
 
@@ -93,7 +93,7 @@ def grid(settings: config.Md) -> tuple[int, int, int]:
     return equilibration, equilibration + max(steps(settings.target_ps), frame), settings.chunk_frames * frame
 
 
-def start(batch: Batch, settings: config.Md, field: Field) -> State:
+def start(batch: Batch, settings: MdSettings, field: Field) -> State:
     """Velocities drawn at twice the temperature of each replica, forces at its start; a bad start has a status.
 
     A relaxed start gives half of its kinetic energy to the potential within a few vibrations.
@@ -129,7 +129,7 @@ def _stream(batch: Batch, replica: int) -> list[int]:
 def advance(
     batch: Batch,
     state: State,
-    settings: config.Md,
+    settings: MdSettings,
     field: Field,
     *,
     until: int,
@@ -176,7 +176,7 @@ def _generator(text: str) -> np.random.Generator:
 
 
 def _step(
-    batch: Batch, state: State, settings: config.Md, field: Field, rngs: list[np.random.Generator], *, friction: float
+    batch: Batch, state: State, settings: MdSettings, field: Field, rngs: list[np.random.Generator], *, friction: float
 ) -> State:
     """One step of all replicas; those that were stopped stay where they started."""
     dt = settings.time_step_fs
@@ -206,7 +206,7 @@ def _step(
     return _stopped(batch, state, _unsafe(batch, state, settings))
 
 
-def _unsafe(batch: Batch, state: State, settings: config.Md) -> dict[int, str]:
+def _unsafe(batch: Batch, state: State, settings: MdSettings) -> dict[int, str]:
     """Replicas whose forces or temperature are out of bounds, and why."""
     largest = np.linalg.norm(state.forces[:, batch.mobile], axis=2).max(axis=1)
     heat = temperatures(batch, state, settings)
@@ -222,7 +222,7 @@ def _unsafe(batch: Batch, state: State, settings: config.Md) -> dict[int, str]:
     return out
 
 
-def _judged(batch: Batch, state: State, settings: config.Md, field: Field) -> tuple[State, Array | None]:
+def _judged(batch: Batch, state: State, settings: MdSettings, field: Field) -> tuple[State, Array | None]:
     """The state with replicas stopped whose ion left or whose forces the committee disputes; the committee's spread."""
     host, ions = slice(None, batch.header.atoms - len(batch.header.ions)), -len(batch.header.ions)
     nearest = nearest_host(state.positions[:, host], state.positions[:, ions:], batch.cell)
@@ -280,7 +280,7 @@ def _without_drift(batch: Batch, state: State) -> State:
     return replace(state, velocities=state.velocities - momentum / batch.masses.sum())
 
 
-def temperatures(batch: Batch, state: State, settings: config.Md) -> Array:
+def temperatures(batch: Batch, state: State, settings: MdSettings) -> Array:
     """Temperature of every replica, (R,) kelvin, from its kinetic energy.
 
     Three degrees of freedom per mobile atom: the thermostat acts on each, so momentum is not conserved. Without a
@@ -295,7 +295,7 @@ def temperatures(batch: Batch, state: State, settings: config.Md) -> Array:
 class _Recorder:
     """Gathers frames; entries of stopped replicas are NaN."""
 
-    def __init__(self, batch: Batch, settings: config.Md) -> None:
+    def __init__(self, batch: Batch, settings: MdSettings) -> None:
         self._batch, self._settings = batch, settings
         self._first: int | None = None
         self._rows: list[tuple[Array, ...]] = []

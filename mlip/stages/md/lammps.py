@@ -19,11 +19,10 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
-from mlip import config
-from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.potential import models
 from mlip.stages.md.dynamics import EQUILIBRATION_FRICTION_PER_PS
+from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Header, Track
 
 Array = NDArray[np.float64]
@@ -45,19 +44,7 @@ class Deck:
     friction_per_ps: float
 
 
-def export_files(model: Path, folder: Path, *, start: Path | None, source: Path | None, member: int) -> Deck:
-    """The deck of a model folder, a start in a file, and the md section of a config (the defaults without one).
-
-    Raises:
-        ValueError: no start, or anything wrong with one of the files.
-    """
-    if start is None:
-        raise ValueError("--start: LAMMPS needs a start; give one of the md stage, such as runs/quick/md/001_Li.extxyz")
-    settings = config.Md() if source is None else config.load(source).md
-    return export(models.load(model), folder, extxyz.read_frames(start)[0], settings, member=member)
-
-
-def export(model: models.Released, folder: Path, start: Atoms, settings: config.Md, *, member: int = 1) -> Deck:
+def export(model: models.Released, folder: Path, start: Atoms, settings: MdSettings, *, member: int = 1) -> Deck:
     """Write everything LAMMPS needs to run a system into a folder.
 
     Args:
@@ -268,7 +255,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return " ".join(f"{a}:{b}" if a < b else str(a) for a, b in out)
 
 
-def _batch(settings: config.Md) -> str:
+def _batch(settings: MdSettings) -> str:
     temperatures = [f"{t:g}" for t in settings.temperatures_kelvin]
     return f"""#!/bin/bash
 # LAMMPS on nodes of several GPUs, a rank to a GPU; one array task for each temperature and seed.

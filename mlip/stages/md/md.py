@@ -6,17 +6,17 @@ is prepared anew at the start of every chunk: a run that was killed goes on from
 """
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.core.files import write_atomic
 from mlip.stages.md import trajectory
 from mlip.stages.md.dynamics import RUNNING, Batch, Begin, State, advance, grid, start
+from mlip.stages.md.settings import MdSettings
 
 Array = NDArray[np.float64]
 DONE = "done"
@@ -48,9 +48,18 @@ class Followed:
     replicas: tuple[Outcome, ...]
 
 
+def ended(statuses: Sequence[str]) -> dict[str, int]:
+    """How many replicas ended in each way, by the first words of their status."""
+    counts: dict[str, int] = {}
+    for status in statuses:
+        word = status.split(":")[0]
+        counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
 def run(
     batch: Batch,
-    settings: config.Md,
+    settings: MdSettings,
     begin: Begin,
     folder: Path,
     *,
@@ -74,7 +83,7 @@ def run(
     return outcomes(batch, settings, folder, state), state
 
 
-def outcomes(batch: Batch, settings: config.Md, folder: Path, state: State) -> list[Outcome]:
+def outcomes(batch: Batch, settings: MdSettings, folder: Path, state: State) -> list[Outcome]:
     """Status, length and means of every replica."""
     equilibration, target, _ = grid(settings)
     upto = (target - equilibration) // settings.frame_steps + 1

@@ -13,14 +13,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.core import files
-from mlip.potential import potential
+from mlip.potential import potential, use
 from mlip.potential.batch import Batch
-from mlip.stages import jobs
-from mlip.stages.jobs import ModelUse
+from mlip.potential.use import ModelUse
 from mlip.stages.md import dynamics, md
+from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Header
 
 Array = NDArray[np.float64]
@@ -36,7 +35,7 @@ class MdJob:
     header: Header
     mobile: tuple[bool, ...]
     model: ModelUse
-    settings: config.Md
+    settings: MdSettings
     seed: int
 
 
@@ -108,7 +107,7 @@ def run_batch(job: MdJob) -> BatchOutcome:
             frame = atoms.copy()
             frame.positions = places
             frames.append(frame)
-        evaluator = jobs.evaluator(job.model)
+        evaluator = use.evaluator(job.model)
         return Committee(evaluator, frames, member=job.settings.member, skin_angstrom=job.settings.skin_angstrom)
 
     outcomes, state = md.run(batch, job.settings, begin, job.folder, on_frame=_noted(job, count))

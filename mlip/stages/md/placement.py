@@ -12,15 +12,15 @@ import numpy as np
 from ase import Atom, Atoms
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.atoms.structures import LAYER_GAP_ANGSTROM, is_slab, metals
 from mlip.atoms.symmetry import distances
+from mlip.stages.md.settings import MdSystem
 from mlip.stages.sites.sites import PLANE_ANGSTROM, Site
 
 Array = NDArray[np.float64]
 
 
-def name_of(system: config.MdSystem) -> str:
+def name_of(system: MdSystem) -> str:
     """Name of a system, such as 001_Li or 001_Mg-Li_2x2x1_0.25_S1."""
     parts = [system.host, "-".join(system.ions)]
     if system.repeat != (1, 1, 1):
@@ -29,7 +29,7 @@ def name_of(system: config.MdSystem) -> str:
     return "_".join(parts + ([system.site] if system.site else []))
 
 
-def ions_of(system: config.MdSystem, host: Atoms) -> tuple[str, ...]:
+def ions_of(system: MdSystem, host: Atoms) -> tuple[str, ...]:
     """The ions of a system: each named one, or in turn as many as the coverage asks for, at least one.
 
     Raises:
@@ -48,7 +48,7 @@ def ions_of(system: config.MdSystem, host: Atoms) -> tuple[str, ...]:
 def loaded(
     host: Atoms,
     sites: Sequence[Site],
-    system: config.MdSystem,
+    system: MdSystem,
     configurations: Mapping[str, Atoms],
     *,
     apart_angstrom: float,
@@ -89,7 +89,7 @@ def loaded(
     return cell
 
 
-def _site(sites: Sequence[Site], system: config.MdSystem, ion: str) -> Site:
+def _site(sites: Sequence[Site], system: MdSystem, ion: str) -> Site:
     """The named or the lowest relaxed site of an ion."""
     own = [s for s in sites if (s.host, s.ion, s.status) == (system.host, ion, "relaxed")]
     named = [s for s in own if system.site in (None, s.name)]

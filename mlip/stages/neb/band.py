@@ -27,10 +27,10 @@ from ase.mep import NEB
 from ase.mep.neb import idpp_interpolate
 from ase.optimize import BFGS
 
-from mlip import config
 from mlip.core import files
 from mlip.stages.neb.lbfgs import Lbfgs
 from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.settings import NebSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
@@ -188,7 +188,7 @@ def optimised(
     images: list[Atoms],
     tally: Tally,
     *,
-    settings: config.Neb,
+    settings: NebSettings,
     progress: Progress | None,
     save: Callable[[Progress], None],
     mirror: Mirror | None = None,

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from ase import Atoms
 
-from mlip import config
 from mlip.atoms import dispersion, extxyz, structures
 from mlip.core import files
+from mlip.core.section import Target
 from mlip.core.workers import run_parallel
 from mlip.potential import equivalence
-from mlip.stages.jobs import ModelUse, end_points, evaluator
+from mlip.potential.use import ModelUse, evaluator
 from mlip.stages.neb import neb, pool
+from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import network
+from mlip.stages.sites.jobs import end_points
 
 Result = tuple[neb.Band, list[Atoms]]
 POOL = 8  # bands that advance together on a CPU
@@ -40,8 +42,8 @@ class BandJob:
     ends: Path
     folder: Path
     model: ModelUse
-    settings: config.Neb
-    target: config.Target
+    settings: NebSettings
+    target: Target
 
     @property
     def stem(self) -> str:
@@ -166,7 +168,7 @@ def _advance(
     pool.advance(entries, use, on_done=on_done)
 
 
-def _dispersion(band: neb.Band, images: Sequence[Atoms], target: config.Target) -> float | None:
+def _dispersion(band: neb.Band, images: Sequence[Atoms], target: Target) -> float | None:
     if band.forward_ev is None:
         return None
     saddle = images[max(range(len(images)), key=lambda k: band.energies_ev[k])]

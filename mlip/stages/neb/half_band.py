@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 
 from ase import Atoms
 
-from mlip import config
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import mirror
 from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.settings import NebSettings
 
 NOTE = "half of the images made by symmetry"
 
 
-def turning(initial: Atoms, final: Atoms, settings: config.Neb) -> Mirror | None:
+def turning(initial: Atoms, final: Atoms, settings: NebSettings) -> Mirror | None:
     """The operation that turns a hop around, where half of the images are to be made by it and one is in the middle."""
     return mirror.between(initial, final) if settings.half_symmetric and settings.images % 2 else None
 
@@ -33,7 +33,7 @@ def optimised(
     images: list[Atoms],
     tally: moving.Tally,
     *,
-    settings: config.Neb,
+    settings: NebSettings,
     progress: moving.Progress | None,
     save: Callable[[moving.Progress], None],
     turned: Mirror | None,

@@ -24,7 +24,7 @@ import ase
 import numpy as np
 from ase import Atoms
 
-from mlip import config
+from mlip.atoms.ends import SAME_ANGSTROM, unwrapped
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import half_band
 from mlip.stages.neb.endpoints import (
@@ -32,12 +32,11 @@ from mlip.stages.neb.endpoints import (
     DESORBED,
     OUT_OF_DOMAIN,
     RELAXED,
-    SAME_ANGSTROM,
     desorbed,
     end_status,
-    unwrapped,
 )
 from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.settings import NebSettings
 
 CONVERGED = "converged"
 MAX_STEPS = "max steps"
@@ -109,7 +108,7 @@ def climb(
     final: Atoms,
     *,
     calculator: Any,
-    settings: config.Neb,
+    settings: NebSettings,
     name: BandName,
     checkpoint: Path | None = None,
     judge: Judge | None = None,
@@ -138,7 +137,7 @@ def climbing(
     initial: Atoms,
     final: Atoms,
     *,
-    settings: config.Neb,
+    settings: NebSettings,
     name: BandName,
     checkpoint: Path | None = None,
     judge: Judge | None = None,
@@ -201,7 +200,7 @@ def climbing(
     return band.noted(half_band.NOTE, mirrored=True), images
 
 
-def _key(initial: Atoms, final: Atoms, *, settings: config.Neb, name: BandName) -> str:
+def _key(initial: Atoms, final: Atoms, *, settings: NebSettings, name: BandName) -> str:
     """What a checkpoint must share with a band to be continued; the number of steps may be raised in between."""
     free = {"hops", "max_steps", "checkpoint_steps", "max_force_std_ev_per_angstrom"}
     described = [settings.model_dump(mode="json", exclude=free), asdict(name), ase.__version__]
@@ -214,7 +213,7 @@ def _key(initial: Atoms, final: Atoms, *, settings: config.Neb, name: BandName) 
 
 
 def _stored(
-    checkpoint: Path | None, initial: Atoms, *, key: str, settings: config.Neb
+    checkpoint: Path | None, initial: Atoms, *, key: str, settings: NebSettings
 ) -> moving.Steps[tuple[list[Atoms], moving.Progress | None, moving.Tally]]:
     """Images, progress and calls of a checkpoint that this very potential wrote (one uncounted force call), or none."""
     found = moving.read_checkpoint(checkpoint, initial, key=key) if checkpoint is not None else None
@@ -233,7 +232,7 @@ def _relax_ends(
     images: list[Atoms],
     *,
     tally: moving.Tally,
-    settings: config.Neb,
+    settings: NebSettings,
     save: Callable[[moving.Progress | None], None],
     turned: Mirror | None,
 ) -> moving.Steps[str]:
@@ -265,7 +264,7 @@ def _spread(images: list[Atoms], judge: Judge | None) -> float | None:
 
 
 def _judged(
-    images: list[Atoms], progress: moving.Progress | None, *, settings: config.Neb, spread: float | None
+    images: list[Atoms], progress: moving.Progress | None, *, settings: NebSettings, spread: float | None
 ) -> str:
     """Status of a band that ran. First comes what makes the rest meaningless."""
     checks = {

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 from ase import Atoms
 
-from mlip import config
 from mlip.literature.references import References, Value
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder.ladder import STANDS, Step
@@ -30,6 +29,7 @@ from mlip.stages.report.rows import (
     Results,
     Rows,
 )
+from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import Bottleneck, Hop
 
 ORDER = ("bulk", "100", "001")  # published barriers fall in this order
@@ -40,7 +40,7 @@ ELSEWHERE = {  # quantity -> why this run has no value for it
 }
 
 
-def rows(results: Results, references: References, settings: config.Report) -> Rows:
+def rows(results: Results, references: References, settings: ReportSettings) -> Rows:
     """Every row of the report, verdicts included."""
     published = references.select(role="checked", quantity="migration barrier")
     headline = tuple(verdicts.headline(value, results, settings) for value in published)
@@ -101,7 +101,7 @@ def ladder_barriers(steps: Sequence[Step]) -> tuple[DftBarrier, ...]:
     )
 
 
-def _hop_row(hop: Hop, results: Results, settings: config.Report) -> HopRow:
+def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
     same = (b for b in results.barriers if (b.host, b.ion, b.hop) == (hop.host, hop.ion, hop.name))
     barrier = next(same, None)
     done = barrier is not None and barrier.status == "converged"
@@ -141,7 +141,7 @@ def _dft_note(dft: DftBarrier) -> str:
     return "; ".join(p for p in parts if p)
 
 
-def _path_row(path: Bottleneck, results: Results, settings: config.Report) -> PathRow:
+def _path_row(path: Bottleneck, results: Results, settings: ReportSettings) -> PathRow:
     resolved = verdicts.has_barrier(path)
     d3 = verdicts.path_d3(path, results) if resolved else None
     spread = verdicts.spread(path, results) if resolved else None
@@ -160,7 +160,7 @@ def _path_row(path: Bottleneck, results: Results, settings: config.Report) -> Pa
     )
 
 
-def _nearest(value: Value, results: Results, settings: config.Report) -> Nearest:
+def _nearest(value: Value, results: Results, settings: ReportSettings) -> Nearest:
     values: list[tuple[float, str, str]] = []
     for b in results.barriers:
         if (b.host, b.ion, b.status) != (value.host, value.ion, "converged"):

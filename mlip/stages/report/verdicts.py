@@ -6,24 +6,24 @@ domain never turns into a number.
 Uncertainty of a barrier (1 sigma): model^2 + convergence^2 + dispersion^2, where model is the larger of the calibrated
 committee spread along the path and the held-out path error, convergence a setting, and dispersion a setting that counts
 only where a PBE barrier meets a published PBE-D3 one without D3 at the images.
-Verdicts are taken from `RULES`, first match first; the tolerances are `config.Report`, fixed before results are seen.
+Verdicts are taken from `RULES`, first match first; the tolerances are `ReportSettings`, fixed before results are seen.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlip import config
 from mlip.atoms.structures import Host
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Budget, DftBarrier, Headline, Results
+from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import Bottleneck, Hop
 
 UPPER_BOUND = "upper bound"  # status of a path that hops without a barrier might undercut
 
 
-def budget(spread_ev: float | None, results: Results, settings: config.Report, *, d3_known: bool) -> Budget:
+def budget(spread_ev: float | None, results: Results, settings: ReportSettings, *, d3_known: bool) -> Budget:
     """Uncertainty of a barrier whose committee spread is `spread_ev`."""
     factor = max(1.0, results.calibration) if results.calibration is not None else 1.0
     committee = spread_ev * factor if spread_ev is not None else None
@@ -107,7 +107,7 @@ class _Case:
     layer: str | None  # of the site where the path starts
     budget: Budget | None
     d3_ev: float | None
-    settings: config.Report
+    settings: ReportSettings
 
     @property
     def difference_ev(self) -> float | None:
@@ -225,7 +225,7 @@ def _verdict(case: _Case) -> tuple[str, str]:
     return NOT_RESOLVED, "no rule applies"
 
 
-def _case(value: Value, results: Results, settings: config.Report) -> _Case:
+def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
     tried = tuple(p for p in results.bottlenecks if (p.host, p.ion) == (value.host, value.ion))
     resolved = [p for p in tried if has_barrier(p)]
     path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
@@ -243,7 +243,7 @@ def _case(value: Value, results: Results, settings: config.Report) -> _Case:
     )
 
 
-def headline(value: Value, results: Results, settings: config.Report) -> Headline:
+def headline(value: Value, results: Results, settings: ReportSettings) -> Headline:
     """The row of one published barrier: lowest resolved path of its facet and ion, difference and verdict."""
     case = _case(value, results, settings)
     verdict, reason = _verdict(case)

@@ -19,11 +19,11 @@ from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, apply, cell_image, distances, images, operations
 from mlip.stages.dataset.card import hop_group
 from mlip.stages.sites.paths import Edge, Node, minimax
+from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.sites import Site
 
 Array = NDArray[np.float64]
@@ -89,7 +89,7 @@ def hop_network(
     host: Atoms,
     sites: Sequence[Site],
     relaxed: Mapping[str, Atoms],
-    settings: config.Sites,
+    settings: SitesSettings,
     *,
     registry: bool,
 ) -> list[tuple[Hop, Atoms, Atoms]]:
@@ -203,7 +203,7 @@ def _status(
     return "resolved"
 
 
-def _arrows(host: Atoms, sites: Sequence[Site], settings: config.Sites) -> Iterator[_Arrow]:
+def _arrows(host: Atoms, sites: Sequence[Site], settings: SitesSettings) -> Iterator[_Arrow]:
     """All hops that leave the first copy of each site towards the same or a later site."""
     if not sites:
         return

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import cKDTree
 
-from mlip import config
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
+from mlip.stages.sites.settings import SitesSettings
 
 Array = NDArray[np.float64]
 Vector = tuple[float, float, float]
@@ -72,7 +72,7 @@ class Site:
     periods: tuple[Period, ...] = ()  # in the plane of a slab, along all distinct axes of a bulk cell
 
 
-def host_relaxed(host: Atoms, calculator: Any, settings: config.Sites, *, seed: int) -> Atoms:
+def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed: int) -> Atoms:
     """The host after a rattle and a relaxation in a fixed cell; on slabs the lowest of several.
 
     The first rattle keeps the translations of the host, so that the relaxed slab can keep them too; a less symmetric
@@ -101,7 +101,7 @@ def host_relaxed(host: Atoms, calculator: Any, settings: config.Sites, *, seed: 
     return best[1]
 
 
-def candidates(host: Atoms, ion: str, settings: config.Sites, *, metal_symbols: Sequence[str]) -> Array:
+def candidates(host: Atoms, ion: str, settings: SitesSettings, *, metal_symbols: Sequence[str]) -> Array:
     """Starting positions of an ion, symmetry-reduced, at most max_candidates: shape (n, 3) in Angstrom.
 
     On slabs surface hollows and voids of the upper half take turns, the lowest hollow and the widest void first.
@@ -127,7 +127,7 @@ def relaxed_sites(
     host: Atoms,
     ion: str,
     calculator: Any,
-    settings: config.Sites,
+    settings: SitesSettings,
     *,
     name: str,
     metal_symbols: Sequence[str],
@@ -180,7 +180,7 @@ def top_metal_height(host: Atoms) -> float:
 def _relax(
     atoms: Atoms,
     calculator: Any,
-    settings: config.Sites,
+    settings: SitesSettings,
     *,
     stop: Callable[[Atoms], bool] | None = None,
 ) -> tuple[Atoms, float, bool | None]:
@@ -232,7 +232,7 @@ def _grid(host: Atoms, spacing: float) -> tuple[Array, tuple[int, int, int]]:
     return points, (counts[0], counts[1], counts[2])
 
 
-def _voids(host: Atoms, settings: config.Sites, metal: NDArray[np.bool_]) -> Array:
+def _voids(host: Atoms, settings: SitesSettings, metal: NDArray[np.bool_]) -> Array:
     """Local maxima of the clearance, the widest first; on slabs in the upper half only."""
     trees = cKDTree(_cloud(host, ~metal, 5.0)), cKDTree(_cloud(host, metal, 5.0))
 
@@ -265,7 +265,7 @@ def _climb(clearance: Callable[[Array], Array], points: Array) -> Array:
     return np.asarray(out)
 
 
-def _hollows(host: Atoms, ion: str, settings: config.Sites, metal: NDArray[np.bool_]) -> Array:
+def _hollows(host: Atoms, ion: str, settings: SitesSettings, metal: NDArray[np.bool_]) -> Array:
     """Local minima of the height at which a sphere around the ion touches the top face, the lowest first."""
     contact = RADII.get(ion, 0.75) + OXYGEN_RADIUS_ANGSTROM
     points, shape = _grid(host, settings.grid_angstrom)

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.potential.graphs import Graph
+from mlip.stages.train.settings import EnergyFitSettings
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def fit(
     *,
     energies_ev: Array,
     weights: Array,
-    settings: config.EnergyFit,
+    settings: EnergyFitSettings,
     seed: Sequence[int],
 ) -> EnergyFit:
     """Move the parameters to the energies, less far where all the way makes them no better; says what came of it.
@@ -126,7 +126,7 @@ def _step(
     *,
     weights: Array,
     large: NDArray[np.bool_],
-    settings: config.EnergyFit,
+    settings: EnergyFitSettings,
 ) -> Array:
     """The move of the parameters (P,); `derivatives` are scaled in place."""
     root = np.sqrt(diagonal + DAMPING * diagonal.mean())

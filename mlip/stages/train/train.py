@@ -32,12 +32,12 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlip import config
 from mlip.core.files import digest_of, write_bytes_atomic
 from mlip.potential import graphs, models
 from mlip.potential.backends import mace_scalar, mace_torch
 from mlip.potential.potential import out_of_memory
 from mlip.stages.train.energy_fit import EnergyFit, fit
+from mlip.stages.train.settings import EnergyFitSettings, TrainSettings
 
 WARMUP_EPOCHS = 1.0  # linear rise of the learning rate at the start
 FINAL_RATE = 0.01  # of the learning rate, reached along a cosine
@@ -94,7 +94,7 @@ def mean_neighbours(frames: Sequence[Atoms], cutoff_angstrom: float) -> float:
 
 
 def start(
-    settings: config.Train, *, frames: Sequence[Atoms], e0_ev: dict[str, float], seed: int, member: int
+    settings: TrainSettings, *, frames: Sequence[Atoms], e0_ev: dict[str, float], seed: int, member: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shape and initial weights: of the base model with these reference energies, or of a new network.
 
@@ -177,7 +177,7 @@ class Training:
 
     def __init__(
         self,
-        settings: config.Train,
+        settings: TrainSettings,
         shape: dict[str, Any],
         weights: dict[str, Any],
         *,
@@ -351,7 +351,7 @@ class Training:
 
 
 def run(  # noqa: PLR0913  (data, seeds and places are independent)
-    settings: config.Train,
+    settings: TrainSettings,
     *,
     train: Sequence[Atoms],
     valid: Sequence[Atoms],
@@ -411,7 +411,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
 
 
 def _fit_energies(
-    state: Training, train: Sequence[Sample], settings: config.EnergyFit, *, seed: int, member: int
+    state: Training, train: Sequence[Sample], settings: EnergyFitSettings, *, seed: int, member: int
 ) -> tuple[EnergyFit, dict[str, Any]]:
     """What the fit of energies did, and the weights after it; in double precision and without special kernels."""
     plainly = state.settings.model_copy(update={"dtype": "float64", "cueq": False})
@@ -444,12 +444,12 @@ def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample]
     return line
 
 
-def _exhausted(state: Training, settings: config.Train) -> bool:
+def _exhausted(state: Training, settings: TrainSettings) -> bool:
     best = max((e.epoch for e in state.history if e.best), default=0)
     return len(state.history) - best > settings.patience
 
 
-def _tag(settings: config.Train, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
+def _tag(settings: TrainSettings, weights: dict[str, Any], *sets: Sequence[Sample], seed: int, member: int) -> str:
     """What a checkpoint must share with a training; the starting weights count, not the path they were read from."""
     labels = [
         [s.energy_ev, float(np.abs(s.forces).sum()), float(s.graph.positions.sum())] for part in sets for s in part

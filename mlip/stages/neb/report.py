@@ -1,104 +1,49 @@
-"""Figures of the report: data in, SVG or PNG bytes out.
+"""Report section of the stage `neb`: pictures of the paths, and the figure of the energy along a hop."""
 
-Takes rows, bands, sites and structures; gives the bytes of one figure. Colours are those of Okabe and Ito, told apart
-with any colour vision; every series also differs in marker or line. Nothing is read, written or shown.
-"""
+from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
-from mlip.stages.evaluate.evaluate import Parity
+from mlip.core.figures import BLACK, BLUE, GREEN, GREY, MEMBERS, ORANGE, PURPLE, VERMILION, canvas, encoded
+from mlip.core.report import Figure, ReportSection
 from mlip.stages.neb.neb import Band
-from mlip.stages.report.rows import Headline
 from mlip.stages.sites.sites import Site
-from mlip.stages.train.train import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
-MEMBERS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, GREY)
 ELEMENTS = {"O": "#EBD3C8", "Ti": "#8EA4B8"}
 LAYERS = {"surface": VERMILION, "subsurface": BLUE, "bulk": GREEN}
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "lines.linewidth": 1.0,
-    "svg.hashsalt": "mlip",
-    "svg.fonttype": "path",
-}
+LEGEND = (
+    "Oxygen is pale and the metal blue-grey. Surface sites are red, subsurface sites blue, bulk sites green. Lines are "
+    "the paths of the ion along the bands."
+)
 
 
-@contextmanager
-def canvas(width: float, height: float, panels: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
-    """A figure of width x height inches and its axes, in the style of the report."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, list(figure.subplots(1, panels, squeeze=False)[0])
-
-
-def encoded(figure: "Figure", form: str = "svg") -> bytes:
-    """The bytes of a figure, the same for the same figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    target = io.BytesIO()
-    metadata = {"Date": None} if form == "svg" else {"Software": None}
-    figure.savefig(target, format=form, dpi=160, metadata=metadata)
-    return target.getvalue()
-
-
-def headline(rows: Sequence[Headline]) -> bytes:
-    """Published, DFT and potential's barriers side by side (SVG); rows without a number have no mark and say so."""
-    with canvas(4.8, 0.42 * len(rows) + 0.9) as (figure, axes):
-        axis = axes[0]
-        for k, row in enumerate(rows):
-            _headline_row(axis, -k, row)
-        axis.set_yticks([-k for k in range(len(rows))], [f"{r.ion} {r.facet}" for r in rows])
-        axis.set_ylim(-len(rows) + 0.4, 0.6)
-        axis.set_xlim(left=0)
-        axis.set_xlabel("migration barrier (eV)")
-        axis.grid(visible=True, axis="x", color="#E5E5E5", linewidth=0.6)
-        axis.set_axisbelow(True)
-        _legend_of(axis)
-        return encoded(figure)
-
-
-def _headline_row(axis: "Axes", y: float, row: Headline) -> None:
-    axis.plot(row.published_ev, y + 0.18, "D", color=BLACK, markersize=4.5, label="published")
-    if row.dft_ev is not None and not row.dft_is_elsewhere:
-        axis.plot(row.dft_ev, y, "s", color=ORANGE, markersize=5, label="our DFT (single points)")
-    if row.ours_ev is not None:
-        bar: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 4.5, "capsize": 2.5, "linewidth": 1.0}
-        axis.errorbar(row.ours_ev, y - 0.18, xerr=row.two_sigma_ev or 0.0, label="potential, 2 sigma", **bar)
-    else:
-        axis.text(row.published_ev + 0.03, y - 0.1, row.verdict, fontsize=7, color=GREY, va="center")
-
-
-def _legend_of(axis: "Axes") -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    if once:
-        axis.legend(list(once.values()), list(once), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+def pictures_section(hosts: Mapping[str, Atoms], sites: Sequence[Site], bands: Sequence[Band]) -> ReportSection:
+    """Every host from above and from the side, with the sites and paths of each ion."""
+    figures = []
+    for host, atoms in hosts.items():
+        for ion in sorted({s.ion for s in sites if s.host == host}) or [""]:
+            own = [s for s in sites if (s.host, s.ion) == (host, ion)]
+            paths = [b for b in bands if (b.host, b.ion) == (host, ion)]
+            caption = f"{host}: {ion} sites and paths" if ion else host
+            figures.append(
+                Figure(
+                    image=structure(atoms, own, paths),
+                    form="svg+xml",
+                    caption=caption,
+                    alt=f"{caption}: cell from above and from the side",
+                )
+            )
+    return ReportSection(key="pictures", heading="Sites and paths", text=(LEGEND,), figures=tuple(figures))
 
 
 def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
@@ -127,7 +72,7 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
         return encoded(figure)
 
 
-def _mean_line(axis: "Axes", bands: Sequence[Band]) -> None:
+def _mean_line(axis: Axes, bands: Sequence[Band]) -> None:
     """Mean of the members on a common coordinate; only where two or more of them all converged."""
     if len(bands) < 2 or any(b.status != "converged" for b in bands):
         return
@@ -140,49 +85,6 @@ def _mean_line(axis: "Axes", bands: Sequence[Band]) -> None:
         for b, length in zip(bands, lengths, strict=True)
     ]
     axis.plot(grid * np.mean(lengths), np.mean(curves, axis=0), color=BLACK, linewidth=1.6, label="mean of members")
-
-
-def parity(found: Parity) -> bytes:
-    """Energies and forces of the potential against DFT (PNG)."""
-    with canvas(6.4, 2.9, panels=2) as (figure, axes):
-        energy = np.array(found.energy_ref_ev_per_atom), np.array(found.energy_ev_per_atom)
-        _parity_panel(axes[0], *energy, "energy (eV/atom)", size=14)
-        _parity_panel(axes[1], np.array(found.force_ref), np.array(found.force), "force component (eV/\u00c5)", size=4)
-        return encoded(figure, "png")
-
-
-def _parity_panel(axis: "Axes", reference: Array, model: Array, label: str, *, size: float) -> None:
-    if len(reference) == 0:
-        axis.text(0.5, 0.5, "no frames", ha="center", va="center", transform=axis.transAxes)
-        return
-    both = np.concatenate([reference, model])
-    low, high = float(both.min()), float(both.max())
-    pad = 0.04 * (high - low or 1.0)
-    axis.plot([low - pad, high + pad], [low - pad, high + pad], color="#BBBBBB", linewidth=0.8, zorder=0)
-    axis.scatter(reference, model, s=size, color=BLUE, alpha=0.45, linewidths=0)
-    axis.set_aspect("equal", adjustable="box")
-    axis.set_xlabel(f"DFT {label}")
-    axis.set_ylabel(f"model {label}")
-
-
-def training(histories: Mapping[int, Sequence[Epoch]]) -> bytes:
-    """Loss and force error by epoch, a colour per member (SVG)."""
-    with canvas(6.4, 2.3, panels=2) as (figure, axes):
-        for member, history in histories.items():
-            colour = MEMBERS[member % len(MEMBERS)]
-            x = [e.epoch + 1 for e in history]
-            axes[0].plot(x, [e.train_loss for e in history], ":", color=colour)
-            axes[0].plot(x, [e.valid_loss for e in history], "-", color=colour, label=f"member {member}")
-            force = [1e3 * e.valid_force_rmse_ev_per_angstrom for e in history]
-            axes[1].plot(x, force, "-", color=colour, label=f"member {member}")
-        axes[0].set_ylabel("loss")
-        axes[1].set_ylabel("validation force RMSE (meV/\u00c5)")
-        for axis in axes:
-            axis.set_xlabel("epoch")
-            axis.set_yscale("log")
-        if histories:
-            axes[1].legend()
-        return encoded(figure)
 
 
 def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = ()) -> bytes:
@@ -224,7 +126,7 @@ def periodic(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Arra
 
 
 def _view(
-    axis: "Axes", host: Atoms, sites: Sequence[Site], bands: Sequence[Band], *, plane: tuple[int, int, int]
+    axis: Axes, host: Atoms, sites: Sequence[Site], bands: Sequence[Band], *, plane: tuple[int, int, int]
 ) -> None:
     """Circles ordered by height along plane[2], the cell, the ion's ways and the sites, in one projection."""
     from matplotlib.patches import Circle
@@ -248,19 +150,19 @@ def _view(
     _frame(axis, positions, sites, across, up)
 
 
-def _outline(axis: "Axes", host: Atoms, across: int, up: int) -> None:
+def _outline(axis: Axes, host: Atoms, across: int, up: int) -> None:
     cell = np.array(host.cell)
     corners = np.array([np.zeros(3), cell[across], cell[across] + cell[up], cell[up], np.zeros(3)])
     if up == 1 or host.cell.lengths()[2] < 1.5 * _depth(host):
         axis.plot(corners[:, across], corners[:, up], color="#55606B", linewidth=0.6, linestyle="--", zorder=3)
 
 
-def _way(axis: "Axes", way: Array, across: int, up: int) -> None:
+def _way(axis: Axes, way: Array, across: int, up: int) -> None:
     if way.ndim == 2 and len(way) > 1:
         axis.plot(way[:, across], way[:, up], "-", color=PURPLE, linewidth=1.4, zorder=4)
 
 
-def _mark(axis: "Axes", site: Site, across: int, up: int) -> None:
+def _mark(axis: Axes, site: Site, across: int, up: int) -> None:
     x, y = site.position_angstrom[across], site.position_angstrom[up]
     colour = LAYERS.get(site.layer, GREY)
     axis.plot(x, y, "o", color=colour, markeredgecolor="white", markersize=6, zorder=5)
@@ -268,7 +170,7 @@ def _mark(axis: "Axes", site: Site, across: int, up: int) -> None:
     axis.text(x + 0.3, y + 0.3, site.name, fontsize=6.5, color=colour, zorder=6, bbox=halo)
 
 
-def _frame(axis: "Axes", positions: Array, sites: Sequence[Site], across: int, up: int) -> None:
+def _frame(axis: Axes, positions: Array, sites: Sequence[Site], across: int, up: int) -> None:
     points = [positions[:, [across, up]]]
     points += [np.array([[s.position_angstrom[across], s.position_angstrom[up]]]) for s in sites]
     both = np.concatenate(points)

@@ -1,22 +1,24 @@
-"""Figures of molecular dynamics: densities, mean squared displacements, hop networks, Arrhenius lines.
+"""Figures of diffusion: densities, mean squared displacements, hop networks, Arrhenius lines.
 
-Takes results of `kinetics` and `density`, sites and hosts; gives the bytes of one figure, as `plots` does.
+Takes results of `kinetics` and `density`, sites and hosts; gives figures of the report.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlip.core.figures import BLACK, GREEN, GREY, MEMBERS, VERMILION, canvas, encoded
+from mlip.core.report import Figure
 from mlip.core.units import CM2_PER_S
 from mlip.literature.references import References
 from mlip.stages.diffusion.density import Density
 from mlip.stages.diffusion.hops import Estimate
 from mlip.stages.diffusion.kinetics import Diffused, Kinetics, Motion
-from mlip.stages.report.plots import BLACK, GREEN, GREY, LAYERS, MEMBERS, VERMILION, canvas, encoded, periodic
+from mlip.stages.neb.report import LAYERS, periodic
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
@@ -38,39 +40,34 @@ class Range:
     high_cm2_per_s: float
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure and its caption."""
-
-    image: bytes
-    form: str  # svg+xml or png
-    caption: str
-
-
 def everything(
     found: Diffused,
     sites: Sequence[Site],
     hops: Sequence[Hop],
     hosts: Mapping[str, Atoms],
     references: References,
-) -> tuple[Drawn, ...]:
+) -> tuple[Figure, ...]:
     """Arrhenius line, displacements, hop network and density of every ion in every system."""
     out = []
     for k in found.kinetics:
         name, own = f"{k.ion} in {k.system}", [m for m in found.motions if (m.system, m.ion) == (k.system, k.ion)]
         marks = "circles from hops, squares from displacements, open triangles upper limits"
         image = arrhenius(k, own, ranges(references, k.host, k.ion))
-        out.append(Drawn(image, "svg+xml", f"{name}, D against 1/T: {marks}"))
-        out.append(Drawn(displacements(own), "svg+xml", f"{name}: mean squared displacement, one standard deviation"))
+        out.append(_figure(image, "svg+xml", f"{name}, D against 1/T: {marks}"))
+        out.append(_figure(displacements(own), "svg+xml", f"{name}: mean squared displacement, one standard deviation"))
         if k.host not in hosts:
             continue
         own_sites = [s for s in sites if (s.host, s.ion, s.status) == (k.host, k.ion, "relaxed")]
         ways = [h for h in hops if (h.host, h.ion) == (k.host, k.ion)]
         image = network(own[-1], own_sites, ways, hosts[k.host])
-        out.append(Drawn(image, "svg+xml", f"{name}: hops with rates as widths, dotted without a hop"))
+        out.append(_figure(image, "svg+xml", f"{name}: hops with rates as widths, dotted without a hop"))
         maps = [d for d in found.densities if (d.system, d.ion) == (k.system, k.ion)]
-        out += [Drawn(density(maps[-1], hosts[k.host]), "png", f"{name}: where it was, from above")] if maps else []
+        out += [_figure(density(maps[-1], hosts[k.host]), "png", f"{name}: where it was, from above")] if maps else []
     return tuple(out)
+
+
+def _figure(image: bytes, form: Literal["svg+xml", "png"], caption: str) -> Figure:
+    return Figure(image=image, form=form, caption=caption, alt=caption)
 
 
 def ranges(references: References, host: str, ion: str) -> list[Range]:

@@ -1,0 +1,52 @@
+"""How figures look: a canvas in the style of the report, colours, and the bytes of a finished figure.
+
+Colours are those of Okabe and Ito, told apart with any colour vision; every series also differs in marker or line.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
+MEMBERS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, GREY)
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.0,
+    "svg.hashsalt": "mlip",
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def canvas(width: float, height: float, panels: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
+    """A figure of width x height inches and its axes, in the style of the report."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def encoded(figure: "Figure", form: str = "svg") -> bytes:
+    """The bytes of a figure, the same for the same figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    target = io.BytesIO()
+    metadata = {"Date": None} if form == "svg" else {"Software": None}
+    figure.savefig(target, format=form, dpi=160, metadata=metadata)
+    return target.getvalue()

@@ -1,0 +1,116 @@
+"""Runs the stages of a run folder: all that are not up to date, or one of them.
+
+Takes a config file and a folder; each stage leaves `<run>/<stage>/result.json`, last of all its files: where that
+exists, the stage is whole.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlip import config
+from mlip.core import files
+from mlip.core.progress import console
+from mlip.core.run import Run, locked
+from mlip.core.stage import Stage
+from mlip.stages import label
+
+AnyStage = Stage[Any, Any]
+
+
+def init(source: Path, folder: Path) -> Run:
+    """Check a config, copy it into the run folder and give the run.
+
+    Raises:
+        ValueError: anything wrong with the config, the files it names or the folder.
+    """
+    run = Run(folder, config.load(source), config.stages())
+    for stage in run.stages:
+        if stage.check is not None:
+            stage.check(run.context(stage))
+        run.inputs(stage)
+    text = source.read_text(encoding="utf-8")
+    target = folder / "config.yaml"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        files.require_writable(target)
+        with locked(folder):  # never while another process works with the earlier settings
+            files.write_text_atomic(target, text)
+    return run
+
+
+def opened(folder: Path) -> Run:
+    """The run in a folder made by `mlip init`."""
+    if not (folder / "config.yaml").exists():
+        raise ValueError(f"{folder}: not a run folder (no config.yaml); make one with: mlip init CONFIG {folder}")
+    return Run(folder, config.load(folder / "config.yaml"), config.stages())
+
+
+def run_all(folder: Path) -> None:
+    """Every stage that is not up to date, in order; then what the last one shows."""
+    run = opened(folder)
+    planned = run.planned()
+    with locked(folder):
+        for stage in planned:
+            _ensure(run, stage)
+    _show(run, planned[-1])
+
+
+def run_one(name: str, folder: Path) -> None:
+    """One stage, if it is not up to date.
+
+    Raises:
+        ValueError: a stage before it has not been run with the present settings.
+    """
+    run = opened(folder)
+    stage = run.stage(name)
+    with locked(folder):
+        for before in stage.needs:
+            if not run.is_done(before):
+                raise ValueError(
+                    f"{before.name} is not done with these settings; first run: mlip {before.name} {folder}"
+                )
+        _ensure(run, stage)
+    _show(run, stage)
+
+
+def _ensure(run: Run, stage: AnyStage) -> None:
+    if run.is_whole(stage):
+        console.print(f"{stage.name:10s} up to date")
+        return
+    started = time.time()
+    run.prepare(stage)
+    if run.is_whole(stage):
+        console.print(f"{stage.name:10s} restored: these settings were run before")
+        return
+    console.print(f"{stage.name:10s} ...")
+    result = stage.run(run.context(stage))
+    made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
+    made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
+    files.write_result(run.path(stage.name, "result.json"), result, made)
+    console.print(f"{stage.name:10s} done in {time.time() - started:.0f} s")
+
+
+def _show(run: Run, stage: AnyStage) -> None:
+    if stage.show is not None:
+        stage.show(run.context(stage), files.read_result(run.path(stage.name, "result.json"), stage.result))
+
+
+def label_plan(folder: Path) -> list[str]:
+    """What the stage `label` would do and what that would cost."""
+    return label.plan_lines(opened(folder).context(label.STAGE))
+
+
+def label_share(folder: Path, share: tuple[int, int]) -> None:
+    """Label the share (k, n) of the frames; other shares may run at the same time, a whole run may not."""
+    run = opened(folder)
+    with locked(folder, shared=True):
+        label.label_share(run.context(label.STAGE), share)
+
+
+def reopen_label(folder: Path) -> None:
+    """Forget the result of the stage `label` where a frame waits, or the reason why it has no label was removed."""
+    result = opened(folder).path("label", "result.json")
+    if result.exists() and label.waits(files.read_result(result, label.LabelledFrames)):
+        with locked(folder):
+            result.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""The stage `convergence`: what the DFT settings cost, against tighter ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlip.atoms import extxyz
+from mlip.core.report import ReportSection
+from mlip.core.stage import Context, Stage
+from mlip.dft import engines, queue
+from mlip.dft.labeller import Labeller
+from mlip.dft.settings import Dft
+from mlip.stages.convergence import convergence
+from mlip.stages.convergence.report import convergence_section
+from mlip.stages.convergence.settings import ConvergenceSettings
+from mlip.stages.dataset.stage import STAGE as DATASET
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convergence:
+    """Result of the stage."""
+
+    level: str  # settings hash of the run's DFT level
+    frames: tuple[str, ...]
+    variants: tuple[convergence.Variant, ...]
+
+
+def run(context: Context[ConvergenceSettings]) -> Convergence:
+    """Measure errors of the settings against tighter ones, or another code, on frames of the dataset."""
+    settings, dft = context.settings, context.section(Dft)
+    ask = Labeller(
+        dft, queue.labels_folder(context.run_folder), workers=context.workers, say=context.say, with_refused=True
+    )
+    for variant in (v for variants in settings.studies.values() for v in variants):
+        engines.settings_of(engines.varied(dft, variant))  # a wrong one is told before any is calculated
+    path = context.file(_frames(context))
+    there = {str(f.info["frame_id"]): f for f in extxyz.read_frames(path)}
+    if missing := [name for name in settings.frames if name not in there]:
+        raise ValueError(f"convergence.frames: {missing[0]!r} is no frame of {path.parent}; name frames of it")
+    frames = [there[name] for name in settings.frames]
+    made = [convergence.study(name, variants, frames, ask) for name, variants in settings.studies.items()]
+    context.leave_unfinished(ask.unfinished)
+    variants = tuple(v for study in made for v in study)
+    return Convergence(level=queue.settings_hash(dft), frames=settings.frames, variants=variants)
+
+
+def report(_: Context[ConvergenceSettings], result: Convergence) -> tuple[ReportSection, ...]:
+    """The table of the settings."""
+    return (convergence_section(result.variants),)
+
+
+def _frames(context: Context[ConvergenceSettings]) -> Path:
+    return context.settings_of(DATASET).path / "frames.extxyz"
+
+
+STAGE = Stage(
+    name="convergence",
+    settings=ConvergenceSettings,
+    result=Convergence,
+    run=run,
+    settings_of=(DATASET,),
+    sections=(Dft,),
+    inputs=lambda context: [_frames(context)],
+    report=report,
+)

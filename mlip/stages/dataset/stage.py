@@ -1,0 +1,53 @@
+"""The stage `dataset`: checked labels, split by group, at the target level.
+
+The split is in `dataset/train.extxyz`, `valid.extxyz` and `test.extxyz`.
+"""
+
+from pathlib import Path
+
+from mlip.core.report import ReportSection, card
+from mlip.core.stage import Context, Stage
+from mlip.stages.dataset import dataset
+from mlip.stages.dataset.card import card_as_mapping, read_card
+from mlip.stages.dataset.settings import DatasetSettings
+
+
+def run(context: Context[DatasetSettings]) -> dataset.Manifest:
+    """Check the labels and split them."""
+    settings, common = context.settings, context.common
+    _, frames = dataset.read_dataset(dataset_folder(context), settings, target=common.target)
+    frames, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
+    for later, earlier in dropped:
+        context.say(f"{later} repeats {earlier}: left out")
+    parts = dataset.split(frames, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
+    manifest = dataset.write_split(context.folder, parts, common.target)
+    for name, part in manifest.parts.items():
+        context.say(f"{name:6s} {part.frames:5d} frames in {len(part.groups)} groups")
+    return manifest
+
+
+def dataset_folder(context: Context[DatasetSettings]) -> Path:
+    """The folder with the labels and their card."""
+    return context.file(context.settings.path / "card.yaml").parent
+
+
+def report(context: Context[DatasetSettings], _: dataset.Manifest) -> tuple[ReportSection, ...]:
+    """The card of the dataset."""
+    shown = card_as_mapping(read_card(dataset_folder(context)))
+    table = card("dataset_card", shown, caption="")
+    return (ReportSection(key="dataset-card", heading="Dataset card", level="detail", tables=(table,)),)
+
+
+def _inputs(context: Context[DatasetSettings]) -> list[Path]:
+    return [context.settings.path / "frames.extxyz", context.settings.path / "card.yaml"]
+
+
+STAGE = Stage(
+    name="dataset",
+    settings=DatasetSettings,
+    result=dataset.Manifest,
+    run=run,
+    common=("seed", "target"),
+    inputs=_inputs,
+    report=report,
+)

@@ -1,0 +1,140 @@
+"""Report section of the stage `evaluate`: how accurate the potential is where it was not trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlip.core.figures import BLUE, canvas, encoded
+from mlip.core.report import (
+    ANGSTROM,
+    NUMBER,
+    TEXT,
+    Column,
+    Figure,
+    ReportSection,
+    Table,
+    filled,
+    number,
+    table,
+    thousandth,
+)
+from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[np.float64]
+
+
+def report_sections(_: Any, result: Evaluation) -> tuple[ReportSection, ...]:
+    """Errors on held-out groups."""
+    figure = Figure(
+        image=parity(result.parity),
+        form="png",
+        caption="Potential against DFT on held-out frames",
+        alt="parity of energies and forces",
+    )
+    text = (
+        f"Errors against DFT on groups that no training frame came from: {', '.join(result.held_out_groups)}.",
+        "The force slope is 1 for a potential without softening.",
+        "Calibration is the factor from the committee's spread to its error.",
+    )
+    own = result.arms[:1]
+    tables = filled(
+        arms_table(result.arms),
+        *(species_table(errors) for errors in own),
+        *(groups_table(errors.groups) for errors in own),
+        *(path_errors_table(errors.paths) for errors in own),
+    )
+    section = ReportSection(
+        key="accuracy", heading="Accuracy of the potential", text=text, tables=tables, figures=(figure,)
+    )
+    return (section,)
+
+
+def arms_table(found: Sequence[Errors]) -> Table:
+    """Errors of every potential on the same held-out frames."""
+    columns = [
+        Column("Potential", TEXT, lambda e: e.arm),
+        Column("Frames", NUMBER, lambda e: str(e.frames)),
+        Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.force_rmse_ev_per_angstrom, 1)),
+        Column(f"Ion and first shell (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.ion_shell_force_rmse, 1)),
+        Column("Energy RMSE (meV/atom)", NUMBER, lambda e: thousandth(e.energy_rmse_ev_per_atom, 2)),
+        Column("Force slope", NUMBER, lambda e: number(e.force_slope)),
+        Column("Calibration", NUMBER, lambda e: number(e.calibration, 2)),
+    ]
+    return table("errors", columns, found, caption="All potentials on the same frames")
+
+
+def species_table(found: Errors) -> Table:
+    """Force errors of the run's own potential by species."""
+    columns = [
+        Column("Species", TEXT, lambda item: item[0]),
+        Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda item: thousandth(item[1], 1)),
+    ]
+    return table(
+        "errors_by_species",
+        columns,
+        found.species_force_rmse.items(),
+        caption="The potential of this run, by species",
+    )
+
+
+def groups_table(found: Sequence[GroupErrors]) -> Table:
+    """Errors of the run's own potential by held-out group."""
+    columns = [
+        Column("Held-out group", TEXT, lambda g: g.group),
+        Column("Frames", NUMBER, lambda g: str(g.frames)),
+        Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda g: thousandth(g.force_rmse_ev_per_angstrom, 1)),
+        Column("Energy RMSE (meV/atom)", NUMBER, lambda g: thousandth(g.energy_rmse_ev_per_atom, 2)),
+    ]
+    return table(
+        "errors_by_group",
+        columns,
+        found,
+        caption="The potential of this run, by group",
+    )
+
+
+def path_errors_table(found: Sequence[PathError]) -> Table:
+    """Energy of the saddles of held-out paths, per cell."""
+    columns = [
+        Column("Held-out path", TEXT, lambda p: p.group),
+        Column("Saddle", TEXT, lambda p: p.saddle),
+        Column("DFT (eV)", NUMBER, lambda p: number(p.dft_ev)),
+        Column("Potential (eV)", NUMBER, lambda p: number(p.model_ev)),
+        Column("Error (meV per cell)", NUMBER, lambda p: thousandth(p.model_ev - p.dft_ev, signed=True)),
+    ]
+    return table(
+        "errors_on_paths",
+        columns,
+        found,
+        caption="Energy of the saddle of held-out paths, relative to the initial image",
+    )
+
+
+def parity(found: Parity) -> bytes:
+    """Energies and forces of the potential against DFT (PNG)."""
+    with canvas(6.4, 2.9, panels=2) as (figure, axes):
+        energy = np.array(found.energy_ref_ev_per_atom), np.array(found.energy_ev_per_atom)
+        _parity_panel(axes[0], *energy, "energy (eV/atom)", size=14)
+        _parity_panel(axes[1], np.array(found.force_ref), np.array(found.force), "force component (eV/\u00c5)", size=4)
+        return encoded(figure, "png")
+
+
+def _parity_panel(axis: Axes, reference: Array, model: Array, label: str, *, size: float) -> None:
+    if len(reference) == 0:
+        axis.text(0.5, 0.5, "no frames", ha="center", va="center", transform=axis.transAxes)
+        return
+    both = np.concatenate([reference, model])
+    low, high = float(both.min()), float(both.max())
+    pad = 0.04 * (high - low or 1.0)
+    axis.plot([low - pad, high + pad], [low - pad, high + pad], color="#BBBBBB", linewidth=0.8, zorder=0)
+    axis.scatter(reference, model, s=size, color=BLUE, alpha=0.45, linewidths=0)
+    axis.set_aspect("equal", adjustable="box")
+    axis.set_xlabel(f"DFT {label}")
+    axis.set_ylabel(f"model {label}")

@@ -1,0 +1,68 @@
+"""The stage `evaluate`: errors of the committee and of its base model on held-out groups."""
+
+from functools import partial
+from pathlib import Path
+
+from mlip.atoms import extxyz
+from mlip.core.stage import Context, Stage
+from mlip.potential import models, potential
+from mlip.potential.use import predictions
+from mlip.stages.dataset.card import read_card
+from mlip.stages.dataset.stage import STAGE as DATASET
+from mlip.stages.evaluate import evaluate
+from mlip.stages.evaluate.report import report_sections
+from mlip.stages.evaluate.settings import EvaluateSettings
+from mlip.stages.structures import STAGE as STRUCTURES
+from mlip.stages.train.stage import STAGE as TRAIN
+from mlip.stages.train.stage import base_model, model_folder
+
+
+def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
+    """Measure the errors on the held-out groups."""
+    path = context.folder_of(DATASET) / "test.extxyz"
+    if not path.exists():
+        raise ValueError(
+            "dataset.test_groups: no group is held out, so there is no accuracy to report; name at least one"
+        )
+    frames = extxyz.read_frames(path)
+    measure = partial(
+        evaluate.errors,
+        paths=read_card(context.file(_card(context)).parent).paths,
+        ions=context.settings_of(STRUCTURES).ions,
+        shell_angstrom=context.settings.first_shell_angstrom,
+    )
+    predicted = predictions(model_folder(context.folder_of(TRAIN)), frames, device=context.common.device)
+    arms = [measure("committee", frames, predicted)]
+    base = _base(context)
+    if base is not None:
+        found = potential.Evaluator(base, device=context.common.device)(frames)
+        arms.append(measure("base model, not fine-tuned", frames, found))
+    context.say(evaluate.table({arm.arm: arm for arm in arms}))
+    groups = tuple(sorted({str(f.info["group"]) for f in frames}))
+    return evaluate.Evaluation(groups, tuple(arms), evaluate.parity(frames, predicted))
+
+
+def _base(context: Context[EvaluateSettings]) -> models.Released | None:
+    """The base model, unless it is at another level than the run: a comparison would then mean nothing."""
+    settings = context.settings_of(TRAIN)
+    path = base_model(settings)
+    if path is None:
+        return None
+    base = models.load(path, trust_pickle=settings.trust_pickle)
+    return base if base.card.get("target") == context.common.target else None
+
+
+def _card(context: Context[EvaluateSettings]) -> Path:
+    return context.settings_of(DATASET).path / "card.yaml"
+
+
+STAGE = Stage(
+    name="evaluate",
+    settings=EvaluateSettings,
+    result=evaluate.Evaluation,
+    run=run,
+    needs=(STRUCTURES, DATASET, TRAIN),
+    common=("device", "target"),
+    inputs=lambda context: [_card(context)],
+    report=report_sections,
+)

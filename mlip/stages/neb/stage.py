@@ -1,0 +1,97 @@
+"""The stage `neb`: a climbing-image band of every chosen hop by every member of the committee.
+
+Each band is in `neb/bands/`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlip.core.progress import progress
+from mlip.core.report import ReportSection
+from mlip.core.stage import Context, Stage
+from mlip.potential.use import model_use
+from mlip.stages import structures
+from mlip.stages.neb import band_jobs, neb
+from mlip.stages.neb.report import pictures_section
+from mlip.stages.neb.settings import NebSettings
+from mlip.stages.sites import network
+from mlip.stages.sites.stage import STAGE as SITES
+from mlip.stages.sites.stage import SiteNetwork, chosen_hops, relaxed_hosts
+from mlip.stages.train.stage import STAGE as TRAIN
+from mlip.stages.train.stage import model_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barriers:
+    """Result of the stage."""
+
+    bands: tuple[neb.Band, ...]
+    barriers: tuple[neb.Barrier, ...]
+    bottlenecks: tuple[network.Bottleneck, ...]
+
+
+def run(context: Context[NebSettings]) -> Barriers:
+    """Converge the bands; barriers and bottlenecks of the committee follow from them."""
+    found, committee = context.result(SITES), context.result(TRAIN)
+    model = model_use(model_folder(context.folder_of(TRAIN)), found.equivalence)
+    chosen = chosen_hops(found.hops, context.settings.hops)
+    ends, bands = context.folder_of(SITES) / "hops", context.folder / "bands"
+    todo = [
+        band_jobs.BandJob(hop, member, ends, bands, model, context.settings, committee.target)
+        for hop in chosen
+        for member in range(1, len(committee.members) + 1)
+    ]
+    with progress("bands", len(todo)) as tick:
+        outcomes = band_jobs.run_bands(todo, workers=context.workers, on_tick=tick)
+    barriers = []
+    for hop in chosen:
+        own = [o for job, o in zip(todo, outcomes, strict=True) if job.hop == hop]
+        barriers.append(neb.committee([o.band for o in own], symmetric=hop.symmetric, d3_forward_ev=_mean_d3(own)))
+    return Barriers(
+        bands=tuple(o.band for o in outcomes),
+        barriers=tuple(barriers),
+        bottlenecks=_bottlenecks(found, barriers),
+    )
+
+
+def _mean_d3(outcomes: Sequence[band_jobs.BandOutcome]) -> float | None:
+    """Mean D3 barrier of the members in eV; None where one of them has none."""
+    known = [o.d3_forward_ev for o in outcomes if o.d3_forward_ev is not None]
+    return sum(known) / len(known) if len(known) == len(outcomes) else None
+
+
+def _bottlenecks(found: SiteNetwork, barriers: Sequence[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
+    out: list[network.Bottleneck] = []
+    for host, ion in dict.fromkeys((s.host, s.ion) for s in found.sites):
+        own = [b for b in barriers if (b.host, b.ion) == (host, ion)]
+        known = {
+            b.hop: None if b.forward_ev is None or b.reverse_ev is None else (b.forward_ev, b.reverse_ev) for b in own
+        }
+        sites = [s for s in found.sites if (s.host, s.ion) == (host, ion)]
+        hops = [h for h in found.hops if (h.host, h.ion) == (host, ion)]
+        vacuum = {b.hop: b.vacuum_ev for b in own if b.vacuum_ev is not None}
+        out.extend(network.bottlenecks(sites, hops, known, vacuum=vacuum))
+    return tuple(out)
+
+
+def band_file(folder: Path, band: neb.Band) -> Path:
+    """Where the images of a band are in the folder of the stage."""
+    return folder / "bands" / f"{band.ion}_{band.hop}_member-{band.member}.extxyz"
+
+
+def report(context: Context[NebSettings], result: Barriers) -> tuple[ReportSection, ...]:
+    """Pictures of the hosts with sites and bands."""
+    names = [host.name for host in context.result(structures.STAGE).hosts]
+    hosts = relaxed_hosts(context.folder_of(SITES), names)
+    return (pictures_section(hosts, context.result(SITES).sites, result.bands),)
+
+
+STAGE = Stage(
+    name="neb",
+    settings=NebSettings,
+    result=Barriers,
+    run=run,
+    needs=(structures.STAGE, TRAIN, SITES),
+    report=report,
+)

@@ -1,0 +1,35 @@
+"""The settings of the stage report."""
+
+from pydantic import Field
+
+from mlip.core.section import Positive, Section
+
+
+class ReportSettings(Section):
+    """The cross-check report; tolerances are fixed before results are seen."""
+
+    title: str = Field(default="Mg and Li migration on anatase TiO2: cross-check", description="Title of the report.")
+    agree_ev: Positive = Field(
+        default=0.05,
+        description="A difference of at most this, or of 2 sigma if that is larger, counts as agreement (eV).",
+    )
+    max_uncertainty_ev: Positive = Field(
+        default=0.10,
+        description=(
+            "A barrier with a larger 2 sigma than this can differ from the published value but not agree with it (eV)."
+        ),
+    )
+    symmetric_ev: Positive = Field(
+        default=0.005, description="Largest difference between the forward and reverse barrier of a symmetric hop (eV)."
+    )
+    convergence_ev: Positive = Field(
+        default=0.005,
+        description="Uncertainty of a converged band, 1 sigma: number of images and force threshold (eV).",
+    )
+    dispersion_ev: Positive = Field(
+        default=(0.02),
+        description=(
+            "Uncertainty, 1 sigma, of comparing a PBE barrier with a PBE-D3 one where D3 at the images is not "
+            "known (eV)."
+        ),
+    )

@@ -1,0 +1,34 @@
+"""Report section of the stage `sites`: every relaxed site."""
+
+from collections.abc import Sequence
+
+from mlip.core.report import ANGSTROM, NUMBER, TEXT, Column, ReportSection, Table, number, table
+from mlip.stages.sites.sites import Site
+
+TEXT_LINES = (
+    (
+        "Energies are relative to the lowest site of the same host and ion. Depth counts from the outermost metal "
+        "plane, inwards."
+    ),
+)
+
+
+def sites_section(found: Sequence[Site]) -> ReportSection:
+    """The section of the sites."""
+    return ReportSection(key="sites", heading="Sites", text=TEXT_LINES, tables=(sites_table(found),))
+
+
+def sites_table(found: Sequence[Site]) -> Table:
+    """Relaxed sites; a site that is not relaxed has a status and no energy."""
+    columns = [
+        Column("Host", TEXT, lambda s: s.host),
+        Column("Ion", TEXT, lambda s: s.ion),
+        Column("Site", TEXT, lambda s: s.name),
+        Column("Layer", TEXT, lambda s: s.layer),
+        Column("Energy (eV)", NUMBER, lambda s: number(s.energy_ev if s.status == "relaxed" else None)),
+        Column(f"Depth ({ANGSTROM})", NUMBER, lambda s: number(s.depth_angstrom, 2)),
+        Column("O neighbours", NUMBER, lambda s: str(s.coordination)),
+        Column("Copies", NUMBER, lambda s: str(s.multiplicity)),
+        Column("Status", TEXT, lambda s: s.status),
+    ]
+    return table("sites", columns, found)

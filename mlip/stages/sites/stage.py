@@ -1,0 +1,148 @@
+"""The stage `sites`: relaxed hosts, the distinct sites of every ion and the hops between them.
+
+Relaxed hosts are in `sites/hosts/`, occupied sites in `sites/configurations/`, the end points of each hop in
+`sites/hops/<ion>_<hop>.extxyz`.
+"""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ase import Atoms
+from ase.formula import Formula
+
+from mlip.atoms import extxyz
+from mlip.atoms.structures import Host
+from mlip.core.report import ReportSection
+from mlip.core.stage import Context, Stage
+from mlip.potential import equivalence, models, use
+from mlip.stages import structures
+from mlip.stages.dataset.stage import STAGE as DATASET
+from mlip.stages.sites import jobs
+from mlip.stages.sites.network import Hop
+from mlip.stages.sites.report import sites_section
+from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.sites.sites import Site
+from mlip.stages.train.stage import STAGE as TRAIN
+from mlip.stages.train.stage import model_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteNetwork:
+    """Result of the stage."""
+
+    sites: tuple[Site, ...]
+    hops: tuple[Hop, ...]
+    notes: tuple[str, ...]  # what could not be found, and why
+    equivalence: tuple[equivalence.Equivalence, ...]  # of the backends that were tried, fastest first
+
+
+def run(context: Context[SitesSettings]) -> SiteNetwork:
+    """Relax the hosts and find sites and hops."""
+    built = context.settings_of(structures.STAGE)
+    hosts = context.result(structures.STAGE).hosts
+    model = model_folder(context.folder_of(TRAIN))
+    trained = models.load(model)
+    _refuse_unknown_elements(trained, hosts, built.ions)
+    checked = _checked(context, trained, [h.name for h in hosts])
+    relaxing = [
+        jobs.HostJob(
+            host.name,
+            structures.host_file(context.folder_of(structures.STAGE), host.name),
+            context.folder / "hosts",
+            use.model_use(model, checked),
+            context.settings,
+            context.common.seed,
+            registry=built.crystal == "anatase",
+        )
+        for host in hosts
+    ]
+    failed = context.map(jobs.relax_host, relaxing, label="hosts")
+    whole = [job for job, reason in zip(relaxing, failed, strict=True) if reason is None]
+    searching = [jobs.SiteJob(job, ion, context.folder) for job in whole for ion in built.ions]
+    found = context.map(jobs.search_sites, searching, label="sites")
+    notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
+    for note in notes:
+        context.say(note)
+    return SiteNetwork(
+        sites=tuple(s for part in found for s in part.sites),
+        hops=tuple(h for part in found for h in part.hops),
+        notes=notes,
+        equivalence=checked,
+    )
+
+
+def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[Host], ions: Sequence[str]) -> None:
+    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(ions)
+    if missing := sorted(needed - set(trained.elements)):
+        raise ValueError(
+            f"structures: the crystal and ions need {missing}, the potential knows {sorted(trained.elements)}; "
+            "train one on labels that hold them, or change structures.ions"
+        )
+
+
+def _checked(
+    context: Context[SitesSettings], trained: models.Released, hosts: Sequence[str]
+) -> tuple[equivalence.Equivalence, ...]:
+    """Backends that were tried, fastest first, up to the first that is equivalent to mace-torch in float64."""
+    common = context.common
+    frames = [structures.read_host(context.folder_of(structures.STAGE), name) for name in hosts]
+    labelled = context.folder_of(DATASET) / "test.extxyz"
+    frames += extxyz.read_frames(labelled) if labelled.exists() else []
+    converted = use.native_folder(model_folder(context.folder_of(TRAIN)))
+    found = equivalence.check(
+        trained,
+        frames,
+        equivalence.ways(device=common.device, dtype=common.dtype, native=common.native, cueq=common.cueq),
+        limits=(common.equivalence_ev, common.equivalence_ev_per_angstrom),
+        make=lambda way: equivalence.evaluator(trained, way, folder=converted),
+        seed=common.seed,
+    )
+    for one in found:
+        context.say(one.summary)
+    return found
+
+
+def relaxed_host(folder: Path, name: str) -> Atoms:
+    """A relaxed host, from the folder of the stage."""
+    return extxyz.read_frames(folder / "hosts" / f"{name}.extxyz")[0]
+
+
+def relaxed_hosts(folder: Path, names: Sequence[str]) -> dict[str, Atoms]:
+    """The relaxed hosts that there are, by name."""
+    return {name: relaxed_host(folder, name) for name in names if (folder / "hosts" / f"{name}.extxyz").exists()}
+
+
+def configuration(folder: Path, site: Site) -> Atoms:
+    """A relaxed host with the ion at one of its sites, from the folder of the stage."""
+    return extxyz.read_frames(folder / "configurations" / f"{site.host}_{site.ion}_{site.name}.extxyz")[0]
+
+
+def chosen_hops(hops: Sequence[Hop], patterns: Sequence[str], *, section: str = "neb") -> list[Hop]:
+    """The hops whose name matches a pattern of a section's `hops`, with shell wildcards.
+
+    Raises:
+        ValueError: a pattern other than * that matches nothing.
+    """
+    names = {h.name for h in hops}
+    for pattern in patterns:
+        if pattern != "*" and not fnmatch.filter(names, pattern):
+            raise ValueError(f"{section}.hops: {pattern!r} matches no hop; there are: {', '.join(sorted(names))}")
+    return [h for h in hops if any(fnmatch.fnmatchcase(h.name, p) for p in patterns)]
+
+
+def report(_: Context[SitesSettings], result: SiteNetwork) -> tuple[ReportSection, ...]:
+    """The table of the sites."""
+    return (sites_section(result.sites),)
+
+
+STAGE = Stage(
+    name="sites",
+    settings=SitesSettings,
+    result=SiteNetwork,
+    run=run,
+    needs=(structures.STAGE, DATASET, TRAIN),
+    common=("seed", "device", "dtype", "native", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom"),
+    report=report,
+)

@@ -1,0 +1,133 @@
+"""The stage `structures`: the bulk cell and the facet slabs.
+
+Each host is in `structures/<name>.extxyz`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ase import Atoms
+from ase.data import chemical_symbols
+from pydantic import Field, model_validator
+
+from mlip.atoms import extxyz, structures
+from mlip.atoms.structures import Facet, Host
+from mlip.core import files
+from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, number, table
+from mlip.core.section import Count, Positive, Section
+from mlip.core.stage import Context, Stage
+
+
+class StructuresSettings(Section):
+    """Crystal, slabs and ions."""
+
+    crystal: str = Field(default="anatase", description="Name of a built-in crystal, or the path of a CIF file.")
+    bulk_repeat: tuple[Count, Count, Count] = Field(
+        default=(2, 2, 1), description="Repeats of the conventional cell in the bulk host."
+    )
+    facets: tuple[Facet, ...] = Field(
+        default=(
+            Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2)),
+            Facet(name="100", miller=(1, 0, 0), layers=4, repeat=(2, 1)),
+        ),
+        description="Slabs to build.",
+    )
+    bond_angstrom: Positive = Field(
+        default=2.35, description="Longest metal-oxygen distance that counts as a bond (Angstrom)."
+    )
+    ions: tuple[str, ...] = Field(
+        default=("Li", "Mg"), description="Chemical symbols of the ions whose motion is studied."
+    )
+
+    @model_validator(mode="after")
+    def _ions_are_elements(self) -> "StructuresSettings":
+        unknown = [s for s in self.ions if s not in chemical_symbols[1:]]
+        if unknown or not self.ions or len(set(self.ions)) < len(self.ions):
+            raise ValueError(f"ions: give distinct chemical symbols such as Li, got {list(self.ions)}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "StructuresSettings":
+        names = [f.name for f in self.facets]
+        if len(set(names)) < len(names) or "bulk" in names:
+            raise ValueError(f"facets: names must differ from each other and from 'bulk', got {names}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """Result of the stage."""
+
+    hosts: tuple[Host, ...]
+
+
+def crystal_file(settings: StructuresSettings) -> Path | None:
+    """The file of the crystal, or None for a built-in one."""
+    return Path(settings.crystal) if settings.crystal.endswith(".cif") else None
+
+
+def conventional_cell(context: Context[StructuresSettings]) -> Atoms:
+    """The conventional cell of the crystal."""
+    path = crystal_file(context.settings)
+    return structures.crystal(context.settings.crystal if path is None else str(context.file(path)))
+
+
+def run(context: Context[StructuresSettings]) -> Hosts:
+    """Build the bulk cell and the slabs."""
+    settings = context.settings
+    hosts = []
+    for atoms, name, miller in _cells(conventional_cell(context), settings):
+        kind = "bulk" if miller is None else "slab"
+        host = structures.describe(atoms, name=name, kind=kind, miller=miller, bond_angstrom=settings.bond_angstrom)
+        files.write_frames(host_file(context.folder, name), [atoms])
+        counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
+        context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
+        hosts.append(host)
+    return Hosts(hosts=tuple(hosts))
+
+
+def _cells(
+    conventional: Atoms, settings: StructuresSettings
+) -> Iterator[tuple[Atoms, str, tuple[int, int, int] | None]]:
+    yield structures.bulk(conventional, settings.bulk_repeat), "bulk", None
+    for facet in settings.facets:
+        yield structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom), facet.name, facet.miller
+
+
+def host_file(folder: Path, name: str) -> Path:
+    """Where a host is in the folder of the stage."""
+    return folder / f"{name}.extxyz"
+
+
+def read_host(folder: Path, name: str) -> Atoms:
+    """A host as the stage built it."""
+    return extxyz.read_frames(host_file(folder, name))[0]
+
+
+def slab_names(hosts: Sequence[Host]) -> set[str]:
+    """Names of the hosts that are slabs."""
+    return {host.name for host in hosts if host.miller is not None}
+
+
+def report(_: Context[StructuresSettings], result: Hosts) -> tuple[ReportSection, ...]:
+    """The table of the cells."""
+    columns = [
+        Column("Cell", TEXT, lambda h: h.name),
+        Column("Formula", TEXT, lambda h: h.formula),
+        Column(f"a, b, c ({ANGSTROM})", TEXT, lambda h: ", ".join(f"{x:.2f}" for x in h.cell_angstrom[:3])),
+        Column("Coordination", TEXT, lambda h: ", ".join(f"{n} {k}" for k, n in h.coordination.items())),
+        Column(f"Thickness ({ANGSTROM})", NUMBER, lambda h: number(h.thickness_angstrom, 2)),
+        Column(f"Area ({UNITS['A2']})", NUMBER, lambda h: number(h.area_angstrom2, 1)),
+        Column("Space group", TEXT, lambda h: h.spacegroup),
+        Column("Note", TEXT, lambda h: h.note or DASH),
+    ]
+    return (ReportSection(key="cells", heading="Cells", tables=(table("cells", columns, result.hosts),)),)
+
+
+def _inputs(context: Context[StructuresSettings]) -> list[Path]:
+    path = crystal_file(context.settings)
+    return [] if path is None else [path]
+
+
+STAGE = Stage(name="structures", settings=StructuresSettings, result=Hosts, run=run, inputs=_inputs, report=report)

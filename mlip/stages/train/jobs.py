@@ -1,0 +1,154 @@
+"""What a worker process does for the stage train: one member of the committee.
+
+Takes frozen descriptions of jobs (paths and settings, no open files); gives frozen results, each also on disk, so that
+a finished job is not done again after a kill.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mlip.atoms import extxyz
+from mlip.core import files
+from mlip.core.progress import progress
+from mlip.core.tracking import Tracker, Tracking
+from mlip.core.workers import run_parallel
+from mlip.potential import models, potential
+from mlip.stages.dataset import dataset, labels
+from mlip.stages.train import train
+from mlip.stages.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One member to train."""
+
+    folder: Path
+    data: Path  # with train.extxyz and valid.extxyz
+    settings: TrainSettings
+    e0_ev: dict[str, float]
+    seed: int
+    member: int
+    device: str
+
+
+def reference_energies(
+    settings: TrainSettings, manifest: dataset.Manifest, training: Sequence[Atoms]
+) -> dict[str, float]:
+    """Reference energies for training: the base model's own at its level, else those fitted to the training frames.
+
+    A base of another level gets the difference of the two fits added, so that its constant part moves with the level. A
+    foundation model, whose level is not ours, gets the fit of what it misses on the training frames added.
+
+    Raises:
+        ValueError: the base is at a level that the labels lack.
+    """
+    fitted = manifest.e0_ev[manifest.target]
+    if settings.base is None:
+        return fitted
+    base = models.load(settings.base, trust_pickle=settings.trust_pickle)
+    if base.card.get("labels", {}).get("settings_hash") == manifest.settings_hash:
+        raise ValueError(
+            f"train.base: {settings.base} was trained on labels of this level, so held-out groups may not be held out; "
+            "start from datasets/models/base or another model that never saw them"
+        )
+    own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
+    if base.card.get("target") is None:
+        symbols = [s for s in base.elements if s in fitted]
+        missed = [
+            float(frame.info["REF_energy"]) - found.energy_ev
+            for frame, found in zip(training, potential.Evaluator(base)(training), strict=True)
+        ]
+        shift = labels.element_fit(labels.composition(training, symbols), np.array(missed), robust=False)
+        return own | {s: own[s] + float(d) for s, d in zip(symbols, shift, strict=True)}
+    there = manifest.e0_ev.get(base.target)
+    if there is None:
+        raise ValueError(f"train.base: is at {base.target}, a level the labels lack; use a base at {manifest.target}")
+    return {s: e + fitted.get(s, 0.0) - there.get(s, 0.0) for s, e in own.items()}
+
+
+def train_member(job: TrainJob) -> train.Trained:
+    """Train one member to the end; its weights are in the job's folder."""
+    done = job.folder / "outcome.json"
+    if done.exists():
+        return files.read_record(done, train.Trained)
+    history: list[train.Epoch] = []
+
+    def note(epoch: train.Epoch) -> None:
+        history.append(epoch)
+        files.write_text_atomic(job.folder / "history.jsonl", train.history_lines(history))
+
+    outcome, shape, weights = train.run(
+        job.settings,
+        train=extxyz.read_frames(job.data / "train.extxyz"),
+        valid=extxyz.read_frames(job.data / "valid.extxyz"),
+        e0_ev=job.e0_ev,
+        seed=job.seed,
+        member=job.member,
+        folder=job.folder,
+        device=job.device,
+        on_epoch=note,
+    )
+    models.save(job.folder / "model", shape=shape, weights=[weights], card={"name": f"member-{job.member}"})
+    files.write_record(done, outcome)
+    return outcome
+
+
+def train_members(
+    todo: Sequence[TrainJob], *, workers: int, tracking: Tracking, folder: Path, run_id: str
+) -> list[train.Trained]:
+    """Train every member side by side, with a bar in epochs (a fit of energies counts as one) and one W&B run."""
+    fitted = [job for job in todo if job.settings.energy_fit is not None]
+    total = sum(job.settings.epochs for job in todo) + len(fitted)
+    name = f"{folder.name}-train"
+    settings = todo[0].settings.model_dump(mode="json")
+    logged = folder / "train" / "tracked_epochs"
+    with (
+        Tracker(tracking, folder, run_id=run_id, name=name, config=settings) as tracker,
+        progress("epochs", total) as tick,
+    ):
+
+        def watch(_: int) -> None:
+            histories = [_history(job.folder / "history.jsonl") for job in todo]
+            tick(sum(len(h) for h in histories) + sum(_finished(job) for job in fitted))
+            first = int(logged.read_text(encoding="utf-8")) if logged.exists() else 0
+            ready = min((len(h) for h, job in zip(histories, todo, strict=True) if not _finished(job)), default=None)
+            last = max(len(h) for h in histories) if ready is None else ready
+            for epoch in range(first, last):
+                tracker.log(_metrics(histories, epoch), step=epoch)
+            if last > first:
+                files.write_text_atomic(logged, f"{last}\n")
+
+        done = run_parallel(train_member, todo, workers=workers, on_tick=watch)
+        watch(len(todo))
+    return done
+
+
+def _finished(job: TrainJob) -> bool:
+    return (job.folder / "outcome.json").exists()
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _metrics(histories: Sequence[list[dict[str, Any]]], epoch: int) -> dict[str, float]:
+    return {
+        f"member-{k}/{name}": float(lines[epoch][name])
+        for k, lines in enumerate(histories, start=1)
+        if epoch < len(lines)
+        for name in ("train_loss", "valid_loss", "valid_force_rmse_ev_per_angstrom", "valid_energy_rmse_ev_per_atom")
+    }
+
+
+def collect(folder: Path, todo: Sequence[TrainJob], card: Mapping[str, Any]) -> None:
+    """Gather trained members in one model folder."""
+    members = [models.load(job.folder / "model") for job in todo]
+    first = members[0]
+    card = {**card, "elements": list(first.elements), "cutoff_angstrom": first.cutoff_angstrom}
+    models.save(folder, shape=first.shape, weights=[m.members[0].state_dict() for m in members], card=card)

@@ -1,0 +1,71 @@
+"""Report sections of the stage `train`: the training of every member, and the card of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mlip.core.figures import MEMBERS, canvas, encoded
+from mlip.core.report import Figure, ReportSection, card
+from mlip.potential import models
+from mlip.stages.train.energy_fit import EnergyFit
+from mlip.stages.train.train import Epoch
+
+if TYPE_CHECKING:
+    from mlip.core.stage import Context
+    from mlip.stages.train.settings import TrainSettings
+    from mlip.stages.train.stage import Committee
+
+
+def report_sections(context: Context[TrainSettings], result: Committee) -> tuple[ReportSection, ...]:
+    """How the training went, and the card of the committee."""
+    histories = {m.member: m.history for m in result.members}
+    fits = tuple(m.energy_fit for m in result.members if m.energy_fit is not None)
+    figures = [_training_figure(histories)] if any(histories.values()) else []
+    shown = card("model_card", models.load(context.folder / "model").card, caption="")
+    return (
+        ReportSection(key="training", heading="Training", text=fitted(fits), figures=tuple(figures)),
+        ReportSection(key="model-card", heading="Model card", level="detail", tables=(shown,)),
+    )
+
+
+def fitted(fits: Sequence[EnergyFit]) -> tuple[str, ...]:
+    """What fitting the energies changed, on training frames."""
+    if not fits:
+        return ()
+    before, after = ([1e3 * x for x in found] for found in ([f.before_ev for f in fits], [f.after_ev for f in fits]))
+    said = (
+        f"After the epochs the energies were fitted in closed form (train.energy_fit). The fit reduced the error on "
+        f"the {fits[0].cells} training cells that count from {min(before):.0f} to {max(before):.0f} meV per cell to "
+        f"{min(after):.0f} to {max(after):.0f} meV. The training curves show the errors before the fit."
+    )
+    return (said,)
+
+
+def _training_figure(histories: Mapping[int, Sequence[Epoch]]) -> Figure:
+    return Figure(
+        image=training(histories),
+        form="svg+xml",
+        caption="Training of every member; the loss is dotted on training frames, solid on validation frames",
+        alt="loss and force error by epoch",
+    )
+
+
+def training(histories: Mapping[int, Sequence[Epoch]]) -> bytes:
+    """Loss and force error by epoch, a colour per member (SVG)."""
+    with canvas(6.4, 2.3, panels=2) as (figure, axes):
+        for member, history in histories.items():
+            colour = MEMBERS[member % len(MEMBERS)]
+            x = [e.epoch + 1 for e in history]
+            axes[0].plot(x, [e.train_loss for e in history], ":", color=colour)
+            axes[0].plot(x, [e.valid_loss for e in history], "-", color=colour, label=f"member {member}")
+            force = [1e3 * e.valid_force_rmse_ev_per_angstrom for e in history]
+            axes[1].plot(x, force, "-", color=colour, label=f"member {member}")
+        axes[0].set_ylabel("loss")
+        axes[1].set_ylabel("validation force RMSE (meV/\u00c5)")
+        for axis in axes:
+            axis.set_xlabel("epoch")
+            axis.set_yscale("log")
+        if histories:
+            axes[1].legend()
+        return encoded(figure)

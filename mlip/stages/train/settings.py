@@ -1,0 +1,113 @@
+"""The settings of the stage train."""
+
+from typing import Annotated, Literal
+
+from ase.data import chemical_symbols
+from pydantic import Field, model_validator
+
+from mlip.core.section import Count, Positive, Section
+
+
+class Architecture(Section):
+    """Shape of a MACE model trained from scratch; a base model brings its own."""
+
+    channels: Count = Field(default=64, description="Number of channels of the node features.")
+    max_l: Annotated[int, Field(ge=0, le=2)] = Field(
+        default=0, description="Largest degree of the messages; 0 means scalar features only."
+    )
+    layers: Annotated[int, Field(ge=1, le=3)] = Field(default=2, description="Number of interaction layers.")
+    correlation: Annotated[int, Field(ge=1, le=3)] = Field(
+        default=3, description="Correlation order of the messages: body order minus one."
+    )
+    max_ell: Annotated[int, Field(ge=1, le=4)] = Field(
+        default=3, description="Largest degree of the spherical harmonics of an edge."
+    )
+    cutoff_angstrom: Annotated[float, Field(gt=2, lt=8)] = Field(default=5.0, description="Cutoff radius (Angstrom).")
+    elements: tuple[str, ...] = Field(default=("Li", "O", "Mg", "Ti"), description="Elements that the model knows.")
+
+    @model_validator(mode="after")
+    def _elements_are_elements(self) -> "Architecture":
+        unknown = [s for s in self.elements if s not in chemical_symbols[1:]]
+        if unknown or not self.elements or len(set(self.elements)) < len(self.elements):
+            raise ValueError(f"elements: give distinct chemical symbols such as Ti, got {list(self.elements)}")
+        return self
+
+
+class EnergyFitSettings(Section):
+    """Energies fitted in closed form after the epochs: forces hardly fix those along a path."""
+
+    prior_ev: Positive = Field(
+        default=0.5,
+        description="How far the fit may move the energy of a cell that counts: one standard deviation (eV).",
+    )
+    noise_ev: Positive = Field(
+        default=0.02, description="Noise of the energy of a cell that counts, one with at least min_atoms atoms (eV)."
+    )
+    small_noise_ev: Positive = Field(
+        default=0.1,
+        description="Noise of the energy of a smaller cell, which contains finite-size effects (eV; docs/method.md).",
+    )
+    min_atoms: Count = Field(
+        default=48,
+        description="Number of atoms from which a cell counts. If no training frame has as many, all frames count.",
+    )
+
+
+class TrainSettings(Section):
+    """Training of every committee member."""
+
+    base: str | None = Field(
+        default="datasets/models/base",
+        description=(
+            "Folder of a released model, a trusted .model file, the name of a MACE foundation model, or null "
+            "to train from scratch."
+        ),
+    )
+    trust_pickle: bool = Field(
+        default=False,
+        description=(
+            "Allow a .model file. Such a file is a pickle and runs the code inside it: set true only for "
+            "files you trust."
+        ),
+    )
+    architecture: Architecture = Field(
+        default=Architecture(),
+        description="Shape of the model when it is trained from scratch; a base model brings its own.",
+    )
+    members: Count = Field(default=2, description="Number of committee members.")
+    epochs: Count = Field(default=60, description="Number of epochs.")
+    batch_frames: Count = Field(
+        default=4, description="Frames per update; they are packed by edges into as many model calls as memory needs."
+    )
+    learning_rate: Positive = Field(default=1e-3, description="Learning rate.")
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.99, description="Decay of the exponential moving average of the weights."
+    )
+    energy_weight: Positive = Field(
+        default=500.0,
+        description=(
+            "Weight of the squared error of the energy per atom (eV^2). Beyond some thousands the "
+            "gradient-norm limit cancels it."
+        ),
+    )
+    force_weight: Positive = Field(
+        default=100.0, description="Weight of the squared error of the force components ((eV/Angstrom)^2)."
+    )
+    huber_ev_per_angstrom: Positive = Field(
+        default=0.5, description="Force errors beyond this count linearly (eV/Angstrom)."
+    )
+    patience: Count = Field(
+        default=30, description="Training ends after this many epochs without a better validation loss."
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="Which weights are kept: those of the epoch with the best validation loss, or of the last epoch.",
+    )
+    dtype: Literal["float64", "float32"] = Field(default="float32", description="Precision of the training.")
+    energy_fit: EnergyFitSettings | None = Field(
+        default=None, description="Closed-form fit of the energies after the epochs; null: none, {}: with its defaults."
+    )
+    cueq: bool = Field(
+        default=False,
+        description="Train with cuEquivariance kernels (GPUs only). The saved model does not depend on it.",
+    )
