@@ -1,15 +1,15 @@
 """Datasets from the labels of runs, datasets and files: what is joined, what is refused, what the card says."""
 
-from mlip.stages.dataset.settings import DatasetSettings
 import numpy as np
 import pytest
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import cli, config
+from mlip import cli
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.stages.dataset import card, dataset
+from mlip.stages.dataset.settings import DatasetSettings
 from mlip.tools import merge_datasets
 
 LEVEL = """\

@@ -1,6 +1,5 @@
 """Reading whole or not at all, names that stay names, and the import of foreign files."""
 
-from mlip.stages.dataset.settings import DatasetSettings
 import io
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from ase.io import write
 from numpy.testing import assert_allclose
 from springs import harmonic
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels
+from mlip.stages.dataset.settings import DatasetSettings
 
 LIMITS = DatasetSettings()
 
