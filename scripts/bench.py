@@ -25,11 +25,12 @@ from pathlib import Path
 import bench_page
 import numpy as np
 
+from mlip.potential.architecture import Architecture
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.md.settings import MdSettings
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.settings import SitesSettings
-from mlip.stages.train.settings import Architecture, TrainSettings
+from mlip.stages.train.settings import TrainSettings
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))

@@ -21,12 +21,13 @@ from ase.io import read
 
 from mlip.core import files
 from mlip.potential import models
+from mlip.potential.architecture import Architecture
 from mlip.potential.potential import Predicted
 from mlip.stages import jobs
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.evaluate import evaluate
-from mlip.stages.train.settings import Architecture, EnergyFitSettings, TrainSettings
+from mlip.stages.train.settings import EnergyFitSettings, TrainSettings
 
 DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"

@@ -9,8 +9,8 @@ import yaml
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip.potential import models
+from mlip.potential.architecture import Architecture
 from mlip.potential.potential import Evaluator
-from mlip.stages.train.settings import Architecture
 
 E0 = {"Li": -1.0, "O": -2.0, "Mg": -3.0, "Ti": -4.0}
 

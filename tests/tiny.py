@@ -10,7 +10,8 @@ from ase import Atoms
 
 from mlip.atoms import extxyz
 from mlip.core import files
-from mlip.stages.train.settings import Architecture, TrainSettings
+from mlip.potential.architecture import Architecture
+from mlip.stages.train.settings import TrainSettings
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "datasets" / "tio2-mg-li"
