@@ -8,10 +8,17 @@ bulk) is ours, below.
 D3 in the job's total energy and forces is subtracted: E(PBE) = E(job) - E(D3), the same for forces, with D3 from the
 dftd3 package at VASP's radii and compared with what VASP added. The labels then carry D3(BJ) beside them like others.
 D3: doi:10.1063/1.3382344 (zero damping), doi:10.1002/jcc.21759 (BJ).
+
+ASE writes INCAR and POSCAR and reads structure, energies and forces, the forces without the constraints of selective
+dynamics. Written here: KPOINTS (four lines; that of ASE has a title of its own) and POTCAR (files one after another).
+Read here, with ElementTree, in mlip/vasp_level.py: `<incar>`, `<parameters>`, `<kpoints>`, `<atominfo>` and electronic
+steps, because ASE gives no `<incar>`, no PAW data and no number of iterations, and of a tag in several places the last.
 """
 
+import io
 import os
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +29,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mlip import files
+from mlip import files, vasp_level
 from mlip.config import Count, Positive, Section
 from mlip.engines import Calculated, Described, Mesh, Refused, Waiting, clear_of_boundary, is_slab, length_mesh
 from mlip.units import BOHR_ANGSTROM, HARTREE_EV
@@ -30,7 +37,6 @@ from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
 PAIR_BOHR, COORDINATION_BOHR = 50.2 / BOHR_ANGSTROM, 20.0 / BOHR_ANGSTROM  # VDW_RADIUS and VDW_CNRADIUS of VASP
 D3_DIFFERENCE_EV_PER_ATOM = 5e-4  # between VASP's dispersion and ours, beyond which something is set differently
-UNSET = {"IVDW": 0, "ISPIN": 1}  # what VASP takes where INCAR does not say
 MOVED_ANGSTROM = 1e-4  # between the frame and the structure in vasprun.xml
 
 
@@ -130,13 +136,15 @@ def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
     """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet."""
     if settings.dipole and is_slab(atoms) and not clear_of_boundary(atoms):
         raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
+    from ase.io.vasp_parsers.incar_writer import generate_incar_lines
+
     ordered = atoms[_order(atoms)]
     symbols = sorted(set(ordered.get_chemical_symbols()))
     tags = incar(ordered, settings)
-    files.write_text_atomic(folder / "INCAR", "".join(f"{k} = {v}\n" for k, v in tags.items()))
+    files.write_text_atomic(folder / "INCAR", generate_incar_lines(tags))
     points = " ".join(map(str, mesh(atoms, settings)))
     files.write_text_atomic(folder / "KPOINTS", f"single point\n0\nMonkhorst-Pack\n{points}\n0 0 0\n")
-    files.write_text_atomic(folder / "POSCAR", _poscar(ordered, symbols))
+    files.write_text_atomic(folder / "POSCAR", _poscar(ordered))
     files.write_bytes_atomic(folder / "POTCAR", b"".join(_potcar(s, settings).read_bytes() for s in symbols))
 
 
@@ -170,13 +178,12 @@ def _order(atoms: Atoms) -> list[int]:
     return sorted(range(len(atoms)), key=lambda k: atoms[k].symbol)  # stable
 
 
-def _poscar(ordered: Atoms, symbols: list[str]) -> str:
-    names = ordered.get_chemical_symbols()
-    rows = [ordered.get_chemical_formula(), "1.0"]
-    rows += [" ".join(f"{x:.10f}" for x in vector) for vector in ordered.cell.array]
-    rows += [" ".join(symbols), " ".join(str(names.count(s)) for s in symbols), "Cartesian"]
-    rows += [" ".join(f"{x:.10f}" for x in place) for place in ordered.positions]
-    return "\n".join(rows) + "\n"
+def _poscar(ordered: Atoms) -> str:
+    from ase.io.vasp import write_vasp
+
+    text = io.StringIO()
+    write_vasp(text, ordered, direct=False, ignore_constraints=True)
+    return "".join(f"{' '.join(line.split())}\n" for line in text.getvalue().splitlines())
 
 
 def _paw_name(symbol: str, settings: Settings) -> str:
@@ -206,29 +213,23 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
 
     Raises:
         Waiting: the file ends early.
-        Refused: not converged, another structure, other settings, or a dispersion energy that is not ours.
+        Refused: not converged, another structure, another level, a force field, or a dispersion energy that is not
+            ours.
     """
-    try:
-        tree = ET.parse(source).getroot()  # noqa: S314  (the user's own file)
-    except ET.ParseError as error:
-        raise Waiting(
-            f"{source}: is truncated ({error}); let the job finish or run it again, then this command"
-        ) from error
-    calculation = tree.findall("calculation")[-1:]
-    steps = calculation[0].findall("scstep/energy") if calculation else []
-    if not steps or calculation[0].find("varray[@name='forces']") is None:
-        raise Waiting(f"{source}: holds no forces; let the job finish or run it again, then this command")
-    _check_settings(tree, settings)
-    most = int(_value(tree, "parameters//i[@name='NELM']") or settings.max_iterations)
-    if len(steps) >= most:
-        raise Refused(f"{source}: the electrons did not converge in {most} iterations (NELM)")
-    found = _read(source)
+    tree = _tree(source)
     order = _order(atoms)
+    _check_elements(tree, atoms[order], source)
+    _require_level(tree, atoms[order], mesh(atoms, settings), source, settings)
+    calculation = tree.findall("calculation")[-1]
+    steps = _steps(tree, calculation, source, settings)
+    found = _read(source)
     _check_structure(atoms[order], found, source)
-    added = _number(calculation[0], "energy/i[@name='e_fr_energy']") - _number(steps[-1], "i[@name='e_fr_energy']")
+    _check_forces(calculation, found, source)
+    _check_cell(tree, found, source)
+    added = _number(calculation, "energy/i[@name='e_fr_energy']") - _number(steps[-1], "i[@name='e_fr_energy']")
     d3_ev, d3_forces = _job_dispersion(found, settings, added)
     forces = np.empty((len(atoms), 3))
-    forces[order] = found.get_forces() - d3_forces
+    forces[order] = found.get_forces(apply_constraint=False) - d3_forces
     return Calculated(
         energy_ev=float(found.calc.results["free_energy"]) - d3_ev,
         extrapolated_ev=float(found.get_potential_energy()) - d3_ev,
@@ -238,10 +239,86 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
     )
 
 
+def _tree(source: Path) -> ET.Element:
+    """Root of the file; a force field is told even where the file ends early, as waiting would not help."""
+    try:
+        with source.open("rb") as stream:
+            for _, element in ET.iterparse(stream):  # noqa: S314  (the user's own file)
+                vasp_level.require_no_force_field(element)
+    except ET.ParseError as error:
+        raise Waiting(
+            f"{source}: is truncated ({error}); let the job finish or run it again, then this command"
+        ) from error
+    except OSError as error:
+        raise Waiting(f"{source}: cannot be read ({error.strerror}); mend that, then this command") from error
+    tree = ET.parse(source).getroot()  # noqa: S314
+    if tree.find("calculation") is None:
+        raise Waiting(f"{source}: holds no forces; let the job finish or run it again, then this command")
+    return tree
+
+
+def _check_elements(tree: ET.Element, ordered: Atoms, source: Path) -> None:
+    rows = tree.findall("atominfo/array[@name='atoms']/set/rc/c[1]")
+    symbols = [(row.text or "").strip() for row in rows]
+    if symbols != ordered.get_chemical_symbols():
+        formula = "".join(f"{s}{n if n > 1 else ''}" for s, n in sorted(Counter(symbols).items())) or "no atoms"
+        order = " in another order" if sorted(symbols) == ordered.get_chemical_symbols() else ""
+        raise Refused(f"{source}: holds {formula}{order}, the frame is {ordered.get_chemical_formula()}")
+
+
+def _require_level(tree: ET.Element, ordered: Atoms, points: Mesh, source: Path, settings: Settings) -> None:
+    symbols, beside = set(ordered.get_chemical_symbols()), source.parent / "INCAR"
+    asked = vasp_level.Asked(
+        tags=incar(ordered, settings),
+        mesh=points,
+        paw={symbol: _paw_name(symbol, settings) for symbol in symbols},
+        titles=_titles(symbols, settings),
+    )
+    text = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
+    try:
+        vasp_level.require(tree, asked, text)
+    except Refused:
+        raise
+    except (ValueError, IndexError) as error:  # a number or a row that is none
+        raise Refused(f"{source}: cannot be read ({error}); run the job again with the inputs given") from error
+
+
+def _titles(symbols: Collection[str], settings: Settings) -> dict[str, str]:
+    """First line of the POTCAR of every element, where the PAW data are at hand."""
+    if not os.environ.get("VASP_PP_PATH"):
+        return {}
+    found = {}
+    for symbol in symbols:
+        with _potcar(symbol, settings).open(encoding="utf-8", errors="replace") as lines:
+            found[symbol] = lines.readline()
+    return found
+
+
+def _steps(tree: ET.Element, calculation: ET.Element, source: Path, settings: Settings) -> list[ET.Element]:
+    """Energies of the electronic steps of the last structure."""
+    if calculation.find("varray[@name='forces']") is None:
+        raise Waiting(f"{source}: holds no forces; let the job finish or run it again, then this command")
+    steps = calculation.findall("scstep/energy")
+    if not steps:
+        raise Refused(
+            f"{source}: the last structure has no electronic step: its energy and forces are not of DFT (those of a "
+            "machine-learned force field, perhaps); run it with the INCAR given"
+        )
+    said = (_number(tree, f"{part}//i[@name='NELM']") for part in ("parameters", "incar"))
+    most = next((int(number) for number in said if np.isfinite(number)), settings.max_iterations)
+    if len(steps) >= most:
+        raise Refused(f"{source}: the electrons did not converge in {most} iterations (NELM)")
+    return steps
+
+
 def _read(source: Path) -> Atoms:
     from ase.io import read
 
-    return read(source, format="vasp-xml")
+    try:
+        return read(source, format="vasp-xml")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise Refused(f"{source}: cannot be read ({reason}); run the job again with the inputs given") from error
 
 
 def _value(tree: ET.Element, path: str) -> str | None:
@@ -250,33 +327,14 @@ def _value(tree: ET.Element, path: str) -> str | None:
 
 
 def _number(tree: ET.Element, path: str) -> float:
-    text = _value(tree, path)
-    return float("nan") if text is None or "*" in text else float(text)
-
-
-def _check_settings(tree: ET.Element, settings: Settings) -> None:
-    wanted: Mapping[str, float] = {
-        "ENCUT": settings.cutoff_ev,
-        "EDIFF": settings.energy_convergence_ev,
-        "ISMEAR": 0,
-        "SIGMA": settings.smearing_ev,
-        "IVDW": IVDW[settings.dispersion],
-        "ISPIN": 2 if settings.spin == "polarised" else 1,
-    }
-    for tag, value in wanted.items():
-        path = f"incar/i[@name='{tag}']"
-        there = float(UNSET[tag]) if tag in UNSET and tree.find(path) is None else _number(tree, path)
-        if not np.isclose(there, value, rtol=1e-6, atol=0):
-            raise Refused(f"the job has {tag} = {there:g}, the settings say {value:g}; run it with the INCAR given")
-    for row in tree.findall("atominfo/array[@name='atomtypes']/set/rc"):  # number, element, mass, valence, PAW data
-        symbol, given = ((row[k].text or "").strip() for k in (1, -1))
-        if _paw_name(symbol, settings) not in given.split():
-            raise Refused(f"the job has the PAW data {given!r}, the settings say {_paw_name(symbol, settings)}")
+    """A number of the file; nan where there is none, or stars in its place."""
+    try:
+        return float(_value(tree, path) or "nan")
+    except ValueError:
+        return float("nan")
 
 
 def _check_structure(ordered: Atoms, found: Atoms, source: Path) -> None:
-    if ordered.get_chemical_symbols() != found.get_chemical_symbols():
-        raise Refused(f"{source}: holds {found.get_chemical_formula()}, the frame is {ordered.get_chemical_formula()}")
     shift = found.get_scaled_positions(wrap=False) - ordered.get_scaled_positions(wrap=False)
     moved = np.linalg.norm((shift - np.round(shift)) @ ordered.cell.array, axis=1).max()
     cell = np.abs(found.cell.array - ordered.cell.array).max()
@@ -284,9 +342,32 @@ def _check_structure(ordered: Atoms, found: Atoms, source: Path) -> None:
         raise Refused(f"{source}: is of another structure: an atom or the cell is {max(moved, cell):.4f} Angstrom off")
 
 
+def _check_forces(calculation: ET.Element, found: Atoms, source: Path) -> None:
+    rows = len(calculation.findall("varray[@name='forces']/v"))
+    if rows != len(found):
+        raise Refused(f"{source}: has forces on {rows} of {len(found)} atoms; run the job again with the inputs given")
+
+
+def _check_cell(tree: ET.Element, found: Atoms, source: Path) -> None:
+    """A job whose cell changed (ISIF) has the plane waves of the first cell: those are not of the cutoff asked for."""
+    rows = tree.findall("structure[@name='initialpos']/crystal/varray[@name='basis']/v")
+    first = np.array([[float(x) for x in (row.text or "").split()] for row in rows])
+    changed = np.abs(first - found.cell.array).max()
+    if changed > MOVED_ANGSTROM:
+        raise Refused(
+            f"{source}: the cell changed by {changed:.4f} Angstrom during the job (ISIF), so its plane waves are those "
+            "of another cell; run a single point with the INCAR given"
+        )
+
+
 def _job_dispersion(found: Atoms, settings: Settings, added_ev: float) -> tuple[float, NDArray[np.float64]]:
     """D3 energy and forces that are in the job's total; `added_ev` is what VASP added after the electrons."""
     if settings.dispersion == "none":
+        if abs(added_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
+            raise Refused(
+                f"the job added {added_ev:.4f} eV after its electrons, the settings say no dispersion; run it with the "
+                "INCAR given"
+            )
         return 0.0, np.zeros((len(found), 3))
     energy_ev, forces = _d3(found, settings.dispersion)
     if abs(added_ev) > 1e-6 and abs(added_ev - energy_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
