@@ -42,8 +42,8 @@ def require(tree: ET.Element, asked: Asked, beside: str = "") -> None:
         Refused: the level is another one.
         ValueError: a number in the file is none.
     """
-    tags = list(_tag_faults(tree, vasp_tags.wanted(asked.tags), beside))
-    faults = [*tags, *_electron_faults(tree), *_paw_faults(tree, asked), *_mesh_faults(tree, asked.mesh)]
+    tags = [*_tag_faults(tree, vasp_tags.wanted(asked.tags), beside), *_electron_faults(tree)]
+    faults = [*tags, *_paw_faults(tree, asked), *_mesh_faults(tree, asked.mesh)]
     if faults:
         more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
         which = "INCAR" if tags else "inputs"
@@ -60,11 +60,17 @@ def require_no_force_field(element: ET.Element) -> None:
         )
 
 
+def states(tree: ET.Element, tag: str) -> bool:
+    """Whether the file names a tag."""
+    return any(name == tag for part in ("incar", "parameters") for name, _ in _tags(tree, part))
+
+
 def _tag_faults(tree: ET.Element, wanted: Mapping[str, str], beside: str) -> Iterator[str]:
     given, used = _tags(tree, "incar"), _tags(tree, "parameters")
     stated = {tag for tag, _ in (*given, *used)}
     skipped = {"NELECT"}  # see _electron_faults
-    if any(tag == "LDAU" and vasp_tags.is_off(value) for tag, value in (*given, *used)):
+    u = [vasp_tags.is_off(value) for tag, value in (*given, *used) if tag == "LDAU"]
+    if u and all(u):
         skipped |= {tag for tag in stated if tag.startswith("LDAU")} - {"LDAU"}
     told: set[str] = set()
     for tag, value, is_given in [*((t, v, True) for t, v in given), *((t, v, False) for t, v in used)]:

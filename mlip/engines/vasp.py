@@ -11,13 +11,13 @@ D3: doi:10.1063/1.3382344 (zero damping), doi:10.1002/jcc.21759 (BJ).
 
 ASE writes INCAR and POSCAR and reads structure, energies and forces, the forces without the constraints of selective
 dynamics. Written here: KPOINTS (four lines; that of ASE has a title of its own) and POTCAR (files one after another).
-Read here, with ElementTree, in mlip/vasp_level.py: `<incar>`, `<parameters>`, `<kpoints>`, `<atominfo>` and electronic
-steps, because ASE gives no `<incar>`, no PAW data and no number of iterations, and of a tag in several places the last.
+mlip/vasp_level.py and mlip/vasp_xml.py read `<incar>`, `<parameters>`, `<kpoints>`, `<atominfo>` and the electronic
+steps with ElementTree, because ASE gives no `<incar>`, no PAW data, no number of iterations, and only one value of a
+tag that stands in several places.
 """
 
 import io
 import os
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mlip import files, vasp_level
+from mlip import files, vasp_level, vasp_xml
 from mlip.config import Count, Positive, Section
 from mlip.engines import Calculated, Described, Mesh, Refused, Waiting, clear_of_boundary, is_slab, length_mesh
 from mlip.units import BOHR_ANGSTROM, HARTREE_EV
@@ -37,7 +37,7 @@ from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
 PAIR_BOHR, COORDINATION_BOHR = 50.2 / BOHR_ANGSTROM, 20.0 / BOHR_ANGSTROM  # VDW_RADIUS and VDW_CNRADIUS of VASP
 D3_DIFFERENCE_EV_PER_ATOM = 5e-4  # between VASP's dispersion and ours, beyond which something is set differently
-MOVED_ANGSTROM = 1e-4  # between the frame and the structure in vasprun.xml
+ADDED_EV = 1e-6  # below which nothing was added after the electrons
 
 
 class Settings(Section):
@@ -216,18 +216,17 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
         Refused: not converged, another structure, another level, a force field, or a dispersion energy that is not
             ours.
     """
-    tree = _tree(source)
+    tree = vasp_xml.root(source)
     order = _order(atoms)
-    _check_elements(tree, atoms[order], source)
+    vasp_xml.require_elements(tree, atoms[order], source)
     _require_level(tree, atoms[order], mesh(atoms, settings), source, settings)
     calculation = tree.findall("calculation")[-1]
-    steps = _steps(tree, calculation, source, settings)
-    found = _read(source)
-    _check_structure(atoms[order], found, source)
-    _check_forces(calculation, found, source)
-    _check_cell(tree, found, source)
-    added = _number(calculation, "energy/i[@name='e_fr_energy']") - _number(steps[-1], "i[@name='e_fr_energy']")
-    d3_ev, d3_forces = _job_dispersion(found, settings, added)
+    steps = vasp_xml.electronic_steps(tree, calculation, source, most=settings.max_iterations)
+    found = vasp_xml.last_structure(source)
+    vasp_xml.require_structure(atoms[order], found, source)
+    vasp_xml.require_forces(calculation, found, source)
+    vasp_xml.require_one_cell(tree, found, source)
+    d3_ev, d3_forces = _job_dispersion(found, settings, vasp_xml.added_ev(calculation))
     forces = np.empty((len(atoms), 3))
     forces[order] = found.get_forces(apply_constraint=False) - d3_forces
     return Calculated(
@@ -235,41 +234,20 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
         extrapolated_ev=float(found.get_potential_energy()) - d3_ev,
         forces=forces,
         iterations=len(steps),
-        extra={"vasp_version": str(_value(tree, "generator/i[@name='version']")), "vasp_d3_energy": round(d3_ev, 8)},
+        extra={
+            "vasp_version": str(vasp_xml.text_of(tree, "generator/i[@name='version']")),
+            "vasp_d3_energy": round(d3_ev, 8),
+        },
     )
-
-
-def _tree(source: Path) -> ET.Element:
-    """Root of the file; a force field is told even where the file ends early, as waiting would not help."""
-    try:
-        with source.open("rb") as stream:
-            for _, element in ET.iterparse(stream):  # noqa: S314  (the user's own file)
-                vasp_level.require_no_force_field(element)
-    except ET.ParseError as error:
-        raise Waiting(
-            f"{source}: is truncated ({error}); let the job finish or run it again, then this command"
-        ) from error
-    except OSError as error:
-        raise Waiting(f"{source}: cannot be read ({error.strerror}); mend that, then this command") from error
-    tree = ET.parse(source).getroot()  # noqa: S314
-    if tree.find("calculation") is None:
-        raise Waiting(f"{source}: holds no forces; let the job finish or run it again, then this command")
-    return tree
-
-
-def _check_elements(tree: ET.Element, ordered: Atoms, source: Path) -> None:
-    rows = tree.findall("atominfo/array[@name='atoms']/set/rc/c[1]")
-    symbols = [(row.text or "").strip() for row in rows]
-    if symbols != ordered.get_chemical_symbols():
-        formula = "".join(f"{s}{n if n > 1 else ''}" for s, n in sorted(Counter(symbols).items())) or "no atoms"
-        order = " in another order" if sorted(symbols) == ordered.get_chemical_symbols() else ""
-        raise Refused(f"{source}: holds {formula}{order}, the frame is {ordered.get_chemical_formula()}")
 
 
 def _require_level(tree: ET.Element, ordered: Atoms, points: Mesh, source: Path, settings: Settings) -> None:
     symbols, beside = set(ordered.get_chemical_symbols()), source.parent / "INCAR"
+    tags = incar(ordered, settings)
+    if not vasp_level.states(tree, "IVDW") and abs(vasp_xml.added_ev(tree.findall("calculation")[-1])) > ADDED_EV:
+        del tags["IVDW"]  # not every version of VASP echoes this tag; _job_dispersion compares the energy added
     asked = vasp_level.Asked(
-        tags=incar(ordered, settings),
+        tags=tags,
         mesh=points,
         paw={symbol: _paw_name(symbol, settings) for symbol in symbols},
         titles=_titles(symbols, settings),
@@ -294,74 +272,8 @@ def _titles(symbols: Collection[str], settings: Settings) -> dict[str, str]:
     return found
 
 
-def _steps(tree: ET.Element, calculation: ET.Element, source: Path, settings: Settings) -> list[ET.Element]:
-    """Energies of the electronic steps of the last structure."""
-    if calculation.find("varray[@name='forces']") is None:
-        raise Waiting(f"{source}: holds no forces; let the job finish or run it again, then this command")
-    steps = calculation.findall("scstep/energy")
-    if not steps:
-        raise Refused(
-            f"{source}: the last structure has no electronic step: its energy and forces are not of DFT (those of a "
-            "machine-learned force field, perhaps); run it with the INCAR given"
-        )
-    said = (_number(tree, f"{part}//i[@name='NELM']") for part in ("parameters", "incar"))
-    most = next((int(number) for number in said if np.isfinite(number)), settings.max_iterations)
-    if len(steps) >= most:
-        raise Refused(f"{source}: the electrons did not converge in {most} iterations (NELM)")
-    return steps
-
-
-def _read(source: Path) -> Atoms:
-    from ase.io import read
-
-    try:
-        return read(source, format="vasp-xml")
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise Refused(f"{source}: cannot be read ({reason}); run the job again with the inputs given") from error
-
-
-def _value(tree: ET.Element, path: str) -> str | None:
-    found = tree.find(path)
-    return None if found is None or found.text is None else found.text.strip()
-
-
-def _number(tree: ET.Element, path: str) -> float:
-    """A number of the file; nan where there is none, or stars in its place."""
-    try:
-        return float(_value(tree, path) or "nan")
-    except ValueError:
-        return float("nan")
-
-
-def _check_structure(ordered: Atoms, found: Atoms, source: Path) -> None:
-    shift = found.get_scaled_positions(wrap=False) - ordered.get_scaled_positions(wrap=False)
-    moved = np.linalg.norm((shift - np.round(shift)) @ ordered.cell.array, axis=1).max()
-    cell = np.abs(found.cell.array - ordered.cell.array).max()
-    if max(moved, cell) > MOVED_ANGSTROM:
-        raise Refused(f"{source}: is of another structure: an atom or the cell is {max(moved, cell):.4f} Angstrom off")
-
-
-def _check_forces(calculation: ET.Element, found: Atoms, source: Path) -> None:
-    rows = len(calculation.findall("varray[@name='forces']/v"))
-    if rows != len(found):
-        raise Refused(f"{source}: has forces on {rows} of {len(found)} atoms; run the job again with the inputs given")
-
-
-def _check_cell(tree: ET.Element, found: Atoms, source: Path) -> None:
-    """A job whose cell changed (ISIF) has the plane waves of the first cell: those are not of the cutoff asked for."""
-    rows = tree.findall("structure[@name='initialpos']/crystal/varray[@name='basis']/v")
-    first = np.array([[float(x) for x in (row.text or "").split()] for row in rows])
-    changed = np.abs(first - found.cell.array).max()
-    if changed > MOVED_ANGSTROM:
-        raise Refused(
-            f"{source}: the cell changed by {changed:.4f} Angstrom during the job (ISIF), so its plane waves are those "
-            "of another cell; run a single point with the INCAR given"
-        )
-
-
 def _job_dispersion(found: Atoms, settings: Settings, added_ev: float) -> tuple[float, NDArray[np.float64]]:
-    """D3 energy and forces that are in the job's total; `added_ev` is what VASP added after the electrons."""
+    """D3 energy and forces that are in the job's total; `added_ev`: see `vasp_xml.added_ev`."""
     if settings.dispersion == "none":
         if abs(added_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
             raise Refused(
@@ -370,7 +282,7 @@ def _job_dispersion(found: Atoms, settings: Settings, added_ev: float) -> tuple[
             )
         return 0.0, np.zeros((len(found), 3))
     energy_ev, forces = _d3(found, settings.dispersion)
-    if abs(added_ev) > 1e-6 and abs(added_ev - energy_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
+    if abs(added_ev) > ADDED_EV and abs(added_ev - energy_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
         raise Refused(
             f"the dispersion energy in the job is {added_ev:.4f} eV, {settings.dispersion} gives {energy_ev:.4f}; "
             "leave the VDW_ tags at their defaults"
