@@ -66,12 +66,15 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     "GGA_COMPAT": ("T",),
     "LCORR": ("T",),
     "METAGGA": ("none",),
-    "XC": ("none",),
     "LMAXMIX": ("2",),
     "LMAXPAW": ("-100",),
     "NUPDOWN": ("-1",),
     "DIPOL": ("-100",),
     "IVDW_NL": ("-1", "0"),
+    "VDW_S8": ("0.722", "0.7875"),  # of the two dampings; the energy of D3 is compared as well
+    "VDW_SR": ("1.217",),
+    "VDW_A1": ("0.4289",),
+    "VDW_A2": ("4.4407",),
     "VDW_RADIUS": ("50.2",),
     "VDW_CNRADIUS": ("20",),
     "ICORELEVEL": ("0", "1"),
@@ -145,7 +148,7 @@ def _word(tag: str, value: str) -> str:
         return text[:1].upper()
     if tag == "ALGO":
         return re.sub(r"[_ ]", "", text.lower())
-    if tag in {"GGA", "METAGGA", "XC"} and text.upper() in {"", "--", "NONE"}:
+    if tag in {"GGA", "METAGGA"} and text.upper() in {"", "--", "NONE"}:
         return "PE" if tag == "GGA" else "NONE"  # without GGA the PAW data decide, and those are compared
     return text
 
