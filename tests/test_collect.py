@@ -179,7 +179,7 @@ def test_a_level_of_whole_numbers_is_that_of_decimal_ones(labelled, tmp_path):
         frames = part(labelled, *ids)
         for frame in frames:
             frame.info["settings_hash"] = today
-        collect.write(tmp_path / name, frames, settings=settings | {"cutoff_ev": cutoff}, **told)
+        merge_datasets.write(tmp_path / name, frames, settings=settings | {"cutoff_ev": cutoff}, **told)
     for file in (tmp_path / "whole").iterdir():  # as version 0.1.0 wrote this one
         file.write_text(file.read_text().replace(today, older))
     made = merge_datasets.collect([tmp_path / "whole", tmp_path / "decimal"], tmp_path / "both")

@@ -5,6 +5,7 @@ stages before it are accepted. The result is then marked with its present finger
 are and are calculated anew when they are asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,12 +45,20 @@ def _difference(run: Run, stage: Stage[Any, Any]) -> str | None:
         return f"{behind[0]} is made anew"
     if changed := _changed(made.settings, run.settings(stage)):
         return f"setting {changed} differs"
-    known = set(made.inputs.values())
+    known = set(made.inputs.values()) | _inputs_of(
+        run, stage.needs
+    )  # version 0.1 named an input once, where it came in
     names = {other.name for other in run.upstream(stage)}
     for name, digest in run.inputs(stage).items():
         if name not in names and digest not in known:
             return f"input {name} differs"
     return None
+
+
+def _inputs_of(run: Run, stages: Sequence[Stage[Any, Any]]) -> set[str]:
+    """Hashes of everything that these stages read."""
+    made = (files.read_provenance(run.path(stage.name, "result.json")) for stage in stages)
+    return {digest for one in made for digest in one.inputs.values()}
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
