@@ -138,10 +138,11 @@ def split_dataset(run: Run) -> dataset.Manifest:
     """Checked labels, split by group, at the target level."""
     settings, common = run.config.dataset, run.config.common
     _, frames = dataset.read_dataset(place(settings.path), settings, target=common.target)
-    frames, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
+    kept, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
     for later, earlier in dropped:
         console.print(f"  {later} repeats {earlier}: left out")
-    parts = dataset.split(frames, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
+    dataset.require_own(settings.test_groups, frames, dropped)
+    parts = dataset.split(kept, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
     manifest = dataset.write_split(run.path("dataset"), parts, common.target)
     for name, part in manifest.parts.items():
         console.print(f"  {name:6s} {part.frames:5d} frames in {len(part.groups)} groups")
