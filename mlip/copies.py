@@ -3,9 +3,9 @@
 Takes frames; gives pairs (earlier, later) of frames with x -> Q x + t between their crystals, Q orthogonal. Such frames
 have the same energy and the same forces up to Q, so a model that was trained on one knows the other.
 
-First a filter: copies have equal radial densities. With g_m Gaussians over distances that end smoothly at 5 Angstrom,
+First two filters: copies have equal radial densities. With Gaussians g_m of distances, ending smoothly at 5 Angstrom,
 
-    rho_im = sum_j w_j g_m(d_ij),  features: mean_i w_i rho_im,  mean_i w_i^2 rho_im^2,
+    rho_im = sum_j w_j g_m(d_ij),  features: mean_i w_i rho_im,  mean_i w_i^2 rho_im^2,  rho_im sorted within a kind
 
 and a move of every atom by less than the tolerance changes them by less than their steepest slope allows. Only frames
 whose features are nearer than that are compared atom by atom.
@@ -31,8 +31,10 @@ STEPS = range(-2, 3)  # whole numbers of cell vectors that another choice of a c
 
 @dataclass(frozen=True)
 class _Described:
-    features: Array  # (F,)
+    features: Array  # (F,) of the crystal
     slopes: Array  # (F,) largest change per Angstrom that every atom moves
+    ranked: Array  # (N, M) densities at the atoms, sorted within each kind of atom
+    steepest: Array  # (M,) largest change of them
 
 
 def copies(frames: Sequence[Atoms], tolerance_angstrom: float) -> list[tuple[int, int]]:
@@ -50,9 +52,9 @@ def copies(frames: Sequence[Atoms], tolerance_angstrom: float) -> list[tuple[int
             near[second].append(first)
         for later in sorted(near):
             for earlier in near[later]:
-                if earlier not in seen and same_crystal(
-                    frames[numbers[earlier]], frames[numbers[later]], tolerance_angstrom
-                ):
+                if earlier in seen or not _alike(described[earlier], described[later], tolerance_angstrom):
+                    continue
+                if same_crystal(frames[numbers[earlier]], frames[numbers[later]], tolerance_angstrom):
                     pairs.append((numbers[earlier], numbers[later]))
                     seen.add(later)
                     break
@@ -104,7 +106,13 @@ def _describe(frame: Atoms) -> _Described:
     own = weights[:, None]
     features = [(own * density).mean(0), (own**2 * density**2).mean(0)]
     slopes = [(own * slope).mean(0), (own**2 * 2 * density * slope).mean(0)]
-    return _Described(np.concatenate(features), np.concatenate(slopes))
+    ranked = np.concatenate([np.sort(density[frame.numbers == kind], axis=0) for kind in np.unique(frame.numbers)])
+    return _Described(np.concatenate(features), np.concatenate(slopes), ranked, slope.max(axis=0))
+
+
+def _alike(one: _Described, other: _Described, tolerance: float) -> bool:
+    limit = MARGIN * tolerance * np.maximum(one.steepest, other.steepest)
+    return bool((np.abs(one.ranked - other.ranked) <= limit + 1e-9).all())
 
 
 def _periodic(frame: Atoms) -> Atoms:

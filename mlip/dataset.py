@@ -155,7 +155,7 @@ def require_own(test_groups: Sequence[str], frames: Sequence[Atoms], dropped: Se
             first = kept[names[0]]
             raise ValueError(
                 f"test_groups: every frame of {group!r} is a copy of another frame ({names[0]} of {first} in group "
-                f"{groups[first]!r}), perhaps moved, reordered, turned or mirrored, and tests nothing; name other groups"
+                f"{groups[first]!r}), maybe moved, reordered, turned or mirrored: nothing is tested; name other groups"
             )
 
 

@@ -18,7 +18,7 @@ result; half of them is a bound).
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,8 @@ KITTEL = """
 """
 COHESIVE_EV = {symbol: float(energy) for symbol, energy in re.findall(r"(\w+) ([\d.]+)", KITTEL)}
 BOUND = 0.5  # of the cohesive energies of the elements
-SAMPLE_ATOMS = 500  # that a potential is evaluated on, at most
+MOST = 16  # frames of one composition
+SAMPLE_ATOMS = 1500  # that a potential is evaluated on, at most
 KNOWN, ALIKE = 0.9, 0.5  # correlations from which a potential tells a factor, and an order of magnitude
 ORDER = 5.0  # a factor that no material explains where the potential is only alike
 FRAME_FACTOR = 2.0  # of one frame against the others
@@ -53,18 +54,25 @@ BOND = 1.25  # times the sum of covalent radii
 SPRINGS = 0.3  # correlation from which bonds tell the sign
 SOFTEST = 0.25  # k d^2 over the cohesive energy; 1 to 5 in oxides and metals
 ADVICE = "; where the labels are right, say units_are_true: true in the level file"
-HINTS = {
-    "the sign is wrong (gradients): multiply by -1": -1.0,
-    "the unit looks like Hartree/Bohr (0.0194): multiply by 51.4221": BOHR_ANGSTROM / HARTREE_EV,
-    "the unit looks like Rydberg/Bohr (0.0389): multiply by 25.7110": 2 * BOHR_ANGSTROM / HARTREE_EV,
-    "the unit looks like Hartree/Angstrom or Hartree (0.0367): multiply by 27.2114": 1 / HARTREE_EV,
-    "the unit looks like Rydberg/Angstrom or Rydberg (0.0735): multiply by 13.6057": 2 / HARTREE_EV,
-    "the unit looks like eV/Bohr (0.529): multiply by 1.88973": BOHR_ANGSTROM,
-    "the unit looks like kcal/mol (23.06): divide by 23.0605": 23.0605,
-    "the unit looks like kJ/mol (96.49): divide by 96.4853": 96.4853,
-    "the file is in eV/Angstrom already": HARTREE_EV / BOHR_ANGSTROM,
-    "the file is in eV already": HARTREE_EV,
+FORCE_UNITS = {
+    "Hartree/Bohr: multiply by 51.4221": BOHR_ANGSTROM / HARTREE_EV,
+    "Rydberg/Bohr: multiply by 25.7110": 2 * BOHR_ANGSTROM / HARTREE_EV,
+    "Hartree/Angstrom: multiply by 27.2114": 1 / HARTREE_EV,
+    "Rydberg/Angstrom: multiply by 13.6057": 2 / HARTREE_EV,
+    "eV/Bohr: multiply by 1.88973": BOHR_ANGSTROM,
+    "kcal/mol/Angstrom: divide by 23.0605": 23.0605,
+    "kJ/mol/Angstrom: divide by 96.4853": 96.4853,
+    "eV/Angstrom already, not Hartree/Bohr": HARTREE_EV / BOHR_ANGSTROM,
+    "the negative of forces (gradients): multiply by -1": -1.0,
+}  # how large right labels are in them
+ENERGY_UNITS = {
+    "Hartree: multiply by 27.2114": 1 / HARTREE_EV,
+    "Rydberg: multiply by 13.6057": 2 / HARTREE_EV,
+    "kcal/mol: divide by 23.0605": 23.0605,
+    "kJ/mol: divide by 96.4853": 96.4853,
+    "eV already, not Hartree": HARTREE_EV,
 }
+LIKE = 0.2  # of a factor, from which a unit is named
 
 
 @dataclass(frozen=True)
@@ -89,17 +97,19 @@ def check(frames: Sequence[Atoms], *, source: str, limit: float, potential: Pote
         ValueError: energies too small for bound atoms, or labels of another unit or sign.
     """
     _require_bound(frames, source)
-    ratio, _ = labels.energy_force_ratio(frames)
-    notes = (
-        []
-        if ratio is not None
-        else [f"{source}: too few pairs of near frames to check energies against the work of the forces"]
-    )
     symbols = {s for frame in frames for s in frame.get_chemical_symbols()}
-    if potential is not None and symbols <= set(potential.elements):
-        return (*notes, *_against_potential(frames, source, limit, potential))
-    reason = "no potential here knows all elements"
-    return (*notes, f"{source}: {reason}: forces compared with bonds as springs alone", *_against_bonds(frames, source))
+    known = potential if potential is not None and symbols <= set(potential.elements) else None
+    numbers = sample(frames)
+    other = "no potential here knows all elements: compared with bonds"
+    if known is not None:
+        other = f"compared with {known.name} on {len(numbers)} of {len(frames)} frames"
+    notes = []
+    if labels.energy_force_ratio(frames)[0] is None:
+        notes.append(f"{source}: too few pairs of near frames to check energies against the work of forces; {other}")
+    more = (
+        _against_bonds(frames, source) if known is None else _against_potential(frames, numbers, source, limit, known)
+    )
+    return (*notes, *more)
 
 
 def _require_bound(frames: Sequence[Atoms], source: str) -> None:
@@ -111,7 +121,7 @@ def _require_bound(frames: Sequence[Atoms], source: str) -> None:
         energy = float(frame.info["dft_energy"]) / len(symbols)
         if not energy < -least:
             units = {"Hartree": HARTREE_EV, "Rydberg": HARTREE_EV / 2}
-            fits = [u for u, factor in units.items() if 2 * least < -energy * factor < 12 * least]
+            fits = [u for u, factor in units.items() if least < -energy * factor < 12 * least]
             hint = f"is it in {' or '.join(fits)}?" if fits else "check unit, sign and zero of the energies"
             raise ValueError(
                 f"{source}: frame {number} ({frame.info['frame_id']}): energy is {energy:.3f} eV/atom, below "
@@ -122,16 +132,16 @@ def _require_bound(frames: Sequence[Atoms], source: str) -> None:
 def sample(frames: Sequence[Atoms], atoms: int = SAMPLE_ATOMS) -> list[int]:
     """Numbers of frames with at most so many atoms together, or one; small cells and frames of one composition first.
 
-    Of the compositions with the most frames per atom come up to eight frames each, spread over the file.
+    Of a composition come up to MOST frames, spread over the file.
     """
     kinds: defaultdict[str, list[int]] = defaultdict(list)
     for number, frame in enumerate(frames):
         kinds[frame.get_chemical_formula()].append(number)
     chosen: list[int] = []
     left = atoms
-    for numbers in sorted(kinds.values(), key=lambda n: (len(frames[n[0]]) / min(len(n), 8), n[0])):
+    for numbers in sorted(kinds.values(), key=lambda n: (len(frames[n[0]]) / min(len(n), MOST), n[0])):
         size = len(frames[numbers[0]])
-        count = min(8, len(numbers), max(left // size, 0 if chosen else 1))
+        count = min(MOST, len(numbers), max(left // size, 0 if chosen else 1))
         picked = np.unique(np.linspace(0, len(numbers) - 1, count).round().astype(int))
         chosen += [numbers[k] for k in picked]
         left -= len(picked) * size
@@ -147,8 +157,9 @@ def slope(values: Array, references: Array) -> tuple[float, float]:
     return product / square, product / np.sqrt(square * own)
 
 
-def _against_potential(frames: Sequence[Atoms], source: str, limit: float, potential: Potential) -> list[str]:
-    numbers = sample(frames)
+def _against_potential(
+    frames: Sequence[Atoms], numbers: Sequence[int], source: str, limit: float, potential: Potential
+) -> list[str]:
     chosen = [frames[n] for n in numbers]
     found = potential.predict(chosen)
     forces = [frame.arrays["dft_forces"] for frame in chosen]
@@ -156,12 +167,14 @@ def _against_potential(frames: Sequence[Atoms], source: str, limit: float, poten
     factor, alike = slope(np.concatenate(forces).ravel(), np.concatenate([f for _, f in found]).ravel())
     of = f"those of {name} ({len(chosen)} frames, correlation {alike:.2f})"
     if abs(alike) >= KNOWN or (abs(alike) >= ALIKE and not 1 / ORDER < factor < ORDER):
-        _require_one(factor, limit if abs(alike) >= KNOWN else ORDER, f"{source}: all frames: forces are", of)
+        what = f"{source}: all frames: forces are {factor:.3g} times {of}"
+        _require_one(factor, limit if abs(alike) >= KNOWN else ORDER, FORCE_UNITS, what)
     for number, own, (_, model) in zip(numbers, forces, found, strict=True):
         one, close = slope(own.ravel(), model.ravel())
         if _rms(model) > FRAME_FORCE and abs(close) >= KNOWN and not 1 / FRAME_FACTOR < one < FRAME_FACTOR:
-            where = f"{source}: frame {number} ({frames[number].info['frame_id']}): forces are"
-            _require_one(one, 0.0, where, f"those of {name} (correlation {close:.2f})")
+            where = f"{source}: frame {number} ({frames[number].info['frame_id']})"
+            what = f"{where}: forces are {one:.3g} times those of {name} (correlation {close:.2f})"
+            _require_one(one, 0.0, FORCE_UNITS, what)
     if abs(alike) < KNOWN:
         notes.append(f"{source}: forces correlate with {of}: too little to check their unit to better than {ORDER:g}")
         notes += _against_bonds(frames, source)
@@ -169,17 +182,19 @@ def _against_potential(frames: Sequence[Atoms], source: str, limit: float, poten
     factor, alike = slope(energies, models)
     if len(energies) >= FEWEST_FRAMES and _rms(models) > ENERGY_SPREAD_EV and abs(alike) >= KNOWN:
         of = f"those of {name} ({len(energies)} frames, correlation {alike:.2f})"
-        _require_one(factor, limit, f"{source}: all frames: differences of energies of one composition are", of)
+        what = f"{source}: all frames: differences of energies of one composition are {factor:.3g} times {of}"
+        _require_one(factor, limit, ENERGY_UNITS, what)
     else:
         notes.append(f"{source}: differences of energies could not be compared with {name}")
     return notes
 
 
-def _require_one(factor: float, limit: float, what: str, of: str) -> None:
+def _require_one(factor: float, limit: float, units: Mapping[str, float], what: str) -> None:
     if 1 / (1 + limit) <= factor <= 1 + limit:
         return
-    hint = next((text for text, f in HINTS.items() if abs(factor / f - 1) < 0.2), "check unit and sign")
-    raise ValueError(f"{what} {factor:.3g} times {of}, about 1 is allowed; {hint}{ADVICE}")
+    unit, found = min(units.items(), key=lambda item: abs(factor / item[1] - 1))
+    hint = f"they look like {unit}" if abs(factor / found - 1) < LIKE else "check unit and sign"
+    raise ValueError(f"{what}, about 1 is allowed; {hint}{ADVICE}")
 
 
 def _from_means(frames: Sequence[Atoms], models_ev: Array) -> tuple[Array, Array]:
