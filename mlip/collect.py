@@ -195,6 +195,8 @@ def _of_file(path: Path, level: Path | None) -> Source:
         zero_forces_are_true=said.zero_forces_are_true,
         say=notes.append,
     )
+    if said.zero_forces_are_true:
+        notes.append(f"{path.name}: forces of exactly zero are labels, as the level file says")
     for frame in frames:
         frame.info = {"sampling": path.stem} | frame.info
     return Source(path, said.settings, tuple(frames), level=said, notes=tuple(notes))

@@ -156,31 +156,18 @@ def require_true_zeros(atoms: Atoms, forces: Array, *, step: float) -> None:
 def require_true_claims(frame: Atoms) -> tuple[bool, int | None]:
     """Whether a frame is a slab, and the cell vector along which its vacuum is, once pbc and `vacuum` are true.
 
+    Where a frame says nothing of vacuum, its atoms do.
+
     Raises:
-        ValueError: pbc is F along a vector without a gap of 8 Angstrom, `vacuum` is T for atoms that are no slab or F
-            for a slab, or the cell has no volume.
+        ValueError: see `cells.require_claims`; or `vacuum` is neither T nor F, or the cell has no volume.
     """
-    gaps, axes = cells.gaps_angstrom(frame), cells.vacuum_axes(frame)
-    listed = ", ".join(f"{g:.1f}" for g in gaps)
-    least = f"at least {cells.VACUUM_ANGSTROM:g}"
-    for axis in range(3):
-        if not frame.pbc[axis] and axis not in axes:
-            raise ValueError(
-                f"pbc is F along the {cells.VECTORS[axis]} cell vector, where the atoms leave a gap of "
-                f"{gaps[axis]:.1f} Angstrom, {least} are needed; labels are trained on as periodic: give the cell that "
-                "was calculated, or pbc T where the calculation was periodic"
-            )
-    claim = frame.info.get("vacuum")
-    if claim is None:
-        return len(axes) == 1, axes[0] if len(axes) == 1 else None
-    if not isinstance(claim, bool | np.bool_ | int | np.integer) or claim not in (0, 1):
+    axes = cells.slab_axes(frame)
+    claim = frame.info.get("vacuum", len(axes) == 1)
+    if not isinstance(claim, bool | np.bool_ | int | np.integer) or claim not in {0, 1}:
         raise ValueError(f"vacuum is {str(claim)!r}, T or F is allowed; correct it or leave it out")
-    if bool(claim) != (len(axes) == 1) and (claim or len(axes) == 1):
-        right = "F" if claim else "T"
-        raise ValueError(
-            f"vacuum is {'T' if claim else 'F'}, but the largest gaps along the three cell vectors are {listed} "
-            f"Angstrom, and a slab has {least} along one of them and no other; say vacuum={right} or correct the cell"
-        )
+    said = frame.copy()
+    said.info["vacuum"] = bool(claim)
+    cells.require_claims(said)
     return bool(claim), axes[0] if claim else None
 
 

@@ -212,6 +212,7 @@ def test_the_level_file_answers_what_is_asked(tmp_path):
     assert_allclose(frames[0].info["dft_energy"], -99.87110584656658, rtol=1e-12, atol=0)
     (tmp_path / "out" / "card.yaml").unlink()
     assert command(tmp_path, CASES / "zero-with-mask.extxyz", "zero_forces_are_true: true\nunits_are_true: true\n") == 0
+    assert "forces of exactly zero are labels" in card.read_card(tmp_path / "out").limits[0]
 
 
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (-1.0, 1)])
