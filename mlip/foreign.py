@@ -22,6 +22,7 @@ SAME = 1e-6  # of two values under two names, in the unit of the file
 ALONE_ANGSTROM = 6.0  # to the nearest image of an isolated atom, beyond the bonds of any metal
 SYMMETRY_ANGSTROM = 2e-3  # of geometries whose forces a code has made symmetric, rounded in a file
 DIGITS = 8  # decimals of a file that are looked at
+ZERO = 1e-9  # eV/Angstrom: no calculation gives forces as small, and no file writes them
 ROUNDED = 20  # forces up to so many units of the last decimal may round to zero
 FEWEST_ZEROS = 3  # components that are exactly zero and need not be
 
@@ -130,7 +131,7 @@ def require_true_zeros(atoms: Atoms, forces: Array, *, step: float) -> None:
     Raises:
         ValueError: with the number of atoms.
     """
-    zero = forces == 0.0
+    zero = np.abs(forces) < ZERO
     if not zero.any() or zero.all() or not np.isfinite(forces).all():
         return
     rms = float(np.sqrt(np.mean(forces[~zero] ** 2)))

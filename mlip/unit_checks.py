@@ -49,10 +49,11 @@ ORDER = 5.0  # a factor that no material explains where the potential is only al
 FRAME_FACTOR = 2.0  # of one frame against the others
 FRAME_FORCE = 0.3  # eV/Angstrom rms, from which a single frame is judged
 ENERGY_SPREAD_EV = 0.2  # rms from the mean of a composition, from which energies are judged
-FEWEST_FRAMES = 4
+FEWEST_DIFFERENCES = 3  # of energies of one composition
+ENERGY_LIMIT = 0.6  # of their slope from 1: the least that units of energy differ by is a factor of two
 BOND = 1.25  # times the sum of covalent radii
 SPRINGS = 0.3  # correlation from which bonds tell the sign
-SOFTEST = 0.25  # k d^2 over the cohesive energy; 1 to 5 in oxides and metals
+SOFTEST, STIFFEST = 0.25, 15.0  # k d^2 over the cohesive energy; 1 to 5 in oxides and metals, 40 in O2
 ADVICE = "; where the labels are right, say units_are_true: true in the level file"
 FORCE_UNITS = {
     "Hartree/Bohr: multiply by 51.4221": BOHR_ANGSTROM / HARTREE_EV,
@@ -178,12 +179,13 @@ def _against_potential(
     if abs(alike) < KNOWN:
         notes.append(f"{source}: forces correlate with {of}: too little to check their unit to better than {ORDER:g}")
         notes += _against_bonds(frames, source)
-    energies, models = _from_means(chosen, np.array([e for e, _ in found]))
+    energies, models, differences = _from_means(chosen, np.array([e for e, _ in found]))
+    known = abs(alike) >= KNOWN and differences >= FEWEST_DIFFERENCES and _rms(models) > ENERGY_SPREAD_EV
     factor, alike = slope(energies, models)
-    if len(energies) >= FEWEST_FRAMES and _rms(models) > ENERGY_SPREAD_EV and abs(alike) >= KNOWN:
+    if known and abs(alike) >= KNOWN:
         of = f"those of {name} ({len(energies)} frames, correlation {alike:.2f})"
         what = f"{source}: all frames: differences of energies of one composition are {factor:.3g} times {of}"
-        _require_one(factor, limit, ENERGY_UNITS, what)
+        _require_one(factor, ENERGY_LIMIT, ENERGY_UNITS, what)
     else:
         notes.append(f"{source}: differences of energies could not be compared with {name}")
     return notes
@@ -197,15 +199,15 @@ def _require_one(factor: float, limit: float, units: Mapping[str, float], what: 
     raise ValueError(f"{what}, about 1 is allowed; {hint}{ADVICE}")
 
 
-def _from_means(frames: Sequence[Atoms], models_ev: Array) -> tuple[Array, Array]:
-    """Labels and predictions of the energies, each from its mean over the frames of one composition, eV."""
+def _from_means(frames: Sequence[Atoms], models_ev: Array) -> tuple[Array, Array, int]:
+    """Labels and predictions from their means over the frames of one composition, eV; how many are independent."""
     kinds: defaultdict[str, list[int]] = defaultdict(list)
     for number, frame in enumerate(frames):
         kinds[frame.get_chemical_formula()].append(number)
     own = np.array([float(frame.info["dft_energy"]) for frame in frames])
     several = [numbers for numbers in kinds.values() if len(numbers) > 1]
     parts = [np.concatenate([e[n] - e[n].mean() for n in several] or [np.zeros(0)]) for e in (own, models_ev)]
-    return parts[0], parts[1]
+    return parts[0], parts[1], len(parts[0]) - len(several)
 
 
 def _rms(values: Array) -> float:
@@ -248,4 +250,7 @@ def _against_bonds(frames: Sequence[Atoms], source: str) -> list[str]:
     if reduced < SOFTEST:
         soft = f"bonds are as soft as {stiffness:.2g} eV/Angstrom^2"
         return [f"{source}: {soft}: relaxed frames, or forces in Hartree/Bohr or Rydberg/Bohr; check their unit"]
+    if reduced > STIFFEST:
+        stiff = f"bonds are as stiff as {stiffness:.3g} eV/Angstrom^2"
+        return [f"{source}: {stiff}: molecules, or forces in kcal/mol or kJ/mol; check their unit"]
     return []

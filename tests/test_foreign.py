@@ -214,6 +214,7 @@ def spoilt(one, change):
     ("change", "match"),
     [
         (lambda f: f.__setitem__(3, 0.0), r"forces on 1 of 13 atoms"),
+        (lambda f: f.__setitem__(3, [1e-12, -0.0, -3e-11]), r"forces on 1 of 13 atoms"),
         (lambda f: f.__setitem__(slice(0, 12), 0.0), r"forces on 12 of 13 atoms"),
         (lambda f: f.__setitem__((slice(0, 4), 2), 0.0), r"components of the forces on 4 of 13 atoms"),
         (lambda f: f.__setitem__((slice(0, 4), slice(0, 2)), 0.0), r"components of the forces on 4 of 13 atoms"),

@@ -191,6 +191,21 @@ def test_soft_bonds_of_unknown_elements_are_said(unit):
     assert any("Hartree/Bohr or Rydberg/Bohr; check" in n for n in check(metal("Al", sign=unit)))
 
 
+@pytest.mark.parametrize("unit", [23.06, 96.49])
+def test_stiff_bonds_of_unknown_elements_are_said(unit):
+    assert any("kcal/mol or kJ/mol; check" in n for n in check(metal(sign=unit)))
+
+
+def test_few_energies_that_a_potential_gets_wrong_are_said(frames):
+    """Two frames of each of two compositions have two differences: a factor between them is no unit."""
+    few = [
+        f for f in frames if f.info["frame_id"] in {"bulk1_Li_ah00", "bulk1_Li_ah01", "bulk1_Mg_ah00", "bulk1_Mg_ah01"}
+    ]
+    found = [(0.5 * f.info["dft_energy"], f.arrays["dft_forces"]) for f in few]
+    guess = unit_checks.Potential("guess", ("Ti", "O", "Li", "Mg"), lambda _: found)
+    assert any("differences of energies could not be compared with guess" in n for n in check(few, guess))
+
+
 def test_hartree_of_unknown_elements():
     refused(scaled(metal(), energy=1 / HARTREE_EV), r"below -1\.7\d is allowed .*: is it in Hartree")
 
