@@ -1,8 +1,11 @@
 """Datasets from the labels of runs, datasets and files: what is joined, what is refused, what the card says."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
 from numpy.testing import assert_allclose
 
 from mlip import cli
@@ -165,6 +168,80 @@ def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     with pytest.raises(ValueError, match="paths name frame 'gone'"):
         merge_datasets.write(tmp_path / "out", frames, paths=[path], **told)
     assert not (tmp_path / "out").exists()
+
+
+# -- files of other people ---------------------------------------------------------------------------------------------
+
+CASES = Path(__file__).parent / "data" / "labels"
+PLAIN = "settings: {code: VASP, xc: PBE, cutoff_ev: 520}\nenergy_unit: eV\nforce_unit: eV/Angstrom\n"
+
+
+def command(tmp_path, source, more=""):
+    (tmp_path / "level.yaml").write_text(PLAIN + more)
+    return cli.main(["collect", str(tmp_path / "out"), str(source), "--level", str(tmp_path / "level.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("labels-FFF-tight-box", "pbc is F along the first cell vector"),
+        ("zero-with-mask", "forces on 6 of 13 atoms are exactly 0"),
+        ("zero-without-mask", "forces on 6 of 13 atoms are exactly 0"),
+        ("energy-and-REF", "holds REF_energy and energy"),
+        ("energy-and-free-energy", "holds energy and free_energy"),
+    ],
+)
+def test_files_that_are_refused_leave_nothing(tmp_path, capsys, name, reason):
+    assert command(tmp_path, CASES / f"{name}.extxyz") == 1
+    told = capsys.readouterr().err
+    assert reason in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_isolated_atoms_are_named_on_the_screen_and_on_the_card(tmp_path, capsys):
+    assert command(tmp_path, CASES / "few.extxyz", "units_are_true: true\n") == 0
+    assert "4 isolated atoms left out (Ti, O, Li, Mg)" in capsys.readouterr().err
+    made = card.read_card(tmp_path / "out")
+    assert made.counts["total"] == {"frames": 3, "atoms": 39}
+    assert made.limits == (
+        "few.extxyz: 4 isolated atoms left out (Ti, O, Li, Mg): no crystal or slab to train on",
+        "few.extxyz: units and sign of the labels are as the level file says, not checked",
+    )
+
+
+def test_the_level_file_answers_what_is_asked(tmp_path):
+    answers = "keys: {energy: REF_energy, forces: REF_forces}\nunits_are_true: true\n"
+    assert command(tmp_path, CASES / "energy-and-REF.extxyz", answers) == 0
+    frames = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
+    assert_allclose(frames[0].info["dft_energy"], -99.87110584656658, rtol=1e-12, atol=0)
+    (tmp_path / "out" / "card.yaml").unlink()
+    assert command(tmp_path, CASES / "zero-with-mask.extxyz", "zero_forces_are_true: true\nunits_are_true: true\n") == 0
+    assert "forces of exactly zero are labels" in card.read_card(tmp_path / "out").limits[0]
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (-1.0, 1)])
+def test_forces_are_compared_with_the_released_potential(labelled, tmp_path, capsys, factor, code):
+    frames = []
+    for name in ("001_11_Li_ah00", "001_11_Mg_ah00", "bulk1_Li_ah00", "bulk1_Mg_ah00"):
+        frame = labelled[name]
+        made = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+        made.info = {k: frame.info[k] for k in ("frame_id", "group", "host", "ion")} | {"E": frame.info["dft_energy"]}
+        made.arrays["F"] = factor * frame.arrays["dft_forces"]
+        frames.append(made)
+    files.write_frames(tmp_path / "mine.extxyz", frames)
+    assert command(tmp_path, tmp_path / "mine.extxyz", "keys: {energy: E, forces: F}\n") == code
+    told = capsys.readouterr().err
+    assert ("the negative of forces" in told) == bool(code)
+    assert "datasets/models/tio2-mg-li" in told
+    if not code:
+        assert any("too few pairs of near frames" in line for line in card.read_card(tmp_path / "out").limits)
+
+
+def test_without_the_released_potential_that_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(merge_datasets, "RELEASED", "datasets/models/none")
+    assert command(tmp_path, CASES / "few.extxyz") == 0
+    assert "no potential here knows all elements" in capsys.readouterr().err
 
 
 def test_a_level_of_whole_numbers_is_that_of_decimal_ones(labelled, tmp_path):

@@ -12,25 +12,29 @@ from typing import Literal, cast
 import numpy as np
 import yaml
 from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mlip import config
 from mlip.atoms import dispersion, extxyz
-from mlip.atoms.structures import is_slab
 from mlip.core import files
+from mlip.core.files import place
+from mlip.core.progress import console
 from mlip.dft import queue
 from mlip.dft.engines import Described
 from mlip.dft.settings import Dft
-from mlip.stages.dataset import dataset, labels
+from mlip.potential import models, potential
+from mlip.stages.dataset import dataset, labels, unit_checks
 from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
 from mlip.stages.dataset.settings import DatasetSettings
 
 SAME_EV, SAME_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
 STAGES = ("label", "ladder")
+RELEASED = "datasets/models/tio2-mg-li"
 
 
 class Level(BaseModel):
-    """What a file of labels does not say: the level of theory, the units and the names of its keys."""
+    """What a file of labels does not say: the level of theory, the units, the names of its keys, and what is true."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,6 +42,8 @@ class Level(BaseModel):
     energy_unit: Literal["eV", "Hartree"]
     force_unit: Literal["eV/Angstrom", "Hartree/Bohr"]
     keys: extxyz.Keys = extxyz.Keys()
+    zero_forces_are_true: bool = False  # forces of exactly zero on a part of the atoms are labels
+    units_are_true: bool = False  # units and sign are not compared with a potential, bonds and cohesive energies
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Source:
     frames: tuple[Atoms, ...]
     paths: tuple[LabelledPath, ...] = ()
     card: Card | None = None
+    level: Level | None = None  # of a file
+    notes: tuple[str, ...] = ()  # what was left out or changed
 
 
 def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
@@ -75,6 +83,9 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
         raise ValueError(f"{out}: the sources are of several levels of theory ({listed}); one dataset holds one level")
     for source in found:
         _require_level(source, hashes[source.path])
+    notes = [note for source in found for note in (*source.notes, *_checked_units(source))]
+    for note in notes:
+        console.print(f"  {note}", markup=False, soft_wrap=True)
     frames: list[Atoms] = []
     paths: list[LabelledPath] = []
     for source in found:
@@ -93,7 +104,7 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
         settings=found[0].settings,
         licence=", ".join(dict.fromkeys(c.licence for c in cards)) or "not stated",
         sampled="; ".join(where),
-        limits=tuple(dict.fromkeys(line for c in cards for line in c.limits)),
+        limits=tuple(dict.fromkeys([*(line for c in cards for line in c.limits), *notes])),
         paths=paths,
     )
 
@@ -185,16 +196,48 @@ def _of_file(path: Path, level: Path | None) -> Source:
         )
     raw = files.read_yaml(level, advice="give the path of a YAML file")
     said = files.validated(level, raw, Level, advice="see Level in mlip/tools/merge_datasets.py for the keys")
+    notes: list[str] = []
     frames = extxyz.import_frames(
         path,
         level_hash=extxyz.settings_hash(said.settings),
         energy_unit=said.energy_unit,
         force_unit=said.force_unit,
         keys=said.keys,
+        zero_forces_are_true=said.zero_forces_are_true,
+        say=notes.append,
     )
+    if said.zero_forces_are_true:
+        notes.append(f"{path.name}: forces of exactly zero are labels, as the level file says")
     for frame in frames:
-        frame.info = {"sampling": path.stem, "vacuum": is_slab(frame)} | frame.info
-    return Source(path, said.settings, tuple(frames))
+        frame.info = {"sampling": path.stem} | frame.info
+    return Source(path, said.settings, tuple(frames), level=said, notes=tuple(notes))
+
+
+def _checked_units(source: Source) -> tuple[str, ...]:
+    """Check the labels of a file by themselves; what could not be checked."""
+    if source.level is None:
+        return ()
+    limits = DatasetSettings()
+    labels.check(source.frames, limits, source=str(source.path), target="pbe-d3")
+    if source.level.units_are_true:
+        return (f"{source.path.name}: units and sign of the labels are as the level file says, not checked",)
+    return unit_checks.check(
+        source.frames, source=source.path.name, limit=limits.max_energy_force_mismatch, potential=_potential()
+    )
+
+
+def _potential() -> unit_checks.Potential | None:
+    """The released potential, one member of it; None where its folder is not there."""
+    try:
+        folder = place(RELEASED)
+    except ValueError:
+        return None
+    released = models.load(folder).subset([1])
+
+    def predict(frames: Sequence[Atoms]) -> list[tuple[float, NDArray[np.float64]]]:
+        return [(p.energy_ev, p.mean_forces) for p in potential.Evaluator(released)(frames)]
+
+    return unit_checks.Potential(RELEASED, released.elements, predict)
 
 
 def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> None:
