@@ -26,7 +26,7 @@ from ase.data import atomic_numbers
 from ase.io import read
 from numpy.typing import NDArray
 
-from mlip import dispersion
+from mlip import cells, dispersion
 from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 
 TEXT_KEYS = ("frame_id", "system", "host", "ion", "group", "sampling", "settings_hash", "level", "target", "teacher")
@@ -110,6 +110,8 @@ def _frame(block: list[str], where: str, text_keys: Sequence[str]) -> Atoms:
         ) from error
     if atoms.cell.rank < 3:
         raise ValueError(f"{where}: has no three-dimensional cell (Lattice=); slabs need their vacuum in the cell")
+    if not cells.independent(atoms.cell.array[atoms.pbc]):
+        raise ValueError(f"{where}: its periodic cell vectors (Lattice=) lie in a plane; check the cell")
     atoms.info.update(text)
     return atoms
 

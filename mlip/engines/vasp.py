@@ -22,9 +22,19 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mlip import files
+from mlip import cells, files
 from mlip.config import Count, Positive, Section
-from mlip.engines import Calculated, Described, Mesh, Refused, Waiting, clear_of_boundary, is_slab, length_mesh
+from mlip.engines import (
+    Calculated,
+    Described,
+    Mesh,
+    Refused,
+    Waiting,
+    clear_of_boundary,
+    is_slab,
+    length_mesh,
+    normal_axis,
+)
 from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
@@ -127,10 +137,13 @@ class Session:
 
 
 def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
-    """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet."""
+    """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet.
+
+    VASP stops at left-handed cell vectors, so the POSCAR then has all three reversed.
+    """
     if settings.dipole and is_slab(atoms) and not clear_of_boundary(atoms):
         raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
-    ordered = atoms[_order(atoms)]
+    ordered = cells.right_handed(atoms[_order(atoms)])
     symbols = sorted(set(ordered.get_chemical_symbols()))
     tags = incar(ordered, settings)
     files.write_text_atomic(folder / "INCAR", "".join(f"{k} = {v}\n" for k, v in tags.items()))
@@ -161,8 +174,8 @@ def incar(ordered: Atoms, settings: Settings) -> dict[str, str]:
     }
     if settings.spin == "polarised":
         tags["MAGMOM"] = " ".join(f"{settings.moments_bohr.get(s, 0.0):g}" for s in ordered.get_chemical_symbols())
-    if settings.dipole and is_slab(ordered):
-        tags |= {"IDIPOL": "3", "LDIPOL": ".TRUE."}
+    if settings.dipole and (axis := normal_axis(ordered)) is not None:
+        tags |= {"IDIPOL": str(axis + 1), "LDIPOL": ".TRUE."}
     return tags
 
 
@@ -224,7 +237,7 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
         raise Refused(f"{source}: the electrons did not converge in {most} iterations (NELM)")
     found = _read(source)
     order = _order(atoms)
-    _check_structure(atoms[order], found, source)
+    _check_structure(cells.right_handed(atoms[order]), found, source)
     added = _number(calculation[0], "energy/i[@name='e_fr_energy']") - _number(steps[-1], "i[@name='e_fr_energy']")
     d3_ev, d3_forces = _job_dispersion(found, settings, added)
     forces = np.empty((len(atoms), 3))
