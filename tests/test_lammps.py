@@ -145,10 +145,16 @@ def test_starts_that_do_not_fit_are_refused(committee, start, tmp_path):
     other.symbols[-1] = "K"
     with pytest.raises(ValueError, match=r"elements \['K'\] are not in the model"):
         lammps.export(model, tmp_path / "x", other, SETTINGS)
+    flat = extxyz.read_frames(start)[0]
+    flat.set_cell(flat.cell.array[[0, 0, 2]])
+    with pytest.raises(ValueError, match="the cell has no volume"):
+        lammps._data(flat, ("Ti", "O", "Li"))
     turned = extxyz.read_frames(start)[0]
-    turned.set_cell(turned.cell.array[[1, 0, 2]])
-    with pytest.raises(ValueError, match="first edge of the cell along x"):
-        lammps._data(turned, ("Ti", "O", "Li"))
+    turned.set_cell(turned.cell.array[[2, 0, 1]])
+    with pytest.raises(
+        ValueError, match="the start has vacuum along the first cell vectors; a slab needs it along the t"
+    ):
+        lammps.export(model, tmp_path / "x", turned, SETTINGS)
     with pytest.raises(ValueError, match=r"member 9: .* has members 1 to 2"):
         lammps.export_model(model, tmp_path / "m.pt", member=9)
     with pytest.raises(ValueError, match="LAMMPS needs a start; give one of the md stage"):
@@ -159,12 +165,13 @@ def dumped(folder, deck, *, frames=30, drift=(0.02, 0.0, 0.0)):
     """What the deck makes LAMMPS write: an ion that moves along y by 0.1 Angstrom a frame on a drifting slab."""
     run = folder / "runs" / "T900-1"
     run.mkdir(parents=True)
+    box = [f"0.0 {edge[k]:.6f}" for k, edge in enumerate(deck.header.cell_angstrom)]
     lines, moved = [], ["# time-averaged data for fix drift", "# TimeStep c_shift[1] c_shift[2] c_shift[3]"]
     for k in range(frames):
         x, y, z = np.array([1.9, 1.9 + 0.1 * k, 12.0]) + k * np.array(drift)
         step = k * deck.header.frame_steps
         lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", "1", "ITEM: BOX BOUNDS pp pp pp"]
-        lines += ["0.0 3.8", "0.0 3.8", "0.0 24.0", "ITEM: ATOMS id xu yu zu", f"19 {x:.6f} {y:.6f} {z:.6f}"]
+        lines += [*box, "ITEM: ATOMS id xu yu zu", f"{deck.header.atoms} {x:.6f} {y:.6f} {z:.6f}"]
         moved.append(f"{step} " + " ".join(f"{k * d:.8f}" for d in drift))
     (run / "ions.dump").write_text("\n".join(lines) + "\n")
     (run / "drift.txt").write_text("\n".join(moved) + "\n")
