@@ -67,7 +67,7 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: config.
         raise ValueError(f"elements {unknown} are not in the model, which knows {list(model.elements)}")
     if (axes := cells.vacuum_axes(start)) not in {(), (2,)}:
         names = " and ".join(cells.VECTORS[k] for k in axes)
-        raise ValueError(f"the start has vacuum along the {names} cell vectors; a slab needs it along the third only")
+        raise ValueError(f"the start has vacuum along its {names} cell vector; a slab needs it along the third only")
     ions = tuple(str(start.info["ions"]).split("-"))
     a, b, c = (tuple(float(x) for x in row) for row in start.cell.array)
     first = len(start) - len(ions)

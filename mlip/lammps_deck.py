@@ -1,14 +1,15 @@
 """What a deck for LAMMPS says of its atoms, the names of its files, and the cell that LAMMPS sees.
 
 LAMMPS wants the first edge of a cell along x, the second in the xy plane and positive diagonal elements, with small
-tilts. `Prism` of ASE turns a right-handed cell into one; a left-handed one has all three vectors reversed before, which
-changes neither lattice nor positions. With the rotation R of Prism,  r_lammps = r R.
+tilts. `Prism` of ASE turns a right-handed cell into one. Vectors of a left-handed cell are reversed before, which
+changes neither lattice nor positions; of all reversals the one with the smallest rotation is taken. With the rotation
+R of Prism,  r_lammps = r R.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-from ase import Atoms
 from ase.calculators.lammps import Prism
 from numpy.typing import NDArray
 
@@ -49,10 +50,11 @@ def prism(cell: Array) -> Prism:
     Raises:
         ValueError: the vectors have no volume.
     """
-    atoms = Atoms(cell=cell)
-    if not cells.has_volume(atoms):
+    if not cells.independent(cell):
         raise ValueError("the cell has no volume; give three independent cell vectors")
-    return Prism(cells.right_handed(atoms).cell.array, reduce_cell=True)
+    signs = np.array(list(product((1.0, -1.0), repeat=3)))
+    found = [Prism(s[:, None] * cell, reduce_cell=True) for s in signs if np.linalg.det(s[:, None] * cell) > 0]
+    return max(found, key=lambda p: round(float(np.trace(p.rot_mat)), 9))
 
 
 def lattice_difference_angstrom(found: Array, cell: Array) -> float:

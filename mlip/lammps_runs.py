@@ -119,7 +119,7 @@ def _check_log(path: Path, deck: Deck, temperature: float) -> None:
             elif len(words) == len(column) and all(lammps_inputs.number(w) is not None for w in words):
                 rows.append([float(w) for w in words])
     table = np.array(rows)
-    if "Time" in column and len(table) > 1 and table[-1, 0] > table[0, 0]:
+    if step_ps is None and "Time" in column and len(table) > 1 and table[-1, 0] > table[0, 0]:
         time = table[[0, -1], column.index("Time")]
         step_ps = float(np.diff(time)[0] / (table[-1, 0] - table[0, 0]))
     if step_ps is not None and not np.isclose(step_ps, deck.step_ps, rtol=1e-3, atol=0):

@@ -9,13 +9,13 @@ times.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlip import __version__, config
+from mlip import __version__, config, lammps_runs
 from mlip.engines import settings_of
 from mlip.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
 
@@ -95,7 +95,7 @@ class Run:
             key = str(path)
             if key not in self._hashes:
                 self._hashes[key] = sha256(path)
-            found[path.name if path.is_dir() else f"{path.parent.name}/{path.name}"] = self._hashes[key]
+            found[_short_name(path, found)] = self._hashes[key]
         return found
 
     def fingerprint(self, stage: str) -> str:
@@ -123,8 +123,9 @@ class Run:
             return [place(c.dataset.path) / name for name in names]
         if stage == "train" and c.train.base is not None:
             return [base_model(c.train.base)]
-        if stage == "label":
-            return [place(path) for path in c.label.frames]
+        if stage in {"label", "diffusion"}:
+            runs = [path for folder in c.diffusion.lammps for path in lammps_runs.sources(_place_or_given(folder))]
+            return runs if stage == "diffusion" else [place(path) for path in c.label.frames]
         if stage == "report":
             code = Path(__file__).parent  # another one makes another report; numbers that took hours stay
             # what an unfinished stage adds later makes another report
@@ -149,6 +150,22 @@ class Run:
             earlier.rename(folder)
         write_text_atomic(mark, now + "\n")
         return folder
+
+
+def _short_name(path: Path, taken: Mapping[str, str]) -> str:
+    """As many of the last names of a path as make it unlike all others: two of a file, one of a folder, or more."""
+    parts, count = path.parts, 1 if path.is_dir() else 2
+    while "/".join(parts[-count:]) in taken and count < len(parts):
+        count += 1
+    return "/".join(parts[-count:])
+
+
+def _place_or_given(path: Path) -> Path:
+    """As `place`; the path itself where there is nothing yet."""
+    try:
+        return place(path)
+    except ValueError:
+        return path
 
 
 def place(path: str | Path) -> Path:

@@ -152,7 +152,7 @@ def test_starts_that_do_not_fit_are_refused(committee, start, tmp_path):
     turned = extxyz.read_frames(start)[0]
     turned.set_cell(turned.cell.array[[2, 0, 1]])
     with pytest.raises(
-        ValueError, match="the start has vacuum along the first cell vectors; a slab needs it along the t"
+        ValueError, match="the start has vacuum along its first cell vector; a slab needs it along the third"
     ):
         lammps.export(model, tmp_path / "x", turned, SETTINGS)
     with pytest.raises(ValueError, match=r"member 9: .* has members 1 to 2"):
