@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip import cli, config, extxyz, files, lammps, loading, models, structures
+from mlip import cli, config, extxyz, files, lammps, lammps_deck, loading, models, structures
 from mlip.graphs import graph
 from mlip.potential import load
 
@@ -272,6 +272,34 @@ def test_lammps_runs_the_deck_and_its_dump_comes_back(committee, start, tmp_path
     frozen = list(deck.frozen)
     assert_allclose(unwrapped[:, frozen] - atoms.positions[frozen], 0.0, rtol=0, atol=1e-7)
     assert np.abs(drift).max() > 0.1
+
+
+def sheared(source):
+    """The start in left-handed, turned and very tilted vectors of the same lattice."""
+    atoms = extxyz.read_frames(source)[0]
+    a, b, c = atoms.cell.array
+    atoms.set_cell([a, 3 * a - b, c + a], scale_atoms=False)
+    atoms.rotate(40.0, "z", rotate_cell=True)
+    files.write_frames(source, [atoms])
+    return extxyz.read_frames(source)[0]
+
+
+@pytest.mark.skipif(not STARTS, reason="lmp (LAMMPS) is not on the PATH, or does not start")
+def test_lammps_runs_a_left_handed_tilted_start_without_a_warning_and_it_comes_back_turned(committee, start, tmp_path):
+    atoms, folder = sheared(start), tmp_path / "deck"
+    lammps.export(models.load(committee), folder, atoms, SETTINGS)
+    run, screen = lines_run(folder, "in.md", seed=5)
+    assert "WARNING" not in screen
+    shutil.copy(folder / "log", run / "log.lammps")
+    (track,) = lammps.read(folder)[1]
+    shape = lammps_deck.prism(atoms.cell.array)
+    places, images = everything(folder / "every.in.md.dump", len(atoms))
+    unwrapped = (places + images @ shape.cell) @ shape.rot_mat.T
+    drift = (unwrapped - atoms.positions)[:, :-1].mean(axis=1)
+    assert_allclose(track.positions, unwrapped[:, -1:] - drift[:, None], rtol=0, atol=3e-6)
+    (run / "log.lammps").write_text((run / "log.lammps").read_text().replace("timestep 0.002", "timestep 0.001"))
+    with pytest.raises(ValueError, match=r"log\.lammps: the time step was 1 fs, deck\.json says 2 fs"):
+        lammps.read(folder)
 
 
 @pytest.mark.skipif(not STARTS, reason="lmp (LAMMPS) is not on the PATH, or does not start")
