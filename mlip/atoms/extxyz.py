@@ -26,7 +26,7 @@ from ase.data import atomic_numbers
 from ase.io import read
 from numpy.typing import NDArray
 
-from mlip.atoms import dispersion, foreign
+from mlip.atoms import cells, dispersion, foreign
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 
 TEXT_KEYS = ("frame_id", "system", "host", "ion", "group", "sampling", "settings_hash", "level", "target", "teacher")
@@ -140,12 +140,12 @@ def _frame(block: list[str], where: str, text_keys: Sequence[str]) -> Atoms:
 
 
 def require_cell(atoms: Atoms, where: str) -> None:
-    """Raise a ValueError where the cell is not three-dimensional."""
+    """Raise a ValueError where the cell is not three-dimensional, or its periodic vectors lie in a plane."""
+    named = f"{where} ({atoms.info.get('frame_id', 'no frame_id')})"
     if atoms.cell.rank < 3:
-        name = atoms.info.get("frame_id", "no frame_id")
-        raise ValueError(
-            f"{where} ({name}): has no three-dimensional cell (Lattice=); slabs need their vacuum in the cell"
-        )
+        raise ValueError(f"{named}: has no three-dimensional cell (Lattice=); slabs need their vacuum in the cell")
+    if not cells.independent(atoms.cell.array[atoms.pbc]):
+        raise ValueError(f"{named}: its periodic cell vectors (Lattice=) lie in a plane; check the cell")
 
 
 def _texts(comment: str, keys: Sequence[str]) -> dict[str, str]:
