@@ -106,9 +106,10 @@ def upgrade(folder: Path) -> dict[str, str]:
         return upgraded(run)
 
 
-def label_plan(folder: Path) -> list[str]:
-    """What the stage `label` would do and what that would cost."""
-    return label.plan_lines(opened(folder).context(label.STAGE))
+def show_label_plan(folder: Path) -> None:
+    """Print what the stage `label` would do and what that would cost."""
+    for line in label.plan_lines(opened(folder).context(label.STAGE)):
+        console.print(line, soft_wrap=True)
 
 
 def label_share(folder: Path, share: tuple[int, int]) -> None:

@@ -17,6 +17,7 @@ from mlip.potential.graphs import graph
 from mlip.potential.potential import load
 from mlip.stages.md import lammps, lammps_deck, placement
 from mlip.stages.md.settings import MdSettings
+from mlip.tools import export
 
 SETTINGS = MdSettings(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
 

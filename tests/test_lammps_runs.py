@@ -12,9 +12,11 @@ from ase import Atoms
 from ase.io import read
 from numpy.testing import assert_allclose
 
-from mlip import config, run
+from mlip import config
 from mlip.atoms import cells, extxyz
+from mlip.core.run import Run
 from mlip.potential import potential
+from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import lammps, lammps_deck, lammps_inputs, lammps_runs, trajectory
 
 DATA = Path(__file__).parent / "data"
@@ -350,12 +352,18 @@ def test_a_known_trajectory_comes_back_in_the_frame_of_the_start(tmp_path, seed,
 # -- staleness -------------------------------------------------------------------------------------------------------
 
 
+def of(stage, tmp_path, *folders):
+    """The fingerprint of a stage where these folders of LAMMPS are named."""
+    sections = config.defaults() | {"diffusion": DiffusionSettings(lammps=folders)}
+    r = Run(tmp_path / "run", sections, config.stages())
+    return r.fingerprint(r.stage(stage))
+
+
 def test_a_folder_of_lammps_is_an_input_of_the_diffusion_stage(deck, tmp_path):
     other = Path(shutil.copytree(deck, tmp_path / "other" / "deck"))
-    settings = config.Config(diffusion={"lammps": [str(deck), str(other)]})
 
     def fingerprint():
-        return run.Run(tmp_path / "run", settings).fingerprint("diffusion")
+        return of("diffusion", tmp_path, deck, other)
 
     seen = [fingerprint()]
     assert fingerprint() == seen[0]
@@ -377,15 +385,12 @@ def test_a_folder_of_lammps_is_an_input_of_the_diffusion_stage(deck, tmp_path):
 
 
 def test_other_stages_do_not_depend_on_folders_of_lammps(deck, tmp_path):
-    with_it = run.Run(tmp_path / "run", config.Config(diffusion={"lammps": [str(deck)]}))
-    without = run.Run(tmp_path / "run", config.Config())
     for stage in ("structures", "dataset", "md"):
-        assert with_it.fingerprint(stage) == without.fingerprint(stage)
+        assert of(stage, tmp_path, deck) == of(stage, tmp_path)
 
 
 def test_folders_that_are_not_there_yet_stop_no_other_stage(tmp_path):
-    later = run.Run(tmp_path / "run", config.Config(diffusion={"lammps": [str(tmp_path / "later")]}))
-    assert later.fingerprint("diffusion") != run.Run(tmp_path / "run", config.Config()).fingerprint("diffusion")
+    assert of("diffusion", tmp_path, tmp_path / "later") != of("diffusion", tmp_path)
 
 
 def test_numbers_and_commands_of_inputs(tmp_path):
