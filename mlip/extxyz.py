@@ -26,7 +26,7 @@ from ase.data import atomic_numbers
 from ase.io import read
 from numpy.typing import NDArray
 
-from mlip import dispersion
+from mlip import dispersion, texts
 from mlip.units import BOHR_ANGSTROM, HARTREE_EV
 
 TEXT_KEYS = ("frame_id", "system", "host", "ion", "group", "sampling", "settings_hash", "level", "target", "teacher")
@@ -57,15 +57,10 @@ def read_frames(path: Path, text_keys: Sequence[str] = TEXT_KEYS) -> list[Atoms]
         ValueError: where the file cannot be read, is empty or truncated, or a frame has an unknown species, a wrong
             number of columns, or no cell.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of an extxyz file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not text ({error.reason}); give the path of an extxyz file") from error
+    text = texts.read_text(path, advice="give the path of an extxyz file")
     if not text.strip():
         raise ValueError(f"{path}: holds no frames; make or copy the file again")
-    blocks = list(_blocks(text.splitlines(), path))
+    blocks = list(_blocks(text.split("\n"), path))
     if not text.endswith("\n"):
         raise ValueError(
             f"{path}: frame {len(blocks) - 1}: truncated, the last line has no end; make or copy the file again"

@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
-from mlip import config, extxyz, files, models
+from mlip import config, extxyz, files, models, texts
 from mlip.dynamics import EQUILIBRATION_FRICTION_PER_PS
 from mlip.trajectory import Header, Track
 
@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 MODEL, START, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "submit.sh", "deck.json"
 INPUT, MORE = "in.md", "in.more"
 DRIFT, DUMP = "drift.txt", "ions.dump"
+COPY = "copy or make it again"
 RESTART_END = "LammpS RestartT"  # at the end of a restart file that is whole
 
 
@@ -322,8 +323,16 @@ def _track(run: Path, deck: Deck) -> Track:
     if absent:
         raise ValueError(f"{run / DRIFT}: has no line for step {absent[0]}; it is cut short, or of another run")
     shift = np.array([drift[int(s)] for s in steps])
-    temperature = float((run / "temperature.txt").read_text(encoding="utf-8"))
+    temperature = _kelvin(run / "temperature.txt")
     return Track(run.name, temperature, deck.header.frame_ps, deck.header.ions, places - shift[:, None])
+
+
+def _kelvin(path: Path) -> float:
+    text = texts.read_text(path, advice=COPY).strip()
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: holds {text[:40]!r} where a temperature in kelvin belongs; {COPY}") from error
 
 
 def _parts(run: Path, name: str) -> list[Path]:
@@ -355,7 +364,7 @@ def _dumps(run: Path, *, count: int) -> tuple[NDArray[np.int64], Array]:
 
 def _blocks(path: Path, *, count: int) -> Iterator[tuple[int, list[list[float]]]]:
     """Step and positions of each frame of a dump, as far as it is whole."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = texts.read_text(path, advice=COPY).split("\n")
     unfinished = lines.pop()  # what follows the last line feed
     k = 0
     while k < len(lines) or unfinished:
@@ -383,7 +392,7 @@ def _blocks(path: Path, *, count: int) -> Iterator[tuple[int, list[list[float]]]
 def _drift(path: Path) -> dict[int, list[float]]:
     """Mean displacement of the host by step."""
     out = {}
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # what follows the last line feed is not whole
+    for line in texts.read_text(path, advice=COPY).split("\n")[:-1]:  # what follows the last line feed is not whole
         words = line.split()
         if words and not line.startswith("#") and len(words) == 4:
             out[int(words[0])] = [float(x) for x in words[1:]]

@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from ase.data import atomic_numbers, chemical_symbols
 
+from mlip import texts
 from mlip.config import Architecture, Target
 from mlip.files import write_bytes_atomic, write_text_atomic
 
@@ -28,6 +29,7 @@ E0 = "atomic_energies_fn.atomic_energies"  # key of the reference energies in a 
 ADDED = "_zeroed"  # buffers of the products that files of older versions of mace-torch lack; none of theirs is zeroed
 # buffers that the repulsion of older files holds and no version uses
 DROPPED = {f"pair_repulsion_fn.{k}" for k in ("r_max", "cutoff.p", "cutoff.r_max")}
+COPY = "copy or make it again"
 SAME_ENERGY_EV = 1e-6  # of the rebuilt model and its file
 BASIS = {"use_reduced_cg": False}  # of products; mace's default gives other weights where cuequivariance is installed
 
@@ -254,8 +256,8 @@ def _load_folder(folder: Path) -> Released:
     if not (folder / "card.yaml").exists():
         raise ValueError(f"{folder}: has no card.yaml: the model was not written whole; make it again")
     try:
-        shape = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        card = yaml.safe_load((folder / "card.yaml").read_text(encoding="utf-8"))
+        shape = json.loads(texts.read_text(folder / "model.json", advice=COPY))
+        card = texts.parse_yaml(texts.read_text(folder / "card.yaml", advice=COPY))
         if not isinstance(shape, dict) or not isinstance(card, dict):
             raise ValueError("model.json and card.yaml must hold mappings")  # noqa: TRY004, TRY301  (reported below)
         blank = build(shape)
@@ -266,7 +268,7 @@ def _load_folder(folder: Path) -> Released:
             members.append(member.eval())
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ValueError(f"{folder}: damaged model ({reason}); copy or make it again") from error
+        raise ValueError(f"{folder}: damaged model ({reason}); {COPY}") from error
     return Released(tuple(members), shape, card, str(folder))
 
 
