@@ -54,6 +54,9 @@ class Facet(Section):
         return self
 
 
+CRYSTALS = ("anatase",)  # built in
+
+
 class Structures(Section):
     """Crystal, slabs and ions."""
 
@@ -65,6 +68,11 @@ class Structures(Section):
     )
     bond_angstrom: Positive = 2.35  # metal-oxygen distance that counts as a bond
     ions: tuple[str, ...] = ("Li", "Mg")
+
+    @property
+    def crystal_file(self) -> str | None:
+        """The path of the crystal's file, whatever its name ends in; None for a built-in crystal."""
+        return None if self.crystal in CRYSTALS else self.crystal
 
     @model_validator(mode="after")
     def _ions_are_elements(self) -> "Structures":

@@ -18,6 +18,7 @@ from typing import Any
 from mlip import __version__, config
 from mlip.engines import settings_of
 from mlip.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
+from mlip.texts import read_text
 
 UPSTREAM: dict[str, tuple[str, ...]] = {
     "structures": (),
@@ -95,7 +96,9 @@ class Run:
             key = str(path)
             if key not in self._hashes:
                 self._hashes[key] = sha256(path)
-            found[path.name if path.is_dir() else f"{path.parent.name}/{path.name}"] = self._hashes[key]
+            name = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
+            # the name of another file or folder of this stage, or of a stage before it: the number tells them apart
+            found[f"{name} ({len(found)})" if name in found else name] = self._hashes[key]
         return found
 
     def fingerprint(self, stage: str) -> str:
@@ -116,8 +119,8 @@ class Run:
 
     def _files(self, stage: str) -> list[Path]:
         c = self.config
-        if stage == "structures" and c.structures.crystal.endswith(".cif"):
-            return [place(c.structures.crystal)]
+        if stage == "structures" and c.structures.crystal_file is not None:
+            return [Path(crystal_name(c.structures))]
         if stage in {"dataset", "convergence"}:
             names = ("frames.extxyz", "card.yaml") if stage == "dataset" else ("frames.extxyz",)
             return [place(c.dataset.path) / name for name in names]
@@ -164,6 +167,21 @@ def place(path: str | Path) -> Path:
     raise ValueError(f"{given}: no such file or folder, from here or from the repository; check the path in the config")
 
 
+def crystal_name(settings: config.Structures) -> str:
+    """The name of a built-in crystal, or the path of the crystal's file.
+
+    Raises:
+        ValueError: neither.
+    """
+    if settings.crystal_file is None:
+        return settings.crystal
+    try:
+        return str(place(settings.crystal_file))
+    except ValueError as error:
+        known = ", ".join(config.CRYSTALS)
+        raise ValueError(f"{error}; built-in crystals of structures.crystal: {known}") from error
+
+
 def base_model(name: str) -> Path:
     """The folder or file of the base model: a path, or a foundation model that mace-torch knows by name."""
     try:
@@ -185,7 +203,7 @@ def init(source: Path, folder: Path) -> Run:
     run = Run(folder, checked)
     for stage in UPSTREAM:
         run.inputs(stage)
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source, advice="give the path of a YAML file")
     target = folder / "config.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         require_writable(target)

@@ -31,7 +31,7 @@ from mlip import (
     structures,
     train,
 )
-from mlip.run import Run, base_model, init, locked, opened, place
+from mlip.run import Run, base_model, crystal_name, init, locked, opened, place
 from mlip.screen import console, progress
 
 __all__ = ["STAGES", "init", "run_all", "run_one"]
@@ -119,8 +119,7 @@ def _ensure(run: Run, stage: str) -> None:
 def build_structures(run: Run) -> Structures:
     """Bulk cell and facet slabs."""
     settings = run.config.structures
-    name = str(place(settings.crystal)) if settings.crystal.endswith(".cif") else settings.crystal
-    conventional = structures.crystal(name)
+    conventional = structures.crystal(crystal_name(settings))
     describe = partial(structures.describe, bond_angstrom=settings.bond_angstrom)
     cell = structures.bulk(conventional, settings.bulk_repeat)
     made = [(cell, describe(cell, name="bulk", kind="bulk", miller=None))]
