@@ -160,3 +160,65 @@ def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     with pytest.raises(ValueError, match="paths name frame 'gone'"):
         collect.write(tmp_path / "out", frames, paths=[path], **told)
     assert not (tmp_path / "out").exists()
+
+
+def moved(labelled, name, by):
+    """A frame of this name whose label is of another structure."""
+    frame = labelled[name].copy()
+    frame.positions += by
+    frame.info["dft_energy"] += by
+    return frame
+
+
+def sources_of_one_stem(labelled, tmp_path, shifts):
+    """Files frames.extxyz in folders a, b, ..., each with a frame of the same name."""
+    made = []
+    for letter, by in zip("abcd", shifts, strict=False):
+        frame = moved(labelled, "bulk1_Li_site", by)
+        frame.info["E"] = frame.info.pop("dft_energy")
+        frame.arrays["F"] = frame.arrays.pop("dft_forces")
+        others = [labelled[n].copy() for n in ("bulk1_Mg_site",)] if letter == "a" else []
+        for other in others:
+            other.info["E"], other.arrays["F"] = other.info["dft_energy"], other.arrays["dft_forces"]
+        made.append(tmp_path / letter / "frames.extxyz")
+        files.write_frames(made[-1], [frame, *others])
+    text = LEVEL.replace("Hartree/Bohr", "eV/Angstrom").replace("Hartree", "eV")
+    (tmp_path / "level.yaml").write_text(text)
+    return made
+
+
+def test_three_files_of_one_name_are_three_sources(labelled, tmp_path):
+    listed = sources_of_one_stem(labelled, tmp_path, (0.0, 0.01, 0.02, 0.01))
+    made = collect.collect(listed, tmp_path / "out", level=tmp_path / "level.yaml")
+    frames = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
+    names = [f.info["frame_id"] for f in frames if f.info["ion"] == "Li"]
+    assert names == ["bulk1_Li_site", "bulk1_Li_site-frames", "bulk1_Li_site-c-frames"]  # the fourth is the second
+    energies = [
+        f.info["dft_energy"] - labelled["bulk1_Li_site"].info["dft_energy"]
+        for f in frames[::1]
+        if f.info["ion"] == "Li"
+    ]
+    assert_allclose(energies, [0.0, 0.01, 0.02], rtol=0, atol=1e-6)
+    assert made.sampled == (
+        "labels of a/frames.extxyz, b/frames.extxyz, c/frames.extxyz, d/frames.extxyz, as `sampling` of a frame says"
+    )
+
+
+def test_a_new_name_is_none_that_a_frame_has(labelled, tmp_path):
+    ours = [moved(labelled, "bulk1_Li_site", 0.0), *part(labelled, "bulk1_Mg_site", "bulk1_Mg_hop50")]
+    ours[1].info["frame_id"] = "bulk1_Li_site-two"
+    theirs = [moved(labelled, "bulk1_Li_site", 0.01), *part(labelled, "bulk_vol_1")]
+    theirs[1].info["frame_id"] = f"bulk1_Li_site-{tmp_path.name}-two"
+    one, two = run_folder(tmp_path / "one", ours), run_folder(tmp_path / "two", theirs)
+    collect.collect([one, two], tmp_path / "out")
+    names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
+    assert names[3:] == ["bulk1_Li_site-two-2", f"bulk1_Li_site-{tmp_path.name}-two"]
+
+
+def test_two_frames_of_one_name_in_a_source_are_refused(labelled, tmp_path):
+    one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
+    twice = [moved(labelled, "bulk1_Li_site", by) for by in (0.01, 0.02)]
+    two = run_folder(tmp_path / "two", twice)
+    with pytest.raises(ValueError, match="two: frame_id 'bulk1_Li_site' is there twice"):
+        collect.collect([one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
