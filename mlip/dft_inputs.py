@@ -26,7 +26,7 @@ def paths(run: Run) -> list[ladder.Path]:
         band = ladder.nearest_member([b for b in moved.bands if (b.host, b.ion, b.hop) == key])
         barrier = next((b for b in moved.barriers if (b.host, b.ion, b.hop) == key), None)
         if band is None or barrier is None:
-            console.print(f"  {hop.ion} {hop.name}: no converged band, so nothing to label")
+            console.print(f"  {hop.ion} {hop.name}: no converged band, so nothing to label", soft_wrap=True)
             continue
         images = extxyz.read_frames(run.path("neb", "bands", f"{hop.ion}_{hop.name}_member-{band.member}.extxyz"))
         made.append(ladder.Path(hop, band, barrier, tuple(images), hop.host in slabs, key in limiting))

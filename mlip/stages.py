@@ -139,7 +139,7 @@ def split_dataset(run: Run) -> dataset.Manifest:
     _, frames = dataset.read_dataset(place(settings.path), settings, target=common.target)
     frames, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
     for later, earlier in dropped:
-        console.print(f"  {later} repeats {earlier}: left out")
+        console.print(f"  {later} repeats {earlier}: left out", soft_wrap=True)
     parts = dataset.split(frames, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
     manifest = dataset.write_split(run.path("dataset"), parts, common.target)
     for name, part in manifest.parts.items():
@@ -231,7 +231,7 @@ def find_sites(run: Run) -> SiteNetwork:
         found = jobs.run_parallel(jobs.search_sites, searching, workers=c.common.workers, on_tick=tick)
     notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
     for note in notes:
-        console.print(f"  {note}")
+        console.print(f"  {note}", soft_wrap=True)
     return SiteNetwork(
         sites=tuple(s for part in found for s in part.sites),
         hops=tuple(h for part in found for h in part.hops),
