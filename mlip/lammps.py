@@ -52,7 +52,8 @@ def export_files(model: Path, folder: Path, *, start: Path | None, source: Path 
     if start is None:
         raise ValueError("--start: LAMMPS needs a start; give one of the md stage, such as runs/quick/md/001_Li.extxyz")
     settings = config.Md() if source is None else config.load(source).md
-    return export(models.load(model), folder, extxyz.read_frames(start)[0], settings, member=member)
+    first = extxyz.read_frames(start)[0]
+    return export(models.load(model), folder, first, settings, member=member)
 
 
 def export(model: models.Released, folder: Path, start: Atoms, settings: config.Md, *, member: int = 1) -> Deck:
