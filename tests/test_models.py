@@ -170,7 +170,7 @@ def of_kind(**changes):
     from mace.tools.torch_tools import default_dtype
 
     small = tiny.ARCHITECTURE.model_copy(update={"channels": 2, "max_l": 0, "max_ell": 1})
-    shape = models.scratch_shape(small, e0_ev=E0, force_rms=1.3, neighbours=10.0) | changes
+    shape = models.scratch_shape(small, e0_ev=E0, force_rms=100.0, neighbours=10.0) | changes
     torch.manual_seed(1)
     with default_dtype(torch.float64):
         return models.build(shape)
