@@ -269,14 +269,14 @@ def _load_folder(folder: Path) -> Released:
         shape = json.loads(texts.read_text(folder / "model.json", advice=COPY))
         card = texts.parse_yaml(texts.read_text(folder / "card.yaml", advice=COPY))
         if not isinstance(shape, dict) or not isinstance(card, dict):
-            raise ValueError("model.json and card.yaml must hold mappings")  # noqa: TRY004, TRY301  (reported below)
+            raise ValueError("model.json and card.yaml must hold mappings")  # noqa: TRY004  (reported below)
         blank = build(shape)
         members = []
         for path in weights:
             member = deepcopy(blank)
             member.load_state_dict(load_file(path))
             members.append(member.eval())
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
+    except (*ODD, OSError, SafetensorError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(f"{folder}: damaged model ({reason}); {COPY}") from error
     return Released(tuple(members), shape, card, str(folder))
