@@ -14,6 +14,7 @@ from mlip.core import files
 from mlip.core.progress import console
 from mlip.core.run import Run, locked
 from mlip.core.stage import Stage
+from mlip.core.texts import read_text
 from mlip.stages import label
 from mlip.tools.upgrade import upgrade as upgraded
 
@@ -33,7 +34,7 @@ def init(source: Path, folder: Path) -> Run:
         if stage.check is not None:
             stage.check(run.context(stage))
         run.inputs(stage)
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source, advice="give the path of a YAML file")
     target = folder / "config.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         files.require_writable(target)

@@ -1,11 +1,8 @@
 """Datasets from the labels of runs, datasets and files: what is joined, what is refused, what the card says."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
-from ase import Atoms
 from numpy.testing import assert_allclose
 
 from mlip import cli
@@ -170,94 +167,63 @@ def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-# -- files of other people ---------------------------------------------------------------------------------------------
-
-CASES = Path(__file__).parent / "data" / "labels"
-PLAIN = "settings: {code: VASP, xc: PBE, cutoff_ev: 520}\nenergy_unit: eV\nforce_unit: eV/Angstrom\n"
-
-
-def command(tmp_path, source, more=""):
-    (tmp_path / "level.yaml").write_text(PLAIN + more)
-    return cli.main(["collect", str(tmp_path / "out"), str(source), "--level", str(tmp_path / "level.yaml")])
+def moved(labelled, name, by):
+    """A frame of this name whose label is of another structure."""
+    frame = labelled[name].copy()
+    frame.positions += by
+    frame.info["dft_energy"] += by
+    return frame
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("labels-FFF-tight-box", "pbc is F along the first cell vector"),
-        ("zero-with-mask", "forces on 6 of 13 atoms are exactly 0"),
-        ("zero-without-mask", "forces on 6 of 13 atoms are exactly 0"),
-        ("energy-and-REF", "holds REF_energy and energy"),
-        ("energy-and-free-energy", "holds energy and free_energy"),
-    ],
-)
-def test_files_that_are_refused_leave_nothing(tmp_path, capsys, name, reason):
-    assert command(tmp_path, CASES / f"{name}.extxyz") == 1
-    told = capsys.readouterr().err
-    assert reason in told
-    assert told.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+def sources_of_one_stem(labelled, tmp_path, shifts):
+    """Files frames.extxyz in folders a, b, ..., each with a frame of the same name."""
+    made = []
+    for letter, by in zip("abcd", shifts, strict=False):
+        frame = moved(labelled, "bulk1_Li_site", by)
+        frame.info["E"] = frame.info.pop("dft_energy")
+        frame.arrays["F"] = frame.arrays.pop("dft_forces")
+        others = [labelled[n].copy() for n in ("bulk1_Mg_site",)] if letter == "a" else []
+        for other in others:
+            other.info["E"], other.arrays["F"] = other.info["dft_energy"], other.arrays["dft_forces"]
+        made.append(tmp_path / letter / "frames.extxyz")
+        files.write_frames(made[-1], [frame, *others])
+    text = LEVEL.replace("Hartree/Bohr", "eV/Angstrom").replace("Hartree", "eV")
+    (tmp_path / "level.yaml").write_text(text)
+    return made
 
 
-def test_isolated_atoms_are_named_on_the_screen_and_on_the_card(tmp_path, capsys):
-    assert command(tmp_path, CASES / "few.extxyz", "units_are_true: true\n") == 0
-    assert "4 isolated atoms left out (Ti, O, Li, Mg)" in capsys.readouterr().err
-    made = card.read_card(tmp_path / "out")
-    assert made.counts["total"] == {"frames": 3, "atoms": 39}
-    assert made.limits == (
-        "few.extxyz: 4 isolated atoms left out (Ti, O, Li, Mg): no crystal or slab to train on",
-        "few.extxyz: units and sign of the labels are as the level file says, not checked",
+def test_three_files_of_one_name_are_three_sources(labelled, tmp_path):
+    listed = sources_of_one_stem(labelled, tmp_path, (0.0, 0.01, 0.02, 0.01))
+    made = merge_datasets.collect(listed, tmp_path / "out", level=tmp_path / "level.yaml")
+    frames = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
+    names = [f.info["frame_id"] for f in frames if f.info["ion"] == "Li"]
+    assert names == ["bulk1_Li_site", "bulk1_Li_site-frames", "bulk1_Li_site-c-frames"]  # the fourth is the second
+    energies = [
+        f.info["dft_energy"] - labelled["bulk1_Li_site"].info["dft_energy"]
+        for f in frames[::1]
+        if f.info["ion"] == "Li"
+    ]
+    assert_allclose(energies, [0.0, 0.01, 0.02], rtol=0, atol=1e-6)
+    assert made.sampled == (
+        "labels of a/frames.extxyz, b/frames.extxyz, c/frames.extxyz, d/frames.extxyz, as `sampling` of a frame says"
     )
 
 
-def test_the_level_file_answers_what_is_asked(tmp_path):
-    answers = "keys: {energy: REF_energy, forces: REF_forces}\nunits_are_true: true\n"
-    assert command(tmp_path, CASES / "energy-and-REF.extxyz", answers) == 0
-    frames = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
-    assert_allclose(frames[0].info["dft_energy"], -99.87110584656658, rtol=1e-12, atol=0)
-    (tmp_path / "out" / "card.yaml").unlink()
-    assert command(tmp_path, CASES / "zero-with-mask.extxyz", "zero_forces_are_true: true\nunits_are_true: true\n") == 0
-    assert "forces of exactly zero are labels" in card.read_card(tmp_path / "out").limits[0]
+def test_a_new_name_is_none_that_a_frame_has(labelled, tmp_path):
+    ours = [moved(labelled, "bulk1_Li_site", 0.0), *part(labelled, "bulk1_Mg_site", "bulk1_Mg_hop50")]
+    ours[1].info["frame_id"] = "bulk1_Li_site-two"
+    theirs = [moved(labelled, "bulk1_Li_site", 0.01), *part(labelled, "bulk_vol_1")]
+    theirs[1].info["frame_id"] = f"bulk1_Li_site-{tmp_path.name}-two"
+    one, two = run_folder(tmp_path / "one", ours), run_folder(tmp_path / "two", theirs)
+    merge_datasets.collect([one, two], tmp_path / "out")
+    names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
+    assert names[3:] == ["bulk1_Li_site-two-2", f"bulk1_Li_site-{tmp_path.name}-two"]
 
 
-@pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (-1.0, 1)])
-def test_forces_are_compared_with_the_released_potential(labelled, tmp_path, capsys, factor, code):
-    frames = []
-    for name in ("001_11_Li_ah00", "001_11_Mg_ah00", "bulk1_Li_ah00", "bulk1_Mg_ah00"):
-        frame = labelled[name]
-        made = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
-        made.info = {k: frame.info[k] for k in ("frame_id", "group", "host", "ion")} | {"E": frame.info["dft_energy"]}
-        made.arrays["F"] = factor * frame.arrays["dft_forces"]
-        frames.append(made)
-    files.write_frames(tmp_path / "mine.extxyz", frames)
-    assert command(tmp_path, tmp_path / "mine.extxyz", "keys: {energy: E, forces: F}\n") == code
-    told = capsys.readouterr().err
-    assert ("the negative of forces" in told) == bool(code)
-    assert "datasets/models/tio2-mg-li" in told
-    if not code:
-        assert any("too few pairs of near frames" in line for line in card.read_card(tmp_path / "out").limits)
-
-
-def test_without_the_released_potential_that_is_said(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(merge_datasets, "RELEASED", "datasets/models/none")
-    assert command(tmp_path, CASES / "few.extxyz") == 0
-    assert "no potential here knows all elements" in capsys.readouterr().err
-
-
-def test_a_level_of_whole_numbers_is_that_of_decimal_ones(labelled, tmp_path):
-    settings = {"code": "Some code", "xc": "PBE", "cutoff_ev": 600}
-    today, older = extxyz.settings_hash(settings), extxyz.settings_hash_as_written(settings)
-    assert today != older
-    told = {"level": "PBE", "licence": "MIT", "sampled": "", "limits": (), "paths": ()}
-    for name, cutoff, ids in (
-        ("whole", 600, ("bulk1_Li_site", "bulk1_Li_hop50")),
-        ("decimal", 600.0, ("bulk1_Mg_site", "bulk1_Mg_hop50")),
-    ):
-        frames = part(labelled, *ids)
-        for frame in frames:
-            frame.info["settings_hash"] = today
-        merge_datasets.write(tmp_path / name, frames, settings=settings | {"cutoff_ev": cutoff}, **told)
-    for file in (tmp_path / "whole").iterdir():  # as version 0.1.0 wrote this one
-        file.write_text(file.read_text().replace(today, older))
-    made = merge_datasets.collect([tmp_path / "whole", tmp_path / "decimal"], tmp_path / "both")
-    assert (made.settings_hash, made.counts["total"]["frames"]) == (today, 4)
+def test_two_frames_of_one_name_in_a_source_are_refused(labelled, tmp_path):
+    one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
+    twice = [moved(labelled, "bulk1_Li_site", by) for by in (0.01, 0.02)]
+    two = run_folder(tmp_path / "two", twice)
+    with pytest.raises(ValueError, match="two: frame_id 'bulk1_Li_site' is there twice"):
+        merge_datasets.collect([one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -7,9 +7,9 @@ import pytest
 import test_kinetics as known
 import walks
 from ase import Atoms
+from mlip.run import place
 
 from mlip.literature.references import load
-from mlip.run import place
 from mlip.stages.diffusion import density, kinetics
 from mlip.stages.report import md_plots
 

@@ -27,6 +27,7 @@ from ase.io import read
 from numpy.typing import NDArray
 
 from mlip.atoms import cells, dispersion, foreign
+from mlip.core import texts
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 
 TEXT_KEYS = ("frame_id", "system", "host", "ion", "group", "sampling", "settings_hash", "level", "target", "teacher")
@@ -81,15 +82,10 @@ def read_frames(path: Path, text_keys: Sequence[str] = TEXT_KEYS, *, needs_cell:
         ValueError: where the file cannot be read, is empty or truncated, or a frame has an unknown species, a wrong
             number of columns, or no cell.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of an extxyz file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not text ({error.reason}); give the path of an extxyz file") from error
+    text = texts.read_text(path, advice="give the path of an extxyz file")
     if not text.strip():
         raise ValueError(f"{path}: holds no frames; make or copy the file again")
-    blocks = list(_blocks(text.splitlines(), path))
+    blocks = list(_blocks(text.split("\n"), path))
     if not text.endswith("\n"):
         raise ValueError(
             f"{path}: frame {len(blocks) - 1}: truncated, the last line has no end; make or copy the file again"

@@ -4,8 +4,9 @@ Takes run folders (their label and ladder stages), dataset folders and extended 
 a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal, cast
 
@@ -94,7 +95,7 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
     for frame in frames:
         frame.info["group"] = own.get(str(frame.info["group"]), frame.info["group"])
     cards = [s.card for s in found if s.card is not None]
-    others = [s.path.name for s in found if s.card is None]
+    others = _names([s.path for s in found if s.card is None])
     where = [c.sampled for c in cards]
     where += [f"labels of {', '.join(others)}, as `sampling` of a frame says"] if others else []
     return write(
@@ -243,16 +244,21 @@ def _potential() -> unit_checks.Potential | None:
 def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> None:
     """Add a source's frames and paths to those there are."""
     known = {str(f.info["frame_id"]): f for f in frames}
+    taken = {*known, *(str(f.info["frame_id"]) for f in source.frames)}
     hops = {(p.host, p.ion, p.hop): p.group for p in paths}
     groups = {p.group: hops.get((p.host, p.ion, p.hop), p.group) for p in source.paths}
     names: dict[str, str] = {}
     for frame in source.frames:
         name = str(frame.info["frame_id"])
-        names[name] = name
         if name in known:
-            if _same(frame, known[name]):
+            twin = next((n for n, f in known.items() if n.startswith(name) and _same(frame, f)), None)
+            if twin is None and name in names:
+                raise ValueError(f"{source.path}: frame_id {name!r} is there twice; give each frame its own")
+            names[name] = twin or _free(name, source.path.resolve(), taken)
+            if twin is not None:
                 continue
-            names[name] = f"{name}-{source.path.stem}"
+        else:
+            names[name] = name
         group = str(frame.info["group"])
         frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
         frames.append(frame)
@@ -264,12 +270,25 @@ def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> Non
     paths += [p for p in renamed if (p.initial, p.saddle) not in there]
 
 
+def _free(name: str, path: Path, taken: Collection[str]) -> str:
+    """A name that no frame has yet: with the name of the source, then with its folder or a number besides."""
+    own = f"{name}-{path.stem}"
+    more = (f"{own}-{k}" for k in count(2))
+    return next(n for n in chain((own, f"{name}-{path.parent.name}-{path.stem}"), more) if n not in taken)
+
+
 def _same(one: Atoms, other: Atoms) -> bool:
     return (
         np.array_equal(one.numbers, other.numbers)
         and np.allclose(one.positions, other.positions, rtol=0, atol=SAME_ANGSTROM)
         and abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) < SAME_EV
     )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Names of files and folders, with the folder they lie in where two have the same."""
+    names = [p.name for p in paths]
+    return [n if names.count(n) == 1 else f"{p.resolve().parent.name}/{n}" for n, p in zip(names, paths, strict=True)]
 
 
 def _in_words(settings: Described) -> str:

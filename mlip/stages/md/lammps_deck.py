@@ -17,6 +17,7 @@ from mlip.atoms import cells
 from mlip.stages.md.trajectory import Header
 
 Array = NDArray[np.float64]
+COPY = "copy or make it again"
 MODEL, START, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "submit.sh", "deck.json"
 INPUT, MORE = "in.md", "in.more"
 DRIFT, DUMP, TEMPERATURE, LOG = "drift.txt", "ions.dump", "temperature.txt", "log.lammps"

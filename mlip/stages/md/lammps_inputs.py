@@ -15,7 +15,9 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.io import read
 
+from mlip.core.texts import read_text
 from mlip.stages.md.lammps_deck import (
+    COPY,
     DRIFT,
     DUMP,
     INPUT,
@@ -65,7 +67,7 @@ def temperatures(folder: Path, deck: Deck) -> list[float]:
 
 def commands(path: Path) -> Iterator[list[str]]:
     """The commands of an input as words, comments left out and variables with a known value put in."""
-    text = re.sub(r"&[ \t]*\n", " ", path.read_text(encoding="utf-8"))
+    text = re.sub(r"&[ \t]*\n", " ", read_text(path, advice=COPY))
     values: dict[str, str] = {}
     for line in text.splitlines():
         words = line.split("#")[0].split()

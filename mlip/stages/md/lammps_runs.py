@@ -18,8 +18,10 @@ from ase.io.lammpsrun import construct_cell
 from numpy.typing import NDArray
 
 from mlip.core import files
+from mlip.core.texts import read_text
 from mlip.stages.md import lammps_inputs
 from mlip.stages.md.lammps_deck import (
+    COPY,
     DECK,
     DRIFT,
     DUMP,
@@ -86,7 +88,7 @@ def _track(run: Path, deck: Deck, fixed: list[float]) -> Track:
 def _temperature(run: Path, fixed: list[float]) -> float:
     """Temperature of a run, the same in its file, in its name and in the thermostat of the inputs."""
     path = run / TEMPERATURE
-    text = path.read_text(encoding="utf-8").strip()
+    text = read_text(path, advice=COPY).strip()
     found = lammps_inputs.number(text)
     if found is None or not 0 < found < np.inf:
         raise ValueError(f"{path}: holds {text[:40]!r} where a temperature in Kelvin belongs")
@@ -228,7 +230,7 @@ def _check_box(path: Path, lines: list[str], deck: Deck) -> None:
 def _drift(path: Path) -> dict[int, list[float]]:
     """Mean displacement of the host by step."""
     out = {}
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # what follows the last line feed is not whole
+    for line in read_text(path, advice=COPY).split("\n")[:-1]:  # what follows the last line feed is not whole
         words = line.split()
         if words and not line.startswith("#") and len(words) == 4:
             out[int(words[0])] = [float(x) for x in words[1:]]
