@@ -54,10 +54,13 @@ class Facet(Section):
         return self
 
 
+CRYSTALS = ("anatase",)  # built in
+
+
 class Structures(Section):
     """Crystal, slabs and ions."""
 
-    crystal: str = "anatase"  # a built-in name or the path of a CIF file
+    crystal: str = "anatase"  # a built-in name or a file: CIF (file.cif#block), POSCAR, extended XYZ
     bulk_repeat: tuple[Count, Count, Count] = (2, 2, 1)
     facets: tuple[Facet, ...] = (
         Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2)),
@@ -65,6 +68,11 @@ class Structures(Section):
     )
     bond_angstrom: Positive = 2.35  # metal-oxygen distance that counts as a bond
     ions: tuple[str, ...] = ("Li", "Mg")
+
+    @property
+    def crystal_file(self) -> str | None:
+        """The path of the crystal's file, whatever its name ends in; None for a built-in crystal."""
+        return None if self.crystal in CRYSTALS else self.crystal
 
     @model_validator(mode="after")
     def _ions_are_elements(self) -> "Structures":
@@ -363,7 +371,7 @@ class Report(Section):
     """The cross-check report; tolerances are fixed before results are seen."""
 
     references: Path = Path("datasets/references")
-    title: str = "Mg and Li migration on anatase TiO2: cross-check"
+    title: str = ""  # empty: made of the ions and the crystal
     agree_ev: Positive = 0.05  # |difference| up to this or 2 sigma of the combined uncertainty: agrees
     max_uncertainty_ev: Positive = 0.10  # less certain than this (2 sigma) a barrier can differ, but not agree
     symmetric_ev: Positive = 0.005  # forward and reverse barrier of a symmetric hop

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ase import Atoms
 
 from mlip import energetics, extxyz, files, jobs, ladder, sites, structures
-from mlip.run import Run, place
+from mlip.run import Run, crystal_name
 from mlip.screen import console
 from mlip.stages import Barriers, SiteNetwork, Structures
 
@@ -35,8 +35,7 @@ def paths(run: Run) -> list[ladder.Path]:
 
 def crystal(run: Run) -> Atoms:
     """The conventional cell of the run's crystal."""
-    name = run.config.structures.crystal
-    return structures.crystal(str(place(name)) if name.endswith(".cif") else name)
+    return structures.crystal(crystal_name(run.config.structures))
 
 
 def relaxed_slabs(run: Run) -> dict[str, Atoms]:

@@ -16,7 +16,7 @@ from mlip.hops import Estimate
 from mlip.kinetics import Diffused, Kinetics, Motion
 from mlip.network import Hop
 from mlip.plots import BLACK, GREEN, GREY, LAYERS, MEMBERS, VERMILION, canvas, encoded, periodic
-from mlip.references import References
+from mlip.references import References, Value
 from mlip.sites import Site
 from mlip.units import CM2_PER_S
 
@@ -78,8 +78,12 @@ def ranges(references: References, host: str, ion: str) -> list[Range]:
     return [
         Range(f"GITT, {v.ion or 'dual'} salt, {v.facet}", v.value, v.upper)
         for v in references.values
-        if v.method == "GITT" and v.upper is not None and v.facet in {host, f"({host})"} and v.ion in {None, ion}
+        if v.method == "GITT" and v.upper is not None and v.ion in {None, ion} and _is_for(v, host)
     ]
+
+
+def _is_for(value: Value, host: str) -> bool:
+    return value.host == host if value.host is not None else value.facet in {host, f"({host})"}
 
 
 def density(found: Density, host: Atoms) -> bytes:

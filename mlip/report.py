@@ -19,6 +19,7 @@ from mlip.convergence import Variant
 from mlip.energetics import Energetics
 from mlip.energy_fit import EnergyFit
 from mlip.evaluate import Evaluation
+from mlip.given import Given
 from mlip.kinetics import Diffused
 from mlip.ladder import Step
 from mlip.md import Followed
@@ -54,6 +55,7 @@ class Material:
     convergence: tuple[Variant, ...] = ()
     followed: tuple[Followed, ...] = ()
     diffused: Diffused | None = None
+    crystal: Given | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Document:
     tolerances: dict[str, float]
     rows: Rows
     audit: tuple[Finding, ...]
+    crystal: Given | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def render(material: Material) -> Rendered:
         },
         rows=rows,
         audit=found,
+        crystal=material.crystal,
     )
     parts = _parts(material, rows)
     return Rendered(
@@ -166,7 +170,7 @@ def _parts(material: Material, rows: Rows) -> list[Part]:
         ),
         Part("hops", "Every hop", WORDS["hops"], (("", sheets.hops(rows.hops)),)),
         Part("nearest", "Nearest hop to each published value", WORDS["nearest"], (("", sheets.nearest(rows.nearest)),)),
-        Part("sites", "Cells and sites", WORDS["sites"], _structures(material), _pictures(material)),
+        Part("sites", "Cells and sites", _cell_words(material), _structures(material), _pictures(material)),
         Part("profiles", "Energy along the hops", WORDS["profiles"], (), _profiles(material, rows), small=True),
         *_dft(material),
         *_motion(material),
@@ -177,12 +181,21 @@ def _parts(material: Material, rows: Rows) -> list[Part]:
         ),
         _cards(material),
     ]
-    return [p for p in parts if p.words or p.sheets or p.figures]
+    of_references = {"nearest", "literature"}
+    return [
+        p
+        for p in parts
+        if (p.words or p.sheets or p.figures) and (p.key not in of_references or any(t.rows for _, t in p.sheets))
+    ]
 
 
 def _order(rows: Rows) -> list[Part]:
     """Published orders, where at least two of its barriers can be compared."""
     return [Part("order", "Claimed orders", WORDS["order"], (("", sheets.order(rows.order)),))] if rows.order else []
+
+
+def _cell_words(material: Material) -> tuple[str, ...]:
+    return (*(material.crystal.words if material.crystal else ()), *WORDS["sites"])
 
 
 def _dft(material: Material) -> list[Part]:
@@ -310,16 +323,20 @@ def _cards(material: Material) -> Part:
 # ---- formats ----
 
 
-def _tally(rows: Sequence[Headline]) -> str:
+def _tally(document: Document) -> str:
     """Counts of the verdicts in words."""
+    rows = document.rows.headline
     counts = [(v, sum(r.verdict == v for r in rows)) for v in (AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED)]
     words = ", ".join(f"{n} {v}" for v, n in counts if n)
-    return f"Published barriers: {words}" if words else "No published barrier"
+    of = f" of {document.crystal.name}" if document.crystal is not None else ""
+    return f"Published barriers: {words}" if words else f"No published barrier{of} is known to the references"
 
 
 def _rules(document: Document) -> tuple[str, ...]:
-    """How verdicts are reached, in words, with the tolerances of this run."""
+    """How verdicts are reached, in words, with the tolerances of this run; nothing where there are none."""
     t = document.tolerances
+    if not document.rows.headline:
+        return ()
     return (
         f"agrees: the difference is at most {t['agree_ev']:g} eV or 2 sigma, whichever is larger; differs: it is more.",
         f"not resolved: no converged path (then no number), or within 2 sigma above {t['max_uncertainty_ev']:g} eV.",
@@ -353,7 +370,7 @@ def _html(material: Material, document: Document, parts: Sequence[Part]) -> str:
     html: str = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         document=document,
         checked=material.references.checked(),
-        tally=_tally(headline),
+        tally=_tally(document),
         rules=_rules(document),
         headline=sheets.headline(headline, target=document.target),
         budget=sheets.budget(headline),
@@ -369,10 +386,11 @@ def _html(material: Material, document: Document, parts: Sequence[Part]) -> str:
 
 def _markdown(document: Document, parts: Sequence[Part]) -> str:
     headline = document.rows.headline
-    blocks = [f"# {document.title}", f"{_tally(headline)}. Level of the potential: {document.target.upper()}."]
-    blocks += [_md_table(sheets.headline(headline, target=document.target))]
-    blocks += ["\n".join(f"- {line}" for line in _rules(document))]
-    blocks += ["## Uncertainty", _md_table(sheets.budget(headline))]
+    blocks = [f"# {document.title}", f"{_tally(document)}. Level of the potential: {document.target.upper()}."]
+    if headline:
+        blocks += [_md_table(sheets.headline(headline, target=document.target))]
+        blocks += ["\n".join(f"- {line}" for line in _rules(document))]
+        blocks += ["## Uncertainty", _md_table(sheets.budget(headline))]
     for part in parts:
         blocks += [f"## {part.heading}", *part.words]
         for caption, sheet in part.sheets:

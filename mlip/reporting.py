@@ -3,18 +3,36 @@
 Takes a `Run` whose other stages are whole; writes `report/report.{html,md,json}` and gives the headline rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ase import Atoms
+from ase.data import atomic_numbers
 from rich.table import Table
 
-from mlip import dft_stages, energetics, evaluate, extxyz, files, kinetics, md_stages, models, report, rows, tables
+from mlip import (
+    dft_stages,
+    energetics,
+    evaluate,
+    extxyz,
+    files,
+    kinetics,
+    matching,
+    md_stages,
+    models,
+    report,
+    rows,
+    structures,
+    tables,
+)
 from mlip.card import card_as_mapping, read_card
+from mlip.given import Given
 from mlip.references import load as load_references
-from mlip.run import Run, place
+from mlip.run import Run, crystal_name, place
 from mlip.screen import console
-from mlip.stages import Barriers, Committee, SiteNetwork, Structures
+from mlip.stages import Barriers, Committee, SiteNetwork, Structures, crystal_of
 
 T = TypeVar("T")
 
@@ -48,6 +66,9 @@ def gather(run: Run) -> report.Material:
     folder = place(c.dataset.path)
     card = read_card(folder)
     frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
+    conventional, crystal = structures.crystal(crystal_name(c.structures)), crystal_of(run, made)
+    paths = [p for p in card.paths if matching.labels_fit(p, frames, made.hosts, conventional)]
+    references = load_references(place(c.report.references))
     climbed = _optional(run, "ladder", dft_stages.Ladder)
     energies = _optional(run, "energetics", energetics.Energetics)
     studied = _optional(run, "convergence", dft_stages.Convergence)
@@ -59,15 +80,22 @@ def gather(run: Run) -> report.Material:
         hops=found.hops,
         barriers=moved.barriers,
         bottlenecks=moved.bottlenecks,
-        dft=(*tables.ladder_barriers(climbed.steps if climbed else ()), *tables.dft_barriers(card.paths, frames)),
+        dft=(*tables.ladder_barriers(climbed.steps if climbed else ()), *tables.dft_barriers(paths, frames)),
         calibration=evaluation.arms[0].calibration,
         path_error_ev=report.path_error_ev(evaluation),
         adsorption=energies.adsorption if energies else (),
     )
     return report.Material(
-        title=c.report.title,
+        title=c.report.title or title(c.structures.ions, matching.name_of(references, crystal)),
         settings=c.report,
-        references=load_references(place(c.report.references)),
+        references=matching.of_run(references, crystal, hosts=made.hosts, surfaces=c.energetics.surfaces),
+        crystal=Given(
+            name=matching.name_of(references, crystal),
+            identity=crystal,
+            file=Path(c.structures.crystal).name if c.structures.crystal_file else None,
+            notes=made.notes,
+            others=matching.others(references, crystal),
+        ),
         results=results,
         bands=moved.bands,
         pictures=_pictures(run, made),
@@ -85,6 +113,13 @@ def gather(run: Run) -> report.Material:
         followed=trajectories.systems if trajectories else (),
         diffused=_optional(run, "diffusion", kinetics.Diffused),
     )
+
+
+def title(ions: Sequence[str], crystal: str) -> str:
+    """The title of a report that has none of its own, heavier ions first."""
+    *first, last = sorted(ions, key=lambda symbol: -atomic_numbers[symbol])
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{listed} migration on {crystal}: cross-check"
 
 
 def _optional(run: Run, stage: str, kind: type[T]) -> T | None:
@@ -114,11 +149,14 @@ def _provenance(run: Run) -> dict[str, Any]:
 def show(run: Run) -> None:
     """Print the headline table and where the report is."""
     headline = files.read_result(run.path("report", "result.json"), Reported).headline
+    if not headline:
+        console.print("no published barrier of this crystal: the barriers are in the report")
     head, *body = report.headline_lines(headline)
     table = Table(title="Migration barriers, eV (ours with D3; potential: mean +- 2 sigma)")
     for column in head:
         table.add_column(column)
     for line in body:
         table.add_row(*line)
-    console.print(table)
+    if body:
+        console.print(table)
     console.print(f"report: {run.path('report', 'report.html')}", soft_wrap=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlip import __version__, config
+from mlip import __version__, config, crystals
 from mlip.engines import settings_of
 from mlip.files import digest_of, read_provenance, require_writable, sha256, write_text_atomic
 
@@ -116,8 +116,8 @@ class Run:
 
     def _files(self, stage: str) -> list[Path]:
         c = self.config
-        if stage == "structures" and c.structures.crystal.endswith(".cif"):
-            return [place(c.structures.crystal)]
+        if stage == "structures" and c.structures.crystal_file is not None:
+            return [Path(crystals.split(crystal_name(c.structures))[0])]
         if stage in {"dataset", "convergence"}:
             names = ("frames.extxyz", "card.yaml") if stage == "dataset" else ("frames.extxyz",)
             return [place(c.dataset.path) / name for name in names]
@@ -162,6 +162,23 @@ def place(path: str | Path) -> Path:
         if candidate.exists():
             return candidate
     raise ValueError(f"{given}: no such file or folder, from here or from the repository; check the path in the config")
+
+
+def crystal_name(settings: config.Structures) -> str:
+    """The name of a built-in crystal, or the path of the crystal's file with the block that is named.
+
+    Raises:
+        ValueError: neither.
+    """
+    if settings.crystal_file is None:
+        return settings.crystal
+    file, block = crystals.split(settings.crystal_file)
+    try:
+        placed = str(place(file))
+    except ValueError as error:
+        known = ", ".join(config.CRYSTALS)
+        raise ValueError(f"{error}; built-in crystals of structures.crystal: {known}") from error
+    return f"{placed}#{block}" if block else placed
 
 
 def base_model(name: str) -> Path:

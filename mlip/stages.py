@@ -17,12 +17,14 @@ from ase.formula import Formula
 from mlip import (
     band_jobs,
     config,
+    crystals,
     dataset,
     evaluate,
     extxyz,
     files,
     gate,
     jobs,
+    matching,
     models,
     neb,
     network,
@@ -31,7 +33,7 @@ from mlip import (
     structures,
     train,
 )
-from mlip.run import Run, base_model, init, locked, opened, place
+from mlip.run import Run, base_model, crystal_name, init, locked, opened, place
 from mlip.screen import console, progress
 
 __all__ = ["STAGES", "init", "run_all", "run_one"]
@@ -42,6 +44,8 @@ class Structures:
     """Result of the structures stage; each host is in `structures/<name>.extxyz`."""
 
     hosts: tuple[structures.Host, ...]
+    crystal: crystals.Identity | None = None  # None: of an older run
+    notes: tuple[str, ...] = ()  # what was done to the crystal of the file
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,10 @@ def _ensure(run: Run, stage: str) -> None:
 def build_structures(run: Run) -> Structures:
     """Bulk cell and facet slabs."""
     settings = run.config.structures
-    name = str(place(settings.crystal)) if settings.crystal.endswith(".cif") else settings.crystal
-    conventional = structures.crystal(name)
+    found = structures.loaded(crystal_name(settings))
+    conventional, identity = found.atoms, crystals.identify(found.atoms)
+    for line in (f"{settings.crystal}: {identity.name}", *found.notes):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
     describe = partial(structures.describe, bond_angstrom=settings.bond_angstrom)
     cell = structures.bulk(conventional, settings.bulk_repeat)
     made = [(cell, describe(cell, name="bulk", kind="bulk", miller=None))]
@@ -131,7 +137,12 @@ def build_structures(run: Run) -> Structures:
         files.write_frames(run.path("structures", f"{host.name}.extxyz"), [atoms])
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
         console.print(f"  {host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
-    return Structures(tuple(host for _, host in made))
+    return Structures(tuple(host for _, host in made), identity, found.notes)
+
+
+def crystal_of(run: Run, made: Structures) -> crystals.Identity:
+    """What crystal the structures of a run are."""
+    return made.crystal or crystals.identify(structures.crystal(crystal_name(run.config.structures)))
 
 
 def split_dataset(run: Run) -> dataset.Manifest:
@@ -207,7 +218,8 @@ def evaluate_committee(run: Run) -> evaluate.Evaluation:
 def find_sites(run: Run) -> SiteNetwork:
     """Relaxed hosts, the distinct sites of every ion and the hops between them."""
     c = run.config
-    hosts = files.read_result(run.path("structures", "result.json"), Structures).hosts
+    made = files.read_result(run.path("structures", "result.json"), Structures)
+    hosts, identity = made.hosts, crystal_of(run, made)
     trained = models.load(run.path("train", "model"))
     _refuse_unknown_elements(trained, hosts, c.structures.ions)
     checked = _checked(run, trained, [h.name for h in hosts])
@@ -220,7 +232,7 @@ def find_sites(run: Run) -> SiteNetwork:
             model,
             c.sites,
             c.common.seed,
-            registry=c.structures.crystal == "anatase",
+            registry=matching.has_registry(identity, host),
         )
         for host in hosts
     ]

@@ -19,10 +19,12 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from mlip import config, dataset, endpoints, energetics, files, lattice
+from mlip import config, dataset, endpoints, energetics, files, lattice, matching
+from mlip import references as published
 from mlip.band import largest
 from mlip.config import Dft
 from mlip.engines import settings_of
+from mlip.stages import Structures
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
@@ -247,6 +249,18 @@ def with_labels(found: energetics.Energetics, folder: Path) -> energetics.Energe
     return replace(found, surfaces=(*calculated, *surfaces), adsorption=(*found.adsorption, *bound))
 
 
+def crystal_of(run: Path, folder: Path) -> dict[str, object]:
+    """The entry `crystal` of the file, by the name that the other references have; empty without the structures."""
+    path = run / "structures" / "result.json"
+    crystal = files.read_result(path, Structures).crystal if path.exists() else None
+    if crystal is None:
+        return {}
+    name = matching.name_of(published.load(folder), crystal) if any(folder.glob("*.yaml")) else crystal.name
+    lengths, angles = list(crystal.cell_angstrom[:3]), list(crystal.cell_angstrom[3:])
+    entry = {"name": name, "formula": crystal.formula, "spacegroup": crystal.number}
+    return {"crystal": entry | {"lengths_angstrom": lengths, "angles_degrees": angles}}
+
+
 def main() -> None:
     """Read the run, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -267,7 +281,12 @@ def main() -> None:
         found = with_labels(found, options.labels)
     citation = f"this project: {level}, {made.finished[:10]}; differs for {differs}; atoms in their spin state"
     listed = values(found)
-    body = {"role": "own", "sources": {"D": {"citation": citation, "read": "own data"}}, "values": listed}
+    body = {
+        "role": "own",
+        **crystal_of(options.run, options.out.parent),
+        "sources": {"D": {"citation": citation, "read": "own data"}},
+        "values": listed,
+    }
     text = yaml.safe_dump(body, sort_keys=False, width=160, default_flow_style=None, allow_unicode=True)
     files.write_text_atomic(options.out, HEAD + text)
     print(f"{options.out}: {len(listed)} values")
