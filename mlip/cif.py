@@ -86,9 +86,9 @@ def _crystal(tags: Tags) -> Read:
         raise ValueError(f"no crystal: {'; '.join(what)}; correct the file")
     setting, atoms = _only(passed, sites)
     if len(settings) > 1:
-        others = "; ".join(f"{s.name}: {r}" for (s, _), r in zip(built, reasons, strict=True) if r)
-        others = others or "the numbers of atoms or charges of the sites do not fit"
-        notes.append(f"the file does not state its setting; {setting.name} was taken, because of the other {others}")
+        why = "; ".join(f"with {s.name} {reason}" for (s, _), reason in zip(built, reasons, strict=True) if reason)
+        why = why or "with others the multiplicities or charges of the sites do not fit"
+        notes.append(f"the file does not state its setting; {setting.name} is taken: {why}")
     listed = len(sites) * len(setting.operations)
     if len(setting.operations) == 1 and len(atoms) < listed:
         notes.append(f"{listed - len(atoms)} of {listed} listed atoms repeat others across the boundary; left out")
@@ -122,10 +122,10 @@ def _cell(tags: Tags) -> Cell:
     numbers += [90.0 if x is None else number_in(x, "_cell_angle") for x in angles]
     if min(numbers) <= 0 or max(numbers[3:]) >= 180:
         raise ValueError(f"the cell {numbers} has lengths or angles that are not possible; correct them")
-    cell = Cell.fromcellpar(numbers)
-    if not np.isfinite(cell.array).all() or abs(cell.volume) < 1.0:
+    cosines = np.cos(np.radians(numbers[3:]))
+    if 1 + 2 * cosines.prod() - (cosines**2).sum() < 1e-6:
         raise ValueError(f"the angles {numbers[3:]} enclose no volume; correct the cell")
-    return cell
+    return Cell.fromcellpar(numbers)
 
 
 def _sites(tags: Tags, cell: Cell, notes: list[str]) -> list[_Site]:
@@ -179,7 +179,7 @@ def _element(label: str | None, kind: str | None, formula: Mapping[str, float] |
     source = kind or label or ""
     letters = re.match(r"[A-Za-z]*", source)
     word = letters[0] if letters else ""
-    roman = _ROMAN.fullmatch(word) if kind else None
+    roman = _ROMAN.fullmatch(word) if kind and not _is_element(word.capitalize(), typed=True) else None
     readings = [roman[1] if roman else word] if kind else [word[:2], word[:1]]
     found = [e for e in dict.fromkeys(r.capitalize() for r in readings) if _is_element(e, typed=kind is not None)]
     if kind is None and word[:2].isupper() and len(found) > 1 and formula:

@@ -49,13 +49,8 @@ def of_run(
         for v in references.values
         if _applies(v, crystal)
     ]
-    used = {key for v in kept for key in v.sources}
     checked = any(v.role == "checked" for v in kept)
-    return References(
-        values=tuple(kept),
-        sources=tuple(s for s in references.sources if s.key in used),
-        not_stated=references.not_stated if checked else (),
-    )
+    return replace(references, values=tuple(kept), not_stated=references.not_stated if checked else ())
 
 
 def name_of(references: References, crystal: Identity) -> str:

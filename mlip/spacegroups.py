@@ -109,6 +109,7 @@ def planes(number: int, miller: tuple[int, int, int]) -> set[tuple[int, ...]]:
     return turned | {tuple(-k for k in hkl) for hkl in turned}
 
 
+@cache
 def standard_fingerprint(number: int) -> frozenset[tuple[int, ...]]:
     """The fingerprint of a space group in its standard axes, whatever the origin."""
     import gemmi
@@ -131,10 +132,9 @@ def fingerprint(operations: Sequence[tuple[Array, Array]]) -> frozenset[tuple[in
         powers = [np.eye(3)]
         while len(powers) < 6 and np.abs(rotation @ powers[-1] - np.eye(3)).max() > 1e-6:
             powers.append(rotation @ powers[-1])
-        along = np.mean(powers, axis=0)
-        for move in moves:
-            twelfths = np.rint(12 * (along @ (shift + move))).astype(int) % 12
-            found.add((*np.rint(rotation).astype(int).ravel().tolist(), *twelfths.tolist()))
+        twelfths = np.rint(12 * (shift + moves) @ np.mean(powers, axis=0).T).astype(int) % 12
+        turn = tuple(np.rint(rotation).astype(int).ravel().tolist())
+        found |= {(*turn, *row) for row in set(map(tuple, twelfths.tolist()))}
     return frozenset(found)
 
 

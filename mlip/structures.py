@@ -34,6 +34,7 @@ CATION_CHARGES = {
     **dict.fromkeys(("Al", "Ga", "Sc", "Y", "La"), 3.0),
     **dict.fromkeys(("Si", "Ge", "Zr", "Hf"), 4.0),
 }  # for voltages, and where a crystal has more than one kind of cation, of which one may be missing
+USUAL_CHARGES = {"P": 5.0, "B": 3.0}  # where two kinds of cation are unknown: phosphates and borates
 PLANE_ANGSTROM = 0.05  # atoms whose heights differ by less lie in one plane
 LAYER_GAP_ANGSTROM = 1.2  # cation planes closer than this form one formula layer, as in anatase (101)
 VACUUM_GAP_ANGSTROM = 6.0  # a gap along z as wide as this makes a cell a slab
@@ -200,10 +201,13 @@ def nominal_charges(atoms: Atoms) -> dict[str, float]:
         raise ValueError(f"{atoms.get_chemical_formula()} has no anions or no cations; nominal charges need both")
     unknown = [s for s in cations if s not in CATION_CHARGES or len(cations) == 1]
     if len(unknown) > 1:
+        charges.update({s: USUAL_CHARGES[s] for s in unknown if s in USUAL_CHARGES})
+        unknown = [s for s in unknown if s not in USUAL_CHARGES]
+    if len(unknown) > 1:
         raise ValueError(
             f"nominal charges of {unknown} do not follow from the stoichiometry; add one to CATION_CHARGES"
         )
-    charges.update({s: CATION_CHARGES[s] for s in cations if s not in unknown})
+    charges.update({s: CATION_CHARGES[s] for s in cations if s not in unknown and s not in charges})
     rest = -sum(charges[s] * n for s, n in counts.items() if s in charges)
     if unknown:
         charges[unknown[0]] = rest / counts[unknown[0]]
