@@ -210,14 +210,17 @@ def _formula(tags: Tags) -> dict[str, float] | None:
     text = first(tags, "_chemical_formula_sum")
     if text is None:
         return None
-    parts = re.findall(r"([A-Z][a-z]?)\s*(\d*\.?\d*)", text)
-    if not parts or re.sub(r"[A-Z][a-z]?\s*\d*\.?\d*|[\s,]", "", text):
-        return None  # an unknown variable or a bracket: nothing to compare with
     counts: dict[str, float] = {}
-    for symbol, number in parts:
-        name = "H" if symbol in {"D", "T"} else symbol
-        counts[name] = counts.get(name, 0.0) + float(number or 1)
-    return counts
+    for word in text.replace(",", " ").split():
+        whole = re.fullmatch(r"([A-Za-z]{1,2})(\d*\.?\d*)", word)
+        one = whole is not None and whole[1].capitalize() in chemical_symbols[1:]
+        parts = [(whole[1].capitalize(), whole[2])] if whole and one else re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", word)
+        if not one and "".join(symbol + number for symbol, number in parts) != word:
+            return None  # a bracket or an unknown variable: nothing to compare with
+        for symbol, number in parts:
+            name = "H" if symbol in {"D", "T"} else symbol
+            counts[name] = counts.get(name, 0.0) + float(number or 1)
+    return counts if counts and all(s in chemical_symbols[1:] for s in counts) else None
 
 
 def _rounding(tags: Tags, cell: Cell) -> float:

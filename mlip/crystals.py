@@ -100,13 +100,13 @@ def conventional(atoms: Atoms, *, rounding_angstrom: float = 0.0) -> tuple[Atoms
         atoms = Atoms(atoms.symbols, positions=places, cell=-atoms.cell.array, pbc=True)
     upright = Cell.fromcellpar(atoms.cell.cellpar())
     turned = Atoms(atoms.symbols, scaled_positions=atoms.get_scaled_positions(), cell=upright, pbc=True)
-    found, rounded = _symmetry(turned, rounding_angstrom)
+    found, tolerance = _symmetry(turned, rounding_angstrom)
+    rounded = tolerance > SYMPREC_ANGSTROM
     group = f"{found.international} ({found.number})"
     if not rounded and _is_standard(found):
         return turned, tuple(notes)
     import spglib
 
-    tolerance = LOOSEST_ANGSTROM if rounded else SYMPREC_ANGSTROM
     lattice, places, numbers = spglib.standardize_cell(_cell(turned), to_primitive=False, symprec=tolerance)
     standard = Atoms(numbers=numbers, scaled_positions=places, cell=lattice, pbc=True)
     if rounded:
@@ -189,17 +189,17 @@ def _dataset(atoms: Atoms, tolerance_angstrom: float) -> Any:
     return spglib.get_symmetry_dataset(_cell(atoms), symprec=tolerance_angstrom)
 
 
-def _symmetry(atoms: Atoms, rounding_angstrom: float) -> tuple[Any, bool]:
-    """The symmetry of a cell, and whether it shows only within the rounding of the coordinates."""
+def _symmetry(atoms: Atoms, rounding_angstrom: float) -> tuple[Any, float]:
+    """The symmetry of a cell, and the tolerance in Angstrom: larger where only the rounding of coordinates hides it."""
     found = _dataset(atoms, SYMPREC_ANGSTROM)
     tolerance = min(3 * rounding_angstrom, LOOSEST_ANGSTROM)
     if tolerance > SYMPREC_ANGSTROM:
-        loose = _dataset(atoms, LOOSEST_ANGSTROM)
+        loose = _dataset(atoms, tolerance)
         if loose is not None and (found is None or loose.number > found.number):
-            return loose, True
+            return loose, tolerance
     if found is None:
         raise ValueError(f"{atoms.get_chemical_formula()}: no symmetry is found; check the cell and its atoms")
-    return found, False
+    return found, SYMPREC_ANGSTROM
 
 
 def _is_standard(found: Any) -> bool:

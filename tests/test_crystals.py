@@ -233,7 +233,7 @@ def test_a_left_handed_axis_set_of_a_cif():
     """Swapping two axes of a chiral crystal gives its mirror image: as a CIF that is a valid crystal."""
     quartz = build(
         ["Si", "O"],
-        [(0.4697, 0, 0), (0.4135, 0.2669, 0.1191)],
+        [(0.4697, 0, 1 / 3), (0.4135, 0.2669, 0.7858)],
         spacegroup=152,
         cellpar=[4.916, 4.916, 5.405, 90, 90, 120],
     )
@@ -384,6 +384,34 @@ def test_labels_without_types(tmp_path, label, formula, symbol):
     assert sorted(set(found.atoms.symbols)) == sorted([symbol, "O"])
 
 
+@pytest.mark.parametrize(
+    "formula", ["'Mg O'", "'O Mg'", "MgO", "'MG O'", "'Mg1 O1'", "'Mg4 O4'", "'Mg1.0 O1.00'", "'(Mg O)n'", "?"]
+)
+def test_ways_to_write_the_formula(tmp_path, formula):
+    text = cif(name=FM3M, more=f"_chemical_formula_sum {formula}\n_cell_formula_units_Z 4", sites=ROCKSALT)
+    assert_is(loaded(tmp_path, text).atoms, "Mg4O4", 225, 2.106, 3.583)
+
+
+def test_a_distortion_larger_than_the_rounding_stays(tmp_path):
+    """Tetragonal BaTiO3 with coordinates of two digits: titanium is 0.08 Angstrom off the centre."""
+    sites = "Ba1 Ba 0 0 0\nTi1 Ti .5 .5 .52\nO1 O .5 .5 -.03\nO2 O .5 0 .48\nO3 O 0 .5 .48\n"
+    found = loaded(tmp_path, cif(cell=(3.99, 3.99, 4.03, 90, 90, 90), sites=sites))
+    assert seen(found.atoms)[:2] == ("BaTiO3", 99)
+
+
+def test_text_before_the_first_block(tmp_path):
+    text = "Structure of periclase\n" + cif(name=FM3M, sites=ROCKSALT)
+    assert_is(loaded(tmp_path, text).atoms, "Mg4O4", 225, 2.106, 3.583)
+
+
+def test_handedness_is_kept():
+    """Quartz of P3_121 does not become its mirror image when its supercell is reduced."""
+    places = [(0.4697, 0, 1 / 3), (0.4135, 0.2669, 0.7858)]
+    quartz = build(["Si", "O"], places, spacegroup=152, cellpar=[4.916, 4.916, 5.405, 90, 90, 120])
+    found, _ = crystals.conventional(quartz.repeat((1, 2, 1)))
+    assert seen(found)[:2] == ("Si3O6", 152)
+
+
 @pytest.mark.parametrize("share", ["?", ".", "1", "1.", "1.0(0)", "1.000(3)", "0.9999"])
 def test_full_occupancies(tmp_path, share):
     text = cif(name=FM3M, columns="_atom_site_occupancy", sites=f"Mg1 Mg 0 0 0 {share}\nO1 O .5 .5 .5 1\n")
@@ -468,6 +496,8 @@ def test_charges_and_multiplicities_tell_origins_apart(tmp_path):
         (cif(name="?", more="loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-y,x,z\n", sites=ROCKSALT), "2 listed symmetry operations are no group: .* 4"),
         (cif(name="?\n_space_group_IT_number 225", more="loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n", sites=ROCKSALT), "operations are those of space group no. 1, stated is no. 225"),
         (cif(name=FM3M, more="_cell_modulation_dimension 1", sites=ROCKSALT), "_cell_modulation_dimension is given: no plain crystal"),
+        ("data_a\n_x 1\ndata_a\n_y 1\n", r"is not a readable CIF file \(duplicate block name: a\)"),
+        ("data_a\n_cell_length_a 1\n_cell_length_a 2\n", r"is not a readable CIF file \(line 3 in data_a: duplicate tag"),
         ("", r"no data_ block"),
         ("_cell_length_a 3\n", "is not a readable CIF file"),
         ("data_x\nloop_\n_a\n_b\n1 2 3\n", "is not a readable CIF file .*Wrong number of values"),
