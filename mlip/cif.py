@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.cell import Cell
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
@@ -33,6 +33,7 @@ FULL = (0.999, 1.001)  # occupancies that count as one
 DENSITY_SHARE, VOLUME_SHARE = 0.10, 0.02  # by which a stated density and volume may differ
 AMU_PER_CUBIC_ANGSTROM = 1.66053907  # in g/cm3
 _COLUMNS = ("label", "type_symbol", "occupancy", "calc_flag", "symmetry_multiplicity", "site_symmetry_multiplicity")
+ISOTOPES = {"D": 2.014, "T": 3.016}  # masses in u; the atoms are hydrogen
 _ROMAN = re.compile(r"([A-Z][a-z]?)[IVX]+")
 
 
@@ -49,6 +50,7 @@ class Read:
 class _Site:
     label: str
     symbol: str
+    mass: float | None  # of an isotope
     charge: float | None
     multiplicity: int | None
     scaled: Array
@@ -160,7 +162,8 @@ def _sites(tags: Tags, cell: Cell, notes: list[str]) -> list[_Site]:
         scaled = place if "fract" in prefix else np.linalg.solve(cell.array.T, place)
         copies = columns["symmetry_multiplicity"][n] or columns["site_symmetry_multiplicity"][n]
         multiplicity = int(copies) if copies and copies.isdigit() else None
-        sites.append(_Site(label, symbol, _charge(tags, columns["type_symbol"][n]), multiplicity, scaled))
+        mass, symbol = ISOTOPES.get(symbol), "H" if symbol in ISOTOPES else symbol
+        sites.append(_Site(label, symbol, mass, _charge(tags, columns["type_symbol"][n]), multiplicity, scaled))
     if not sites:
         raise ValueError("holds no atoms: every site is a dummy")
     if any(x is None for x in tags.get("_atom_site_occupancy", [])):
@@ -175,20 +178,20 @@ def _refuse_occupancy(label: str, text: str | None) -> None:
 
 
 def _element(label: str | None, kind: str | None, formula: Mapping[str, float] | None) -> str:
-    """The element of a site: its type symbol without the charge, or else its label without the number."""
+    """The element or isotope of a site: its type symbol without the charge, or else its label without the number."""
     source = kind or label or ""
     letters = re.match(r"[A-Za-z]*", source)
     word = letters[0] if letters else ""
     roman = _ROMAN.fullmatch(word) if kind and not _is_element(word.capitalize(), typed=True) else None
-    readings = [roman[1] if roman else word] if kind else [word[:2], word[:1]]
+    readings = [roman[1] if roman else word] if kind else [word[:2], word[: not word.lower().startswith("wat")]]
     found = [e for e in dict.fromkeys(r.capitalize() for r in readings) if _is_element(e, typed=kind is not None)]
     if kind is None and word[:2].isupper() and len(found) > 1 and formula:
-        found = [e for e in found if e in formula] or found
+        found = [e for e in found if ("H" if e in ISOTOPES else e) in formula] or found
         if len(found) > 1:
             raise ValueError(f"site {label} may be {' or '.join(found)}; add _atom_site_type_symbol")
     if not found:
         raise ValueError(f"site {label or kind}: '{source}' is no element; give its symbol as _atom_site_type_symbol")
-    return "H" if found[0] in {"D", "T"} else found[0]
+    return found[0]
 
 
 def _is_element(symbol: str, *, typed: bool) -> bool:
@@ -218,7 +221,7 @@ def _formula(tags: Tags) -> dict[str, float] | None:
         if not one and "".join(symbol + number for symbol, number in parts) != word:
             return None  # a bracket or an unknown variable: nothing to compare with
         for symbol, number in parts:
-            name = "H" if symbol in {"D", "T"} else symbol
+            name = "H" if symbol in ISOTOPES else symbol
             counts[name] = counts.get(name, 0.0) + float(number or 1)
     return counts if counts and all(s in chemical_symbols[1:] for s in counts) else None
 
@@ -260,6 +263,7 @@ def _expand(sites: Sequence[_Site], setting: Setting, cell: Cell) -> Atoms:
     symbols: list[str] = []
     places: list[Array] = []
     labels: list[str] = []
+    masses: list[float] = []
     for site in sites:
         moved = setting.images(site.scaled) - site.scaled
         moved -= np.round(moved)
@@ -273,7 +277,8 @@ def _expand(sites: Sequence[_Site], setting: Setting, cell: Cell) -> Atoms:
                 symbols.append(site.symbol)
                 places.append(inside)
                 labels.append(site.label)
-    atoms = Atoms(symbols, scaled_positions=np.array(places), cell=cell, pbc=True)
+                masses.append(site.mass or float(atomic_masses[atomic_numbers[site.symbol]]))
+    atoms = Atoms(symbols, scaled_positions=np.array(places), cell=cell, pbc=True, masses=masses)
     atoms.set_array("labels", np.array(labels))
     return atoms
 

@@ -420,6 +420,19 @@ def test_full_occupancies(tmp_path, share):
     assert found.notes == (("an occupancy that is not given (? or .) counts as 1",) if share in "?." else ())
 
 
+def test_isotopes_are_hydrogen_of_their_mass(tmp_path):
+    more = "_exptl_crystal_density_diffrn 0.9\n_chemical_formula_sum 'Li D'"
+    text = cif(name=FM3M, cell=(4.07, 4.07, 4.07, 90, 90, 90), more=more, sites="Li1 Li 0 0 0\nD1 D .5 .5 .5\n")
+    assert loaded(tmp_path, text).atoms.get_chemical_formula() == "H4Li4"
+    with pytest.raises(ValueError, match=r"density is 0.78 g/cm3, stated is 0.9"):
+        loaded(tmp_path, text.replace("D1 D", "H1 H").replace("Li D", "Li H"))
+
+
+def test_cartesian_coordinates(tmp_path):
+    text = cif(name=FM3M, sites="Mg1 Mg 0 0 0\nO1 O 2.106 2.106 2.106\n").replace("_fract_", "_Cartn_")
+    assert_is(loaded(tmp_path, text).atoms, "Mg4O4", 225, 2.106, 3.583)
+
+
 def test_dummy_atoms_are_left_out_and_said(tmp_path):
     text = cif(name=FM3M, columns="_atom_site_calc_flag", sites="Mg1 Mg 0 0 0 d\nO1 O .5 .5 .5 d\nQ1 X .1 .2 .3 dum\n")
     found = loaded(tmp_path, text)
@@ -475,6 +488,7 @@ def test_charges_and_multiplicities_tell_origins_apart(tmp_path):
         (cif(name=FM3M, sites="M1 M 0 0 0\nO1 O .5 .5 .5\n"), "site M1: 'M' is no element; give its symbol as _atom_site_type"),
         (cif(name=FM3M, sites="T1 ? 0 0 0\nO1 O .5 .5 .5\n"), "site T1: 'T1' is no element"),
         (cif(name=FM3M, sites="O1 OH- 0 0 0\nMg1 Mg .5 .5 .5\n"), "site O1: 'OH-' is no element"),
+        (cif(name=FM3M, sites="Wat1 ? 0 0 0\nMg1 Mg .5 .5 .5\n"), "site Wat1: 'Wat1' is no element"),
         (cif(name=FM3M, sites=""), "holds no atoms: a loop with _atom_site_fract_x"),
         (cif(name=FM3M, sites="Mg1 Mg 0 0 ?\nO1 O .5 .5 .5\n"), "_atom_site_fract_z of Mg1 is None, not a number"),
         (cif(name=FM3M, sites=ROCKSALT, cell=(4.2, 4.2)), r"no cell: _cell_length_a, _b and _c are needed"),
