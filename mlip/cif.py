@@ -153,6 +153,8 @@ def _sites(tags: Tags, cell: Cell, notes: list[str]) -> list[_Site]:
         if columns["calc_flag"][n] == "dum":
             notes.append(f"site {label} is a dummy atom; left out")
             continue
+        if not columns["label"][n] and not columns["type_symbol"][n]:
+            raise ValueError(f"site {label} has neither label nor type; give its element as _atom_site_type_symbol")
         symbol = _element(columns["label"][n], columns["type_symbol"][n], formula)
         _refuse_occupancy(label, columns["occupancy"][n])
         lacking = [axis for axis in "xyz" if len(tags.get(f"{prefix}{axis}", [])) != count]

@@ -27,8 +27,8 @@ def block_of(path: Path, wanted: str) -> Tags:
         document = gemmi.cif.read_string(_text(path))
     except (ValueError, RuntimeError) as error:
         said = " ".join(str(error).split()).removeprefix("string:").strip()
-        where = "line " if said[:1].isdigit() else ""
-        raise ValueError(f"{path}: is not a readable CIF file ({where}{said})") from error
+        said = re.sub(r"^(\d+):(\d+)\(\d+\)", r"line \1, column \2", re.sub(r"^(?=\d+ in)", "line ", said))
+        raise ValueError(f"{path}: is not a readable CIF file ({said})") from error
     blocks = [(block.name.strip(), _tags(block)) for block in document]
     if not blocks:
         raise ValueError(f"{path}: is not a readable CIF file (no data_ block)")
@@ -58,7 +58,8 @@ def _text(path: Path) -> str:
     coding = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     text = raw.decode(coding, errors="replace").encode("ascii", errors="replace").decode()
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    lines = lines[next((n for n, line in enumerate(lines) if line.lower().startswith("data_")), 0) :]
+    start = next((n for n, line in enumerate(lines) if line.lower().startswith("data_")), 0)
+    lines[:start] = [""] * start
     inside = False
     for n, line in enumerate(lines):
         if line.startswith(";"):

@@ -181,7 +181,7 @@ def _parts(material: Material, rows: Rows) -> list[Part]:
         ),
         _cards(material),
     ]
-    of_references = {"nearest", "literature"}
+    of_references = {"nearest", "other", "literature"}
     return [
         p
         for p in parts

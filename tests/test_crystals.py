@@ -512,6 +512,8 @@ def test_charges_and_multiplicities_tell_origins_apart(tmp_path):
         (cif(name=FM3M, more="_cell_modulation_dimension 1", sites=ROCKSALT), "_cell_modulation_dimension is given: no plain crystal"),
         ("data_a\n_x 1\ndata_a\n_y 1\n", r"is not a readable CIF file \(duplicate block name: a\)"),
         ("data_a\n_cell_length_a 1\n_cell_length_a 2\n", r"is not a readable CIF file \(line 3 in data_a: duplicate tag"),
+        ("title\n\ndata_a\n_x 1 2 ''\n", r"is not a readable CIF file \(line 4, column 5: parse error\)"),
+        (cif(name=FM3M, sites="? . 0 0 0\nO1 O .5 .5 .5\n"), "site number 1 has neither label nor type"),
         ("", r"no data_ block"),
         ("_cell_length_a 3\n", "is not a readable CIF file"),
         ("data_x\nloop_\n_a\n_b\n1 2 3\n", "is not a readable CIF file .*Wrong number of values"),
