@@ -2,7 +2,7 @@
 
     python scripts/compare_reports.py BEFORE/report.json AFTER/report.json [--tolerance 1e-9]
 
-Text may differ in wording (keys in TEXT); statuses, names and numbers may not.
+Text may differ in wording (keys in TEXT) and keys may be new; names and numbers may not differ.
 """
 
 import argparse
@@ -17,7 +17,7 @@ TEXT = {"title", "status", "reason", "note", "dft_note", "dft_geometry", "formul
 def differences(before, after, path="", *, tolerance=1e-9):
     """Where two JSON values differ: (path, before, after), in order."""
     if isinstance(before, dict) and isinstance(after, dict):
-        out = [(f"{path}.{k}", before.get(k), after.get(k)) for k in sorted(before.keys() ^ after.keys())]
+        out = [(f"{path}.{k}", before[k], None) for k in sorted(before.keys() - after.keys())]
         for key in before.keys() & after.keys():
             if key not in TEXT:
                 out += differences(before[key], after[key], f"{path}.{key}", tolerance=tolerance)

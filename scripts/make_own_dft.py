@@ -22,11 +22,14 @@ from ase import Atoms
 from mlip.core import files
 from mlip.dft.engines import settings_of
 from mlip.dft.settings import Dft
+from mlip.literature import references as published
+from mlip.pipeline import Structures
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.energetics import energetics, lattice
 from mlip.stages.neb import endpoints
 from mlip.stages.neb.band import largest
+from mlip.stages.report import matching
 from mlip.stages.sites.settings import SitesSettings
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
@@ -252,6 +255,18 @@ def with_labels(found: energetics.Energetics, folder: Path) -> energetics.Energe
     return replace(found, surfaces=(*calculated, *surfaces), adsorption=(*found.adsorption, *bound))
 
 
+def crystal_of(run: Path, folder: Path) -> dict[str, object]:
+    """The entry `crystal` of the file, by the name that the other references have; empty without the structures."""
+    path = run / "structures" / "result.json"
+    crystal = files.read_result(path, Structures).crystal if path.exists() else None
+    if crystal is None:
+        return {}
+    name = matching.name_of(published.load(folder), crystal) if any(folder.glob("*.yaml")) else crystal.name
+    lengths, angles = list(crystal.cell_angstrom[:3]), list(crystal.cell_angstrom[3:])
+    entry = {"name": name, "formula": crystal.formula, "spacegroup": crystal.number}
+    return {"crystal": entry | {"lengths_angstrom": lengths, "angles_degrees": angles}}
+
+
 def main() -> None:
     """Read the run, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -272,7 +287,12 @@ def main() -> None:
         found = with_labels(found, options.labels)
     citation = f"this project: {level}, {made.finished[:10]}; differs for {differs}; atoms in their spin state"
     listed = values(found)
-    body = {"role": "own", "sources": {"D": {"citation": citation, "read": "own data"}}, "values": listed}
+    body = {
+        "role": "own",
+        **crystal_of(options.run, options.out.parent),
+        "sources": {"D": {"citation": citation, "read": "own data"}},
+        "values": listed,
+    }
     text = yaml.safe_dump(body, sort_keys=False, width=160, default_flow_style=None, allow_unicode=True)
     files.write_text_atomic(options.out, HEAD + text)
     print(f"{options.out}: {len(listed)} values")

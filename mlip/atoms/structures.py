@@ -1,6 +1,6 @@
 """Crystals and facet slabs.
 
-Takes a built-in crystal or a CIF file and a facet (Miller indices, layers, repeat, vacuum); gives stoichiometric,
+Takes a built-in crystal or a file and a facet (Miller indices, layers, repeat, vacuum); gives stoichiometric,
 symmetric, non-polar slabs with the surface normal along z, the bulk supercell, and a `Host` that describes either.
 
 A slab is cut between whole atomic planes. Every plane of one period is tried as the lowest one; a cut counts when it
@@ -18,11 +18,12 @@ from typing import Annotated
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from mlip.atoms import crystals
+from mlip.atoms.crystals import SYMPREC_ANGSTROM, Crystal
 from mlip.atoms.symmetry import is_translation, operations, tilts
 from mlip.core.section import Count, Section
 
@@ -35,10 +36,10 @@ CATION_CHARGES = {
     **dict.fromkeys(("Al", "Ga", "Sc", "Y", "La"), 3.0),
     **dict.fromkeys(("Si", "Ge", "Zr", "Hf"), 4.0),
 }  # for voltages, and where a crystal has more than one kind of cation, of which one may be missing
+USUAL_CHARGES = {"P": 5.0, "B": 3.0}  # where two kinds of cation are unknown: phosphates and borates
 PLANE_ANGSTROM = 0.05  # atoms whose heights differ by less lie in one plane
 LAYER_GAP_ANGSTROM = 1.2  # cation planes closer than this form one formula layer, as in anatase (101)
 VACUUM_GAP_ANGSTROM = 6.0  # a gap along z as wide as this makes a cell a slab
-SYMPREC_ANGSTROM = 0.02  # of ideal crystals and unrelaxed slabs
 
 
 class Facet(Section):
@@ -80,31 +81,30 @@ class Host:
 
 
 def crystal(name_or_path: str) -> Atoms:
-    """The conventional cell of a built-in crystal or of a CIF file.
+    """The conventional cell of a built-in crystal or of a file: `loaded` without its notes."""
+    return loaded(name_or_path).atoms
 
-    'anatase' is I4_1/amd with a = 3.800, c = 9.680 Angstrom and u = 0.2066, the cell of the labels. A CIF that holds
-    fewer atoms than the conventional cell is brought to it, because Miller indices refer to the conventional cell.
+
+def loaded(name_or_path: str) -> Crystal:
+    """The conventional cell of a built-in crystal or of a file, and what was done to reach it.
+
+    'anatase' is I4_1/amd with a = 3.800, c = 9.680 Angstrom and u = 0.2066, the cell of the labels. A file is a CIF
+    (`file.cif#block` where it holds several crystals), a POSCAR or an extended XYZ file; see `crystals`.
 
     Raises:
-        ValueError: for an unknown name, an unreadable file, partly occupied sites or a crystal without anions.
+        ValueError: for an unknown name, a file that `crystals.load` refuses, or a crystal without anions.
     """
     if name_or_path == "anatase":
-        return _anatase()
-    path = Path(name_or_path)
-    if path.suffix.lower() != ".cif":
-        raise ValueError(f"crystal '{name_or_path}' is unknown; give 'anatase' or the path of a .cif file")
+        return Crystal(_anatase(), ())
+    path, block = crystals.split(name_or_path)
+    if not Path(path).suffix and not Path(path).exists():
+        raise ValueError(f"crystal '{name_or_path}' is unknown; give 'anatase' or the path of {crystals.FORMATS}")
+    found = crystals.load(Path(path), block)
     try:
-        atoms = read(path, format="cif")
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; give the path of a .cif file") from error
-    except Exception as error:
-        raise ValueError(f"{path}: is not a readable CIF file ({' '.join(str(error).split())})") from error
-    shares = [x for site in atoms.info.get("occupancy", {}).values() for x in site.values()]
-    if any(x < 0.999 for x in shares):
-        raise ValueError(f"{path}: has a site occupied to {min(shares):g}; only fully occupied crystals can be cut")
-    atoms = _conventional(Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True))
-    nominal_charges(atoms)
-    return atoms
+        nominal_charges(found.atoms)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return found
 
 
 def bulk(conventional: Atoms, repeat: Sequence[int]) -> Atoms:
@@ -223,10 +223,13 @@ def nominal_charges(atoms: Atoms) -> dict[str, float]:
         raise ValueError(f"{atoms.get_chemical_formula()} has no anions or no cations; nominal charges need both")
     unknown = [s for s in cations if s not in CATION_CHARGES or len(cations) == 1]
     if len(unknown) > 1:
+        charges.update({s: USUAL_CHARGES[s] for s in unknown if s in USUAL_CHARGES})
+        unknown = [s for s in unknown if s not in USUAL_CHARGES]
+    if len(unknown) > 1:
         raise ValueError(
             f"nominal charges of {unknown} do not follow from the stoichiometry; add one to CATION_CHARGES"
         )
-    charges.update({s: CATION_CHARGES[s] for s in cations if s not in unknown})
+    charges.update({s: CATION_CHARGES[s] for s in cations if s not in unknown and s not in charges})
     rest = -sum(charges[s] * n for s, n in counts.items() if s in charges)
     if unknown:
         charges[unknown[0]] = rest / counts[unknown[0]]
@@ -352,16 +355,6 @@ def _refusal(cut: Atoms, conventional: Atoms, charges: dict[str, float]) -> str:
 def _quality(cut: Atoms, bond_angstrom: float) -> tuple[int, int, int]:
     numbers, metal = coordination(cut, bond_angstrom), metals(cut)
     return int(numbers[metal].min()), int(numbers[~metal].min()), int(numbers.sum())
-
-
-def _conventional(atoms: Atoms) -> Atoms:
-    import spglib
-
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    standard = spglib.standardize_cell(cell, to_primitive=False, symprec=SYMPREC_ANGSTROM)
-    if standard is None or len(standard[2]) <= len(atoms):
-        return atoms
-    return Atoms(numbers=standard[2], scaled_positions=standard[1], cell=standard[0], pbc=True)
 
 
 def _spacegroup(atoms: Atoms) -> str:

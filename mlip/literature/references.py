@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlip.atoms.crystals import Identity
 from mlip.core import files
 
 Role = Literal["checked", "independent", "window", "own"]
 Evidence = Literal["P", "S", "C", "M", "I"]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Angle = Annotated[float, Field(gt=0, lt=180)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -27,6 +30,14 @@ class Source:
     citation: str
     doi: str | None
     read: str  # how much of it was read
+
+
+@dataclass(frozen=True)
+class KnownCrystal:
+    """The crystal that values are for."""
+
+    name: str  # in sentences
+    identity: Identity
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Value:
     evidence: str
     sources: tuple[str, ...]
     doi: str | None
+    crystal: KnownCrystal | None = None  # None: not stated
 
 
 @dataclass(frozen=True)
@@ -113,8 +125,22 @@ class _ValueEntry(_Strict):
         return self
 
 
+class _CrystalEntry(_Strict):
+    name: str = Field(min_length=2)
+    formula: str = Field(pattern=r"^([A-Z][a-z]?\d*)+$")
+    spacegroup: int = Field(ge=1, le=230)
+    lengths_angstrom: tuple[Length, Length, Length]  # of the standard conventional cell
+    angles_degrees: tuple[Angle, Angle, Angle] = (90.0, 90.0, 90.0)
+
+    def known(self) -> KnownCrystal:
+        cell = (*self.lengths_angstrom, *self.angles_degrees)
+        identity = Identity(self.formula, f"no. {self.spacegroup}", self.spacegroup, cell)
+        return KnownCrystal(self.name, identity)
+
+
 class _File(_Strict):
     role: Role
+    crystal: _CrystalEntry | None = None  # of all values; those with an ion and no facet are of the element
     source: str | None = None  # of the values that name none
     sources: dict[str, _SourceEntry]
     not_stated: tuple[str, ...] = ()
@@ -171,7 +197,8 @@ def _value(path: Path, file: _File, entry: _ValueEntry) -> Value:
     if file.role != "checked" and entry.evidence == "P":
         raise ValueError(f"{path}: values.{entry.id}.evidence: P is for the paper under check; give one of S, C, M, I")
     doi = next((file.sources[k].doi for k in keys if file.sources[k].doi), None)
-    fields = entry.model_dump() | {"sources": keys, "role": file.role, "doi": doi}
+    crystal = file.crystal.known() if file.crystal else None
+    fields = entry.model_dump() | {"sources": keys, "role": file.role, "doi": doi, "crystal": crystal}
     return Value(**fields)
 
 

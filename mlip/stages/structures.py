@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
-from mlip.atoms import extxyz, structures
+from mlip.atoms import crystals, extxyz, structures
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
 from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, number, table
@@ -62,6 +62,8 @@ class Hosts:
     """Result of the stage."""
 
     hosts: tuple[Host, ...]
+    crystal: crystals.Identity | None = None  # None: of a run of version 0.1
+    notes: tuple[str, ...] = ()  # what was done to the cell of the crystal's file
 
 
 def crystal_file(settings: StructuresSettings) -> Path | None:
@@ -72,31 +74,44 @@ def crystal_file(settings: StructuresSettings) -> Path | None:
     """
     if settings.crystal in CRYSTALS:
         return None
+    path, _ = crystals.split(settings.crystal)
     try:
-        files.place(settings.crystal)
+        files.place(path)
     except ValueError as error:
         raise ValueError(f"{error}; built-in crystals of structures.crystal: {', '.join(CRYSTALS)}") from error
-    return Path(settings.crystal)
+    return Path(path)
 
 
-def conventional_cell(context: Context[StructuresSettings]) -> Atoms:
-    """The conventional cell of the crystal."""
-    path = crystal_file(context.settings)
-    return structures.crystal(context.settings.crystal if path is None else str(context.file(path)))
+def crystal_name(settings: StructuresSettings) -> str:
+    """The name of a built-in crystal, or where its file is, with the block that is named in it."""
+    path = crystal_file(settings)
+    if path is None:
+        return settings.crystal
+    _, block = crystals.split(settings.crystal)
+    return f"{files.place(path)}#{block}" if block else str(files.place(path))
+
+
+def identity_of(settings: StructuresSettings, result: "Hosts") -> crystals.Identity:
+    """Which crystal the hosts are of."""
+    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings)))
 
 
 def run(context: Context[StructuresSettings]) -> Hosts:
     """Build the bulk cell and the slabs."""
     settings = context.settings
+    found = structures.loaded(crystal_name(settings))
+    identity = crystals.identify(found.atoms)
+    for line in (f"{settings.crystal}: {identity.name}", *found.notes):
+        context.say(line)
     hosts = []
-    for atoms, name, miller in _cells(conventional_cell(context), settings):
+    for atoms, name, miller in _cells(found.atoms, settings):
         kind = "bulk" if miller is None else "slab"
         host = structures.describe(atoms, name=name, kind=kind, miller=miller, bond_angstrom=settings.bond_angstrom)
         files.write_frames(host_file(context.folder, name), [atoms])
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
         context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
         hosts.append(host)
-    return Hosts(hosts=tuple(hosts))
+    return Hosts(hosts=tuple(hosts), crystal=identity, notes=found.notes)
 
 
 def _cells(

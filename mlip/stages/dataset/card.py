@@ -3,12 +3,19 @@
 Takes `card.yaml` beside `frames.extxyz`; gives a frozen, validated `Card`. Unknown or missing keys are errors.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from ase import Atoms
 from pydantic import ConfigDict, TypeAdapter
 
+from mlip.atoms import structures
+from mlip.atoms.structures import Host
 from mlip.core import files
+
+LENGTH_SHARE = 0.03  # by which a labelled cell may differ from whole surface cells
 
 
 def hop_group(hop: str, ion: str) -> str:
@@ -68,3 +75,23 @@ def read_card(folder: Path) -> Card:
     path = folder / "card.yaml"
     raw = files.read_yaml(path, advice="a dataset folder needs a card")
     return files.validated(path, raw, Card, advice="see Card in mlip/stages/dataset/card.py for the keys")
+
+
+def labels_fit(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[Host], conventional: Atoms) -> bool:
+    """Whether labels of a path are of the run's crystal and plane: same composition, whole surface cells."""
+    host, frame = next((h for h in hosts if h.name == path.host), None), frames.get(path.initial)
+    if host is None or frame is None:
+        return True  # no hop of the run has these labels
+    clean = frame[[s != path.ion for s in frame.symbols]]
+    if _shares(clean) != _shares(conventional):
+        return False
+    basis = conventional.cell.array
+    if host.miller is not None:
+        basis = structures.surface_basis(conventional, host.miller)[0][:2]
+    repeats = frame.cell.lengths()[: len(basis)] / np.linalg.norm(basis, axis=1)
+    return bool((np.abs(repeats / np.maximum(np.rint(repeats), 1) - 1) < LENGTH_SHARE).all())
+
+
+def _shares(atoms: Atoms) -> dict[str, float]:
+    counts = atoms.symbols.formula.count()
+    return {s: round(n / len(atoms), 6) for s, n in sorted(counts.items())}

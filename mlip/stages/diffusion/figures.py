@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlip.core.figures import BLACK, GREEN, GREY, MEMBERS, VERMILION, canvas, encoded
 from mlip.core.report import Figure
 from mlip.core.units import CM2_PER_S
-from mlip.literature.references import References
+from mlip.literature.references import References, Value
 from mlip.stages.diffusion.density import Density
 from mlip.stages.diffusion.hops import Estimate
 from mlip.stages.diffusion.kinetics import Diffused, Kinetics, Motion
@@ -75,8 +75,12 @@ def ranges(references: References, host: str, ion: str) -> list[Range]:
     return [
         Range(f"GITT, {v.ion or 'dual'} salt, {v.facet}", v.value, v.upper)
         for v in references.values
-        if v.method == "GITT" and v.upper is not None and v.facet in {host, f"({host})"} and v.ion in {None, ion}
+        if v.method == "GITT" and v.upper is not None and v.ion in {None, ion} and _is_for(v, host)
     ]
+
+
+def _is_for(value: Value, host: str) -> bool:
+    return value.host == host if value.host is not None else value.facet in {host, f"({host})"}
 
 
 def density(found: Density, host: Atoms) -> bytes:

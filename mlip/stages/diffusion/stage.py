@@ -7,7 +7,7 @@ from pathlib import Path
 from mlip.core import files
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
-from mlip.literature import references
+from mlip.literature import matching, references
 from mlip.literature.settings import Literature
 from mlip.stages import structures
 from mlip.stages.diffusion import density, hops, kinetics
@@ -114,7 +114,12 @@ def report(context: Context[DiffusionSettings], result: kinetics.Diffused) -> tu
     found = context.result(SITES)
     names = [host.name for host in context.result(structures.STAGE).hosts]
     hosts = relaxed_hosts(context.folder_of(SITES), names)
-    published = references.load(files.place(context.section(Literature).references))
+    made, published = (
+        context.result(structures.STAGE),
+        references.load(files.place(context.section(Literature).references)),
+    )
+    crystal = structures.identity_of(context.settings_of(structures.STAGE), made)
+    published = matching.of_run(published, crystal, hosts=made.hosts)
     return (diffusion_section(result, found.sites, found.hops, hosts, published),)
 
 

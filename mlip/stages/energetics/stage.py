@@ -53,9 +53,7 @@ def run(context: Context[Settings]) -> energetics.Energetics:
 
 def _crystal(context: Context[Settings]) -> Atoms:
     """The conventional cell of the run's crystal."""
-    settings = context.settings_of(built.STAGE)
-    path = built.crystal_file(settings)
-    return structures.crystal(settings.crystal if path is None else str(context.file(path)))
+    return structures.crystal(built.crystal_name(context.settings_of(built.STAGE)))
 
 
 def _adsorption(

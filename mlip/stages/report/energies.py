@@ -196,7 +196,9 @@ def _lengths(lengths: Sequence[float]) -> str:
 
 
 def _key(value: Value) -> tuple[str, str | None, str | None]:
-    return value.quantity, value.facet, value.ion
+    """What a value is of; the facet of a surface energy by the name that it has in the run."""
+    of_surface = value.quantity.startswith("surface energy") and value.host is not None
+    return value.quantity, f"({value.host})" if of_surface else value.facet, value.ion
 
 
 def _values(found: Energetics) -> dict[tuple[str, str | None, str | None], float]:

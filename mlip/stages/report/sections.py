@@ -123,8 +123,8 @@ def comparison_sections(
             key="nearest",
             heading="Nearest hop to each published value",
             level="detail",
-            text=NEAREST_TEXT,
-            tables=(nearest_table(rows.nearest),),
+            text=NEAREST_TEXT if rows.nearest else (),
+            tables=filled(nearest_table(rows.nearest)),
         ),
         ReportSection(
             key="profiles",
@@ -133,7 +133,7 @@ def comparison_sections(
             figures=profile_figures(rows.hops, bands),
             small_figures=True,
         ),
-        ReportSection(key="other", heading="Other published quantities", tables=(other_table(rows.other),)),
+        ReportSection(key="other", heading="Other published quantities", tables=filled(other_table(rows.other))),
     )
 
 
@@ -151,7 +151,7 @@ def headline_section(rows: Sequence[Headline], rules: Sequence[str], *, target: 
         key="headline",
         heading="Barriers",
         level="answer",
-        tables=(headline_table(rows, target=target),),
+        tables=filled(headline_table(rows, target=target)),
         figures=(picture,) if rows else (),
         parts=tuple(part for part in (reached, uncertain) if not part.is_empty),
     )
@@ -330,12 +330,13 @@ def _finding(found: Finding) -> ReportSection:
 
 def independent_section(references: References) -> ReportSection:
     """Barriers from other sources; no verdict uses them."""
+    tables = filled(independent_table(references))
     return ReportSection(
         key="literature",
         heading="Independent barriers",
         level="detail",
-        text=LITERATURE_TEXT,
-        tables=filled(independent_table(references)),
+        text=LITERATURE_TEXT if tables else (),
+        tables=tables,
     )
 
 

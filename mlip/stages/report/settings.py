@@ -8,7 +8,7 @@ from mlip.core.section import Positive, Section
 class ReportSettings(Section):
     """The cross-check report; tolerances are fixed before results are seen."""
 
-    title: str = Field(default="Mg and Li migration on anatase TiO2: cross-check", description="Title of the report.")
+    title: str = Field(default="", description="Title of the report; empty: made of the ions and the crystal.")
     agree_ev: Positive = Field(
         default=0.05,
         description="A difference of at most this, or of 2 sigma if that is larger, counts as agreement (eV).",
@@ -27,7 +27,7 @@ class ReportSettings(Section):
         description="Uncertainty of a converged band, 1 sigma: number of images and force threshold (eV).",
     )
     dispersion_ev: Positive = Field(
-        default=(0.02),
+        default=0.02,
         description=(
             "Uncertainty, 1 sigma, of comparing a PBE barrier with a PBE-D3 one where D3 at the images is not "
             "known (eV)."

@@ -3,15 +3,18 @@
 Writes `report/report.html`, `report.md`, `report.json` and one CSV file per table in `report/tables/`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+from ase.data import atomic_numbers
 from pydantic import TypeAdapter
 from rich.table import Table as Printed
 
 from mlip.atoms import extxyz
+from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core import files
 from mlip.core.progress import console
 from mlip.core.report import Page, ReportSection, card, number, with_error
@@ -19,12 +22,12 @@ from mlip.core.report.csv import to_csv
 from mlip.core.report.html import to_html
 from mlip.core.report.markdown import to_markdown
 from mlip.core.stage import Context, Stage
-from mlip.literature import audit
+from mlip.literature import audit, matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
 from mlip.stages import structures
 from mlip.stages.convergence.stage import STAGE as CONVERGENCE
-from mlip.stages.dataset.card import read_card
+from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.diffusion.stage import STAGE as DIFFUSION
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
@@ -36,6 +39,7 @@ from mlip.stages.md.stage import STAGE as MD
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.report import sections, tables
 from mlip.stages.report.energies import energies_section
+from mlip.stages.report.given import Given
 from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Headline, Results, Rows
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.stage import STAGE as SITES
@@ -63,12 +67,17 @@ class Document:
     tolerances: dict[str, float]
     rows: Rows
     audit: tuple[audit.Finding, ...]
+    crystal: Given | None = None
 
 
 def run(context: Context[ReportSettings]) -> Reported:
     """Write the report."""
-    references = published.load(context.file(context.section(Literature).references))
-    document = compare(results_of(context), references, context.settings)
+    everything = published.load(context.file(context.section(Literature).references))
+    crystal = _crystal(context, everything)
+    hosts, surfaces = context.result(structures.STAGE).hosts, context.settings_of(ENERGETICS).surfaces
+    references = matching.of_run(everything, crystal.identity, hosts=hosts, surfaces=surfaces)
+    heading = context.settings.title or title(context.settings_of(structures.STAGE).ions, crystal.name)
+    document = compare(results_of(context), references, context.settings, title=heading, crystal=crystal)
     page = make_page(context, document, references)
     for name, text in (("html", to_html(page)), ("md", to_markdown(page)), ("json", as_json(document))):
         files.write_text_atomic(context.folder / f"report.{name}", text)
@@ -99,12 +108,19 @@ def results_of(context: Context[ReportSettings]) -> Results:
         bottlenecks=moved.bottlenecks,
         dft=(
             *tables.ladder_barriers(climbed.steps if climbed else ()),
-            *tables.dft_barriers(read_card(folder).paths, frames),
+            *tables.dft_barriers(_labelled_paths(context, folder, frames), frames),
         ),
         calibration=evaluation.arms[0].calibration,
         path_error_ev=path_error_ev(evaluation),
         adsorption=energies.adsorption if energies else (),
     )
+
+
+def _labelled_paths(context: Context[ReportSettings], folder: Path, frames: Mapping[str, Atoms]) -> list[LabelledPath]:
+    """The labelled paths of the dataset that belong to the run's crystal and facets."""
+    conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
+    hosts = context.result(structures.STAGE).hosts
+    return [p for p in read_card(folder).paths if labels_fit(p, frames, hosts, conventional)]
 
 
 def path_error_ev(evaluation: Evaluation | None) -> float | None:
@@ -118,10 +134,37 @@ def path_error_ev(evaluation: Evaluation | None) -> float | None:
     return float((sum(errors) / len(errors)) ** 0.5) if errors else None
 
 
-def compare(results: Results, references: published.References, settings: ReportSettings) -> Document:
-    """Published values beside ours, with verdicts."""
+def _crystal(context: Context[ReportSettings], references: published.References) -> Given:
+    """The crystal of the run under the name that the references give it."""
+    settings, made = context.settings_of(structures.STAGE), context.result(structures.STAGE)
+    identity, path = structures.identity_of(settings, made), structures.crystal_file(settings)
+    return Given(
+        name=matching.name_of(references, identity),
+        identity=identity,
+        file=None if path is None else path.name,
+        notes=made.notes,
+        others=matching.others(references, identity),
+    )
+
+
+def title(ions: Sequence[str], crystal: str) -> str:
+    """The title of a report that has none of its own, heavier ions first."""
+    *first, last = sorted(ions, key=lambda symbol: -atomic_numbers[symbol])
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{listed} migration on {crystal}: cross-check"
+
+
+def compare(
+    results: Results,
+    references: published.References,
+    settings: ReportSettings,
+    *,
+    title: str,
+    crystal: Given | None = None,
+) -> Document:
+    """Published values of the run's crystal beside ours, with verdicts."""
     return Document(
-        title=settings.title,
+        title=title,
         target=results.target,
         tolerances={
             "agree_ev": settings.agree_ev,
@@ -130,6 +173,7 @@ def compare(results: Results, references: published.References, settings: Report
         },
         rows=tables.rows(results, references, settings),
         audit=audit.findings(references),
+        crystal=crystal,
     )
 
 
@@ -146,9 +190,10 @@ def make_page(context: Context[ReportSettings], document: Document, references: 
     return Page(
         title=document.title,
         subtitle=subtitle(document, references),
-        summary=tally(document.rows.headline),
+        summary=tally(document),
         sections=(
             *own,
+            ReportSection(key="crystal", heading="Crystal", text=document.crystal.words if document.crystal else ()),
             *context.report_sections(),
             energies_section(context.result_if_done(ENERGETICS), references),
             sections.independent_section(references),
@@ -161,6 +206,8 @@ def make_page(context: Context[ReportSettings], document: Document, references: 
 
 def subtitle(document: Document, references: published.References) -> str:
     """What stands side by side, and which paper is under check."""
+    if not document.rows.headline:
+        return f"Migration barriers by a machine-learned potential at the level {document.target.upper()}."
     text = (
         "Published barriers, our DFT single points and a machine-learned potential at the level "
         f"{document.target.upper()}, side by side."
@@ -172,16 +219,20 @@ def subtitle(document: Document, references: published.References) -> str:
     return f"{text} Paper under check: {checked.citation}{doi}; read: {checked.read}."
 
 
-def tally(rows: Sequence[Headline]) -> str:
+def tally(document: Document) -> str:
     """Counts of the verdicts in words."""
+    rows = document.rows.headline
     counts = [(v, sum(r.verdict == v for r in rows)) for v in (AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED)]
     words = ", ".join(f"{n} {v}" for v, n in counts if n)
-    return f"Published barriers: {words}." if words else "No published barrier."
+    of = f" of {document.crystal.name}" if document.crystal is not None else ""
+    return f"Published barriers: {words}." if words else f"No published barrier{of} is known to the references."
 
 
 def rules(document: Document) -> tuple[str, ...]:
-    """How verdicts are reached, with the tolerances of this run."""
+    """How verdicts are reached, with the tolerances of this run; nothing where there are no verdicts."""
     t = document.tolerances
+    if not document.rows.headline:
+        return ()
     return (
         f"agrees: the difference is at most {t['agree_ev']:g} eV or 2 sigma, whichever is larger; differs: it is more.",
         f"not resolved: no converged path (then no number), or within 2 sigma above {t['max_uncertainty_ev']:g} eV.",
@@ -229,12 +280,15 @@ def _provenance(context: Context[ReportSettings]) -> ReportSection:
 def show(context: Context[ReportSettings], result: Reported) -> None:
     """Print the headline table and where the report is."""
     head, *body = headline_lines(result.headline)
+    if not body:
+        console.print("no published barrier of this crystal: the barriers are in the report")
     printed = Printed(title="Migration barriers, eV (ours with D3; potential: mean +- 2 sigma)")
     for column in head:
         printed.add_column(column)
     for line in body:
         printed.add_row(*line)
-    console.print(printed)
+    if body:
+        console.print(printed)
     console.print(f"report: {context.folder / 'report.html'}", soft_wrap=True)
 
 

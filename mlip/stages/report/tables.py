@@ -192,7 +192,7 @@ def _chance(values: Sequence[float], tolerance_ev: float) -> float | None:
 
 def _order(headline: Sequence[Headline]) -> tuple[Comparison, ...]:
     """Facet order of each ion and ion order on each facet: reported, not forced."""
-    by_key = {(h.ion, h.host): h for h in headline}
+    by_key = {(h.ion, (h.facet or h.host).strip("()")): h for h in headline}
     ions = sorted({h.ion for h in headline})
     pairs = [((ion, a), (ion, b)) for ion in ions for a, b in pairwise(ORDER)]
     pairs += [((ion, ORDER[0]), (ion, ORDER[-1])) for ion in ions]

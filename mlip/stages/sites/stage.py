@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.formula import Formula
 
 from mlip.atoms import extxyz
+from mlip.atoms.planes import has_registry
 from mlip.atoms.structures import Host
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
@@ -41,7 +42,8 @@ class SiteNetwork:
 def run(context: Context[SitesSettings]) -> SiteNetwork:
     """Relax the hosts and find sites and hops."""
     built = context.settings_of(structures.STAGE)
-    hosts = context.result(structures.STAGE).hosts
+    made = context.result(structures.STAGE)
+    hosts, identity = made.hosts, structures.identity_of(built, made)
     model = model_folder(context.folder_of(TRAIN))
     trained = models.load(model)
     _refuse_unknown_elements(trained, hosts, built.ions)
@@ -54,7 +56,7 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
             use.model_use(model, checked),
             context.settings,
             context.common.seed,
-            registry=built.crystal == "anatase",
+            registry=has_registry(identity, host),
         )
         for host in hosts
     ]
