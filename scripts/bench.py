@@ -196,8 +196,8 @@ def neb_of_ase(hops):
     from ase.mep import NEB
     from ase.optimize import BFGS, FIRE
 
+    from mlip.atoms.ends import unwrapped
     from mlip.stages.neb.band import interpolated
-    from mlip.stages.neb.endpoints import unwrapped
 
     calc = calculator()
     frames()[0].copy().calc = calc

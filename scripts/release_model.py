@@ -20,13 +20,15 @@ import train_base
 from ase.io import read
 
 from mlip.core import files
+from mlip.core.workers import run_parallel
 from mlip.potential import models
 from mlip.potential.architecture import Architecture
 from mlip.potential.potential import Predicted
-from mlip.stages import jobs
+from mlip.potential.use import predictions
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.evaluate import evaluate
+from mlip.stages.train import jobs
 from mlip.stages.train.settings import EnergyFitSettings, TrainSettings
 
 DATA = Path("datasets/tio2-mg-li")
@@ -80,13 +82,13 @@ def left_out(work, arm, settings, frames, held, e0, target, options):
     for name, groups in held.items():
         train = [f for f in frames if f.info["group"] not in groups]
         todo[name] = member_jobs(work, f"{arm}-{name}", settings, train, e0, target, options.device)
-    jobs.run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
+    run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
     parts = []
     for name, own in todo.items():
         folder = work / "folds" / f"{arm}-{name}"
         jobs.collect(folder, own, {"name": name, "target": target})
         test = [dataset.at_target(f, target) for f in frames if f.info["group"] in held[name]]
-        parts.append((test, jobs.predictions(folder, test, device=options.device)))
+        parts.append((test, predictions(folder, test, device=options.device)))
     return evaluate.pooled(parts)
 
 
@@ -98,7 +100,7 @@ def fold_arms(work, frames, paths, held, e0, target, options):
         for arm, settings in {"fine-tuned": FINE_TUNING, "from scratch": SCRATCH}.items()
     }
     order = list(out["fine-tuned"][0])
-    out["base, no DFT"] = (order, jobs.predictions(Path(BASE), order, device=options.device))
+    out["base, no DFT"] = (order, predictions(Path(BASE), order, device=options.device))
     for path in options.teacher_on_dft:
         labels = read(path, ":")
         out[f"teacher {labels[0].info['teacher']}"] = (order, teacher(order, labels, frames))
@@ -173,7 +175,7 @@ def main():
         print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
     todo = member_jobs(options.work, "released", FINE_TUNING, frames, e0, options.target, options.device)
-    jobs.run_parallel(jobs.train_member, todo, workers=options.workers)
+    run_parallel(jobs.train_member, todo, workers=options.workers)
     jobs.collect(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
     whole = models.load(options.work / "committee")
     weights = [train_base.to_float32(m.state_dict()) for m in whole.members]

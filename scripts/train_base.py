@@ -22,11 +22,12 @@ from ase.io import read
 from mlip.core import files
 from mlip.potential import models
 from mlip.potential.architecture import Architecture
-from mlip.stages import jobs
+from mlip.potential.use import predictions
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.evaluate import evaluate
 from mlip.stages.evaluate.settings import EvaluateSettings
+from mlip.stages.train import jobs
 from mlip.stages.train.settings import TrainSettings
 
 DATA = Path("datasets/tio2-mg-li")
@@ -183,7 +184,7 @@ def release(done, teacher, held, shift, residual_rms, options):
 
 def judged(job, held):
     """Errors of a finished member against the teacher."""
-    found = jobs.predictions(job.folder / "model", held, device=job.device)
+    found = predictions(job.folder / "model", held, device=job.device)
     return evaluate.errors(f"member {job.member}", held, found, paths=(), **JUDGED)
 
 

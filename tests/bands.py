@@ -5,9 +5,9 @@ from dataclasses import replace
 from ase.build import add_adsorbate, fcc100
 from potentials import LENGTH, CosineSurface, displaced, hop
 
+from mlip.atoms.ends import unwrapped
 from mlip.stages.ladder import ladder
 from mlip.stages.neb import mirror, neb
-from mlip.stages.neb.endpoints import unwrapped
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.network import Hop
 

@@ -65,7 +65,7 @@ def test_page_sets_aims_beside_what_was_measured():
     "name", ["Li_bulk_oct", "Li_001_in", "Li_100_010zz", "Mg_bulk_oct", "Mg_001_in", "Mg_100_010zz"]
 )
 def test_both_ends_of_the_headline_hops_are_shipped(name):
-    from mlip.stages.neb.endpoints import unwrapped
+    from mlip.atoms.ends import unwrapped
 
     frames = [f for f in extxyz.read_frames(tiny.REPOSITORY / "scripts" / "bench_hops.extxyz") if f.info["hop"] == name]
     assert [f.info["end"] for f in frames] == [0, 1]

@@ -11,19 +11,23 @@ import yaml
 from ase.calculators.morse import MorsePotential
 from bands import path
 from material import host
-from mlip.run import opened
 from numpy.testing import assert_allclose
 from vasp_jobs import paw_data, vasprun
 
-from mlip import cli, pipeline
+from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.units import joule_per_m2
 from mlip.dft import engines, tasks
-from mlip.stages import dft_inputs, dft_stages
+from mlip.stages import structures
+from mlip.stages.convergence.stage import Convergence
 from mlip.stages.dataset import dataset
 from mlip.stages.energetics import energetics
+from mlip.stages.energetics import stage as energetics_stage
+from mlip.stages.ladder.stage import Ladder
+from mlip.stages.neb.stage import Barriers
 from mlip.stages.sites.network import Bottleneck
+from mlip.stages.sites.stage import SiteNetwork
 
 MORE = Path(__file__).parent / "more_engines"
 REPOSITORY = Path(__file__).parents[1]
@@ -54,22 +58,29 @@ def made(folder, bands, **changes):
     folder.mkdir(exist_ok=True)
     (folder / "c.yaml").write_text(yaml.safe_dump(settings))
     assert cli.main(["init", str(folder / "c.yaml"), str(folder / "run")]) == 0
-    run = opened(folder / "run")
+    run = driver.opened(folder / "run")
     limiting = Bottleneck("001", "Li", "x", (3.0, 0.0, 0.0), "S1", 0.5, ("001_par",), "001_par", "resolved")
     results = {
-        "structures": pipeline.Structures((host("001"),)),
-        "sites": pipeline.SiteNetwork((), tuple(p.hop for p in bands), (), ()),
-        "neb": pipeline.Barriers(tuple(p.band for p in bands), tuple(p.barrier for p in bands), (limiting,)),
+        "structures": structures.Hosts(hosts=(host("001"),)),
+        "sites": SiteNetwork(sites=(), hops=tuple(p.hop for p in bands), notes=(), equivalence=()),
+        "neb": Barriers(
+            bands=tuple(p.band for p in bands), barriers=tuple(p.barrier for p in bands), bottlenecks=(limiting,)
+        ),
     }
     for stage, result in results.items():
         provenance = files.provenance(stage, settings={}, inputs={}, started=0.0)
         files.write_result(
-            run.path(stage, "result.json"), result, replace(provenance, fingerprint=run.fingerprint(stage))
+            run.path(stage, "result.json"), result, replace(provenance, fingerprint=run.fingerprint(run.stage(stage)))
         )
     for p in bands:
         name = f"Li_{p.hop.name}_member-{p.band.member}.extxyz"
         files.write_frames(run.path("neb", "bands", name), list(p.images))
     return run
+
+
+def report_fingerprint(folder):
+    run = driver.opened(folder)
+    return run.fingerprint(run.stage("report"))
 
 
 def morse():
@@ -78,7 +89,7 @@ def morse():
 
 
 def ladder_of(run):
-    return files.read_result(run.path("ladder", "result.json"), dft_stages.Ladder)
+    return files.read_result(run.path("ladder", "result.json"), Ladder)
 
 
 def test_ladder_labels_compares_and_writes_frames_for_a_dataset(tmp_path, bands):
@@ -108,7 +119,7 @@ def test_ladder_stops_after_its_time_and_goes_on(tmp_path, bands, capsys):
     assert first.labelled < first.wanted
     assert {s.hop: s.status for s in first.steps}["001_in"] == "not calculated"
     assert all(s.dft_forward_ev is None for s in first.steps if s.status == "not calculated")
-    assert "wait: run the same command again to go on" in capsys.readouterr().err
+    assert "wait for a label; run the same command again to continue" in capsys.readouterr().err
     for _ in range(8):
         assert cli.main(["ladder", str(run.folder)]) == 0
     whole = ladder_of(run)
@@ -143,7 +154,7 @@ def test_convergence_of_settings_of_known_error(tmp_path, bands, capsys):
     frames = ["001_11_Li_site", "001_11_clean_relaxed"]
     run = made(tmp_path, bands, convergence={"frames": frames, "studies": studies})
     assert cli.main(["convergence", str(run.folder)]) == 0
-    found = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence)
+    found = files.read_result(run.path("convergence", "result.json"), Convergence)
     first, last = found.variants
     assert (first.frames, last.reference) == (2, True)
     assert first.force_max_ev_per_angstrom == 0.0
@@ -160,7 +171,7 @@ def test_convergence_counts_labels_that_fail_a_check_and_says_so(tmp_path, bands
     frames = ["001_11_Li_site", "001_11_clean_relaxed"]
     run = made(tmp_path, bands, convergence={"frames": frames, "studies": studies})
     assert cli.main(["convergence", str(run.folder)]) == 0
-    first, last = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence).variants
+    first, last = files.read_result(run.path("convergence", "result.json"), Convergence).variants
     assert first.frames == last.frames == 2
     assert_allclose(first.force_max_ev_per_angstrom, 0.0, rtol=0, atol=1e-8)  # the mean force is taken off
     assert first.status.startswith(
@@ -179,11 +190,11 @@ def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsy
     names = ["001_11_Li_site", "001_11_clean_relaxed"]
     run = made(tmp_path, bands, convergence={"frames": names, "studies": studies})
     assert cli.main(["convergence", str(run.folder)]) == 0
-    assert "2 frames wait: run the same command again to go on" in capsys.readouterr().err
-    waiting = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence).variants[0]
+    assert "2 frames wait for a label; run the same command again to continue" in capsys.readouterr().err
+    waiting = files.read_result(run.path("convergence", "result.json"), Convergence).variants[0]
     assert (waiting.frames, waiting.status) == (0, "2 of 2 frames have no label")
     ours = {f.info["frame_id"]: f for p in (run.folder / "labels").glob("*/*.xyz") for f in extxyz.read_frames(p)}
-    dft = engines.varied(run.config.dft, studies["second opinion"][0])
+    dft = engines.varied(run.sections["dft"], studies["second opinion"][0])
     for name in names:
         frame = ours[name]
         order = sorted(range(len(frame)), key=lambda k: frame[k].symbol)
@@ -192,7 +203,7 @@ def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsy
         job = tasks.Store(run.folder / "labels" / tasks.settings_hash(dft)).work(tasks.digest(frame, dft))
         vasprun(job, energy_ev=energy, forces=forces[order])
     assert cli.main(["convergence", str(run.folder)]) == 0
-    found = files.read_result(run.path("convergence", "result.json"), dft_stages.Convergence).variants[0]
+    found = files.read_result(run.path("convergence", "result.json"), Convergence).variants[0]
     assert (found.frames, found.energy_ev) == (2, pytest.approx(0.03, abs=1e-6))
     # the net force of 0.5 eV/A is told, and taken off all 13 atoms before forces are compared; the clean slab is right
     assert "the net force is 0.0385 eV/Angstrom per atom" in found.status
@@ -251,18 +262,20 @@ def test_energetics_of_surfaces_and_sites(finished, tmp_path):
     excess = slab.get_potential_energy() - len(slab) / len(whole) * whole.get_potential_energy()
     area = np.linalg.norm(np.cross(slab.cell[0], slab.cell[1]))
     assert_allclose(surface.pbe_j_per_m2, joule_per_m2(excess, 2 * area), rtol=1e-6, atol=0)
-    ours = dft_inputs.potential_energies(opened(tmp_path / "run"), [slab, whole])
+    ours = energetics_stage._potential_energies(
+        driver.opened(tmp_path / "run").context(energetics_stage.STAGE), [slab, whole]
+    )
     own = joule_per_m2(ours[0] - len(slab) / len(whole) * ours[1], 2 * area)
     assert_allclose(surface.potential_j_per_m2, own, rtol=1e-6, atol=0)
     assert {b.host for b in found.adsorption} == {"bulk", "001"}
     assert all(b.potential_metal_ev is None for b in found.adsorption)  # the metal is not known
     assert {b.status for b in found.adsorption} == {"no label of the atom, the metal"}
     assert all(b.metal_ev is None and b.atom_ev is None for b in found.adsorption)
-    before = opened(tmp_path / "run").fingerprint("report")
+    before = report_fingerprint(tmp_path / "run")
     assert cli.main(["report", str(tmp_path / "run")]) == 0
     page = (tmp_path / "run" / "report" / "report.md").read_text()
     assert "### Surfaces" in page
     assert f"{surface.pbe_j_per_m2:.3f}".replace("-", "\u2212") in page
     result = tmp_path / "run" / "energetics" / "result.json"
     result.write_text(result.read_text().replace("the potential", "a potential"))  # as if it had gone on
-    assert opened(tmp_path / "run").fingerprint("report") != before
+    assert report_fingerprint(tmp_path / "run") != before

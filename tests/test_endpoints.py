@@ -4,6 +4,7 @@ from ase.constraints import FixAtoms
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, displaced, hop
 
+from mlip.atoms.ends import unwrapped
 from mlip.stages.neb import endpoints, neb
 from mlip.stages.neb.settings import NebSettings
 
@@ -53,7 +54,7 @@ def test_unwrapping_undoes_lattice_translations_of_any_atom():
     initial, final = hop()
     wrapped = final.copy()
     wrapped.positions += np.array([[1, 0, 0], [0, -2, 0], [0, 0, 1], [-1, 1, 0], [3, 0, -1]]) @ final.cell.array
-    assert_allclose(endpoints.unwrapped(initial, wrapped).positions, final.positions, rtol=0, atol=1e-12)
+    assert_allclose(unwrapped(initial, wrapped).positions, final.positions, rtol=0, atol=1e-12)
 
 
 def test_half_cell_hop_goes_the_way_it_was_given():
@@ -61,7 +62,7 @@ def test_half_cell_hop_goes_the_way_it_was_given():
     for sign in (1, -1):
         final = initial.copy()
         final.positions[-1, 0] += sign * 3.02
-        assert_allclose(endpoints.unwrapped(initial, final).positions, final.positions, rtol=0, atol=1e-12)
+        assert_allclose(unwrapped(initial, final).positions, final.positions, rtol=0, atol=1e-12)
 
 
 def cut(atoms):
@@ -116,10 +117,10 @@ def test_whole_cell_hop_is_refused():
     final = initial.copy()
     final.positions[-1] += final.cell[0]
     with pytest.raises(ValueError, match="larger cell if the hop spans the whole cell"):
-        endpoints.unwrapped(initial, final)
+        unwrapped(initial, final)
 
 
 def test_lone_ion_is_refused():
     initial, final = hop()
     with pytest.raises(ValueError, match="have 1 atoms: give the host"):
-        endpoints.unwrapped(initial[-1:], final[-1:])
+        unwrapped(initial[-1:], final[-1:])

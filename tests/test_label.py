@@ -15,14 +15,15 @@ import tiny
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import cli, run
+from mlip import cli, driver
 from mlip.atoms import dispersion, extxyz
 from mlip.core import files
+from mlip.core.run import locked
 from mlip.dft import queue, single_points, tasks
 from mlip.dft.settings import Dft
-from mlip.stages import dft_stages
 from mlip.stages.dataset import labels
 from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.label import LabelledFrames
 
 HASH = queue.settings_hash(cells.DFT)
 
@@ -260,7 +261,7 @@ def made_run(folder, frames, **dft):
     settings = {"label": {"frames": [str(folder / "mine.extxyz")]}, "common": {"workers": 1}}
     settings["dft"] = {"settings": {**cells.SETTINGS, **dft}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    run.init(folder / "config.yaml", folder / "run")
+    driver.init(folder / "config.yaml", folder / "run")
     return folder / "run"
 
 
@@ -291,7 +292,7 @@ def test_the_command_from_check_to_result(tmp_path, capsys):
     screen = capsys.readouterr().err
     assert "lih_1: Li0 and H1 are 0.510 Angstrom apart" in screen.replace("\n", " ")
     assert [f.info["frame_id"] for f in extxyz.read_frames(folder / "label" / "frames.extxyz")] == ["lih_0", "lih_2"]
-    result = files.read_result(folder / "label" / "result.json", dft_stages.LabelledFrames)
+    result = files.read_result(folder / "label" / "result.json", LabelledFrames)
     assert (result.frames, result.settings_hash) == (2, HASH)
     assert [p.frame_id for p in result.problems] == ["lih_1"]
     assert cli.main(["label", str(folder)]) == 0
@@ -331,11 +332,11 @@ def test_shares_that_are_none(tmp_path, capsys, share):
 
 def test_shares_run_together_and_never_with_a_whole_run(tmp_path, capsys):
     folder = made_run(tmp_path, [cells.hydride(1, 0.5)])
-    with run.locked(folder, shared=True):
+    with locked(folder, shared=True):
         assert cli.main(["label", str(folder), "--share", "0/2"]) == 0
         assert cli.main(["label", str(folder)]) == 1
     assert "another process works in this run" in capsys.readouterr().err
-    with run.locked(folder):
+    with locked(folder):
         assert cli.main(["label", str(folder), "--share", "0/2"]) == 1
     assert "another process works in this run" in capsys.readouterr().err
     assert not (folder / "label" / "result.json").exists()

@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from lammps_dumps import dumped
 from numpy.testing import assert_allclose
 
 from mlip import cli
@@ -166,24 +167,6 @@ def test_starts_that_do_not_fit_are_refused(committee, start, tmp_path):
         lammps.export_model(model, tmp_path / "m.pt", member=9)
     with pytest.raises(ValueError, match="LAMMPS needs a start; give one of the md stage"):
         export.to_lammps(committee, tmp_path / "x", start=None, source=None, member=1)
-
-
-def dumped(folder, deck, *, frames=30, drift=(0.02, 0.0, 0.0)):
-    """What the deck makes LAMMPS write: an ion that moves along y by 0.1 Angstrom a frame on a drifting slab."""
-    run = folder / "runs" / "T900-1"
-    run.mkdir(parents=True)
-    box = [f"0.0 {edge[k]:.6f}" for k, edge in enumerate(deck.header.cell_angstrom)]
-    lines, moved = [], ["# time-averaged data for fix drift", "# TimeStep c_shift[1] c_shift[2] c_shift[3]"]
-    for k in range(frames):
-        x, y, z = np.array([1.9, 1.9 + 0.1 * k, 12.0]) + k * np.array(drift)
-        step = k * deck.header.frame_steps
-        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", "1", "ITEM: BOX BOUNDS pp pp pp"]
-        lines += [*box, "ITEM: ATOMS id xu yu zu", f"{deck.header.atoms} {x:.6f} {y:.6f} {z:.6f}"]
-        moved.append(f"{step} " + " ".join(f"{k * d:.8f}" for d in drift))
-    (run / "ions.dump").write_text("\n".join(lines) + "\n")
-    (run / "drift.txt").write_text("\n".join(moved) + "\n")
-    (run / "temperature.txt").write_text("900\n")
-    return run
 
 
 def test_a_dump_comes_back_as_tracks_without_the_drift(committee, start, tmp_path):

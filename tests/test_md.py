@@ -418,3 +418,7 @@ def test_nve_of_a_mace_potential_drifts_less_than_one_mev_per_atom_and_ns(commit
     settings = MdSettings(ensemble="nve", equilibrate_ps=0.05, frame_steps=5, target_ps=1.0, time_step_fs=1.0)
     slope, sigma = drift(*nve(batch, settings, field, 400), batch.masses, 1.0)
     assert abs(slope) + 2 * sigma < 1.0
+
+
+def test_stops_are_counted_by_their_first_words():
+    assert md.ended(["done", "desorbed: an ion ...", "done"]) == {"done": 2, "desorbed": 1}

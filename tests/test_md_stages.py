@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
-from mlip.run import opened
-from test_lammps import dumped
+from lammps_dumps import dumped
 
-from mlip import cli
+from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
-from mlip.stages import md_stages
 from mlip.stages.diffusion import kinetics
+from mlip.stages.diffusion import stage as diffusion
 from mlip.stages.md import lammps, trajectory
+from mlip.stages.md.stage import Trajectories
 
 MD = {
     "systems": [{"host": "001", "ions": ["Li"]}, {"host": "bulk", "ions": ["Li"]}],
@@ -62,7 +62,7 @@ def again(moved, tmp_path):
 
 
 def result(folder):
-    return files.read_result(folder / "md" / "result.json", md_stages.Trajectories)
+    return files.read_result(folder / "md" / "result.json", Trajectories)
 
 
 def test_every_replica_is_followed_to_the_target(moved):
@@ -180,13 +180,13 @@ def test_a_damaged_trajectory_is_one_line_and_nothing_is_lost(again, capsys):
 
 
 def test_a_trajectory_of_another_model_is_refused(again):
-    run = opened(again)
+    context = driver.opened(again).context(diffusion.STAGE)
     found = result(again)
     for folder in again.glob("trajectories/001_Li-*"):
         header = files.read_record(folder / "header.json", trajectory.Header)
         files.write_record(folder / "header.json", type(header)(**{**vars(header), "model": "0123456789abcdef"}))
     with pytest.raises(ValueError, match="is a trajectory of another model"):
-        list(md_stages._read(run, found))
+        list(diffusion._read(context, found))
 
 
 @pytest.mark.parametrize(

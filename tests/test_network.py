@@ -11,10 +11,11 @@ from mlip.atoms import structures, symmetry
 from mlip.atoms.structures import Facet
 from mlip.stages.sites import network, sites
 from mlip.stages.sites.network import Hop
+from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.sites import Period, Site
 
 ANATASE = structures.crystal("anatase")
-SETTINGS = Sites(fmax_ev_per_angstrom=0.02, host_rattles=1)
+SETTINGS = SitesSettings(fmax_ev_per_angstrom=0.02, host_rattles=1)
 CALCULATOR = OxidePotential()
 
 

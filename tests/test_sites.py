@@ -7,9 +7,10 @@ from numpy.testing import assert_allclose
 from mlip.atoms import structures, symmetry
 from mlip.atoms.structures import Facet
 from mlip.stages.sites import sites
+from mlip.stages.sites.settings import SitesSettings
 
 ANATASE = structures.crystal("anatase")
-SETTINGS = Sites(fmax_ev_per_angstrom=0.02, host_rattles=2)
+SETTINGS = SitesSettings(fmax_ev_per_angstrom=0.02, host_rattles=2)
 CALCULATOR = OxidePotential()
 
 

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import yaml
 
-from mlip import cli, run
+from mlip import cli, driver
 from mlip.core import files
 from mlip.dft import queue
 
@@ -116,7 +116,7 @@ def test_a_job_array_labels_every_frame_once(cluster, tmp_path, capsys):
     files.write_frames(tmp_path / "mine.extxyz", frames)
     settings = {"label": {"frames": [str(tmp_path / "mine.extxyz")]}, "common": {"workers": 1}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({**settings, "dft": {"settings": cells.SETTINGS}}))
-    run.init(tmp_path / "c.yaml", tmp_path / "run")
+    driver.init(tmp_path / "c.yaml", tmp_path / "run")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "mlip").write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m mlip.cli "$@"\n')
     (tmp_path / "bin" / "mlip").chmod(0o755)

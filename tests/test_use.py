@@ -1,0 +1,27 @@
+import shutil
+
+import tiny
+from numpy.testing import assert_allclose
+
+from mlip.potential import equivalence, use
+
+
+def test_the_first_accepted_way_is_used(committee):
+    ways = equivalence.ways(device="cpu", dtype="float32", native=True)
+    checks = [equivalence.Equivalence(way, 1, 0.0, 0.0, accepted=number > 1) for number, way in enumerate(ways)]
+    assert use.model_use(committee, checks) == use.ModelUse(committee, ways[2])
+    assert use.model_use(committee, checks[:1]) == use.ModelUse(committee, equivalence.PLAIN)
+
+
+def test_an_accepted_way_that_fails_in_a_worker_falls_back(committee, tmp_path, caplog):
+    shutil.copytree(committee, tmp_path / "model")
+    model = use.ModelUse(tmp_path / "model", equivalence.Way("symmetrix-xl", "cpu", "float64"))
+    (tmp_path / "native").write_text("where a folder should be", encoding="utf-8")
+    found = use.evaluator(model)
+    assert not found.batched
+    assert_allclose(
+        found([tiny.rattled()])[0].forces,
+        use.evaluator(use.ModelUse(committee, equivalence.PLAIN))([tiny.rattled()])[0].forces,
+    )
+    assert len(caplog.records) == 1
+    assert "symmetrix-xl was found equivalent, but fails here" in caplog.text
