@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlip import __version__
+from mlip import __version__, process
 
 STAGES = {
     "structures": "bulk cell and facet slabs from the crystal",
@@ -171,6 +171,7 @@ def _share(text: str) -> tuple[int, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     options = parser().parse_args(arguments)
+    process.own()
     try:
         _do(options)
     except (ValueError, OSError) as error:

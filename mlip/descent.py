@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+ROUNDS = 3  # what is not converged after max_steps goes on from there with an optimiser that remembers nothing
+
 
 class Lbfgs:
     """State of one optimisation."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ase import Atoms
 
-from mlip import energetics, extxyz, files, jobs, ladder, sites, structures
+from mlip import energetics, extxyz, files, jobs, ladder, sites, structures, ways
 from mlip.run import Run, place
 from mlip.screen import console
 from mlip.stages import Barriers, SiteNetwork, Structures
@@ -49,8 +49,7 @@ def relaxed_slabs(run: Run) -> dict[str, Atoms]:
     conventional, folder = crystal(run), run.path("energetics", "slabs")
     bond = c.structures.bond_angstrom
     made = {f.name: structures.slab(conventional, f, bond_angstrom=bond) for f in c.energetics.surfaces}
-    found = files.read_result(run.path("sites", "result.json"), SiteNetwork)
-    use = jobs.model_use(run.path("train", "model"), found.equivalence)
+    use = ways.use(run)
     todo = []
     for name, atoms in {"bulk": structures.bulk(conventional, (1, 1, 1)), **made}.items():
         source = folder / f"{name}.extxyz"

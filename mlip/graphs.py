@@ -40,10 +40,9 @@ def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Grap
     Raises:
         ValueError: an element the model does not know, or positions that are not finite.
     """
-    from mlip import models
+    from mlip.process import imported
 
-    with models.quiet():
-        from mace.data.neighborhood import get_neighborhood
+    get_neighborhood = imported("mace.data.neighborhood").get_neighborhood
 
     index = {atomic_numbers[s]: k for k, s in enumerate(elements)}
     unknown = sorted({s for s in atoms.symbols if atomic_numbers[s] not in index})

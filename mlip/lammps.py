@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mlip import config, extxyz, files, models
 from mlip.dynamics import EQUILIBRATION_FRICTION_PER_PS
+from mlip.process import quiet
 from mlip.trajectory import Header, Track
 
 Array = NDArray[np.float64]
@@ -125,7 +126,7 @@ def export_model(model: models.Released, path: Path, *, member: int = 1) -> None
         raise ValueError(f"member {member}: {model.source} has members 1 to {len(model.members)}")
     import torch
 
-    with models.quiet():
+    with quiet():
         from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE
 
         chosen = deepcopy(model.members[member - 1]).double().cpu()

@@ -31,6 +31,7 @@ from mlip import (
     md_jobs,
     structures,
     trajectory,
+    ways,
 )
 from mlip.run import Run, place
 from mlip.screen import console
@@ -58,7 +59,7 @@ def run_md(run: Run) -> Trajectories:
     members = files.read_result(run.path("train", "result.json"), Committee).members
     if c.md.member > len(members):
         raise ValueError(f"md.member: {c.md.member} of {len(members)} members; give one that is there")
-    model = jobs.model_use(run.path("train", "model"), found.equivalence)
+    model = ways.use(run)
     made = [_prepared(run, system, found, model) for system in _systems(run, found)]
     todo = [job for own in made for job in own]
     if not todo:

@@ -9,7 +9,20 @@ from typing import Any, TypeVar
 from ase import Atoms
 from rich.table import Table
 
-from mlip import dft_stages, energetics, evaluate, extxyz, files, kinetics, md_stages, models, report, rows, tables
+from mlip import (
+    dft_stages,
+    energetics,
+    evaluate,
+    extxyz,
+    files,
+    kinetics,
+    md_stages,
+    models,
+    report,
+    rows,
+    tables,
+    ways,
+)
 from mlip.card import card_as_mapping, read_card
 from mlip.references import load as load_references
 from mlip.run import Run, place
@@ -78,7 +91,7 @@ def gather(run: Run) -> report.Material:
         model_card=models.load(run.path("train", "model")).card,
         run_settings=c.model_dump(mode="json"),
         provenance=_provenance(run)
-        | {"notes": list(found.notes), "equivalence": [asdict(e) for e in found.equivalence]},
+        | {"notes": list(found.notes), "equivalence": [asdict(e) for e in ways.latest(run, found.equivalence)]},
         ladder=climbed.steps if climbed else (),
         energetics=energies,
         convergence=studied.variants if studied else (),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mlip import models
 from mlip.graphs import Graph, joined_edges, offsets
-from mlip.plain import EDGES_PER_CALL, keep_freed_memory, require_device
+from mlip.plain import EDGES_PER_CALL, require_device
 
 Array = NDArray[np.float64]
 
@@ -91,8 +91,6 @@ class Scalar:
         import torch
 
         require_device(device)
-        if device == "cpu":
-            keep_freed_memory()
         reason = why_not(model.shape, model.members[0])
         if reason is not None:
             raise ValueError(f"model: {reason}")

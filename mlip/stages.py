@@ -30,6 +30,7 @@ from mlip import (
     sites,
     structures,
     train,
+    ways,
 )
 from mlip.run import Run, base_model, init, locked, opened, place
 from mlip.screen import console, progress
@@ -210,8 +211,7 @@ def find_sites(run: Run) -> SiteNetwork:
     hosts = files.read_result(run.path("structures", "result.json"), Structures).hosts
     trained = models.load(run.path("train", "model"))
     _refuse_unknown_elements(trained, hosts, c.structures.ions)
-    checked = _checked(run, trained, [h.name for h in hosts])
-    model = jobs.model_use(run.path("train", "model"), checked)
+    model = ways.use(run)
     relaxing = [
         jobs.HostJob(
             host.name,
@@ -237,7 +237,7 @@ def find_sites(run: Run) -> SiteNetwork:
         sites=tuple(s for part in found for s in part.sites),
         hops=tuple(h for part in found for h in part.hops),
         notes=notes,
-        equivalence=checked,
+        equivalence=ways.checked(run),
     )
 
 
@@ -250,31 +250,12 @@ def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[structure
         )
 
 
-def _checked(run: Run, trained: models.Released, hosts: Sequence[str]) -> tuple[gate.Equivalence, ...]:
-    """Ways of evaluating that were tried, fastest first, up to the first that is equivalent to the plain one."""
-    common = run.config.common
-    frames = [extxyz.read_frames(run.path("structures", f"{name}.extxyz"))[0] for name in hosts]
-    labelled = run.path("dataset", "test.extxyz")
-    frames += extxyz.read_frames(labelled) if labelled.exists() else []
-    found = gate.check(
-        trained,
-        frames,
-        gate.ways(device=common.device, dtype=common.dtype, native=common.native, cueq=common.cueq),
-        limits=(common.equivalence_ev, common.equivalence_ev_per_angstrom),
-        make=lambda way: gate.evaluator(trained, way, folder=jobs.native_folder(run.path("train", "model"))),
-        seed=common.seed,
-    )
-    for one in found:
-        console.print(f"  {one.summary}", soft_wrap=True)
-    return found
-
-
 def run_bands(run: Run) -> Barriers:
     """A band of every chosen hop by every member; barriers and bottlenecks of the committee."""
     c = run.config
     found = files.read_result(run.path("sites", "result.json"), SiteNetwork)
     members = files.read_result(run.path("train", "result.json"), Committee).members
-    model = jobs.model_use(run.path("train", "model"), found.equivalence)
+    model = ways.use(run)
     chosen = jobs.chosen_hops(found.hops, c.neb.hops)
     target = c.common.target
     todo = [
