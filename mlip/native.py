@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mlip import compiled, files, models
 from mlip.graphs import Graph, joined_edges
+from mlip.process import unchanged
 
 Array = NDArray[np.float64]
 
@@ -150,7 +151,9 @@ def lifted(model: models.Released) -> models.Released:
     if degree > MAX_ELL or str(model.shape["hidden_irreps"]).count("x") != 1:
         raise ValueError(f"edge harmonics of degree {degree}: only {MAX_ELL}, or lower with scalar messages (max_l 0)")
     shape = {**model.shape, "max_ell": MAX_ELL}
-    members, empty = [], models.build(shape)
+    with unchanged():
+        empty = models.build(shape)
+    members = []
     for member in model.members:
         larger = deepcopy(empty)
         larger.load_state_dict(_embedded(member.state_dict(), larger.state_dict()))
