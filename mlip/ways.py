@@ -36,7 +36,7 @@ def checked(run: Run) -> tuple[gate.Equivalence, ...]:
     found = _kept(run)
     if found is not None and found.key == key:
         return found.checks
-    checks = _check(run)
+    checks = _apart(run)
     files.write_record(kept, Checked(key, checks))
     for one in checks:
         console.print(f"  {one.summary}", soft_wrap=True)
@@ -83,6 +83,15 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _apart(run: Run) -> tuple[gate.Equivalence, ...]:
+    """The check in a process of one thread, as all others that evaluate.
+
+    With a thread for each core the conversion, thousands of small products, waits for its own threads: minutes on a
+    machine that is shared.
+    """
+    return jobs.run_parallel(_check, [run], workers=1)[0]
 
 
 def _check(run: Run) -> tuple[gate.Equivalence, ...]:

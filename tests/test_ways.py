@@ -17,8 +17,8 @@ def copied(finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
     counted = []
-    check = ways._check
-    monkeypatch.setattr(ways, "_check", lambda opened: counted.append(1) or check(opened))
+    check = ways._apart
+    monkeypatch.setattr(ways, "_apart", lambda opened: counted.append(1) or check(opened))
     return SimpleNamespace(run=run.opened(folder), counted=counted)
 
 
@@ -33,7 +33,7 @@ def test_a_run_made_before_the_package_was_there_uses_it_and_its_stages_stay_don
     """The check says what it finds on a machine with other packages; no result is made anew for that."""
     taken = gate.Equivalence(NATIVE, 3, 1e-7, 1e-7, accepted=True)
     monkeypatch.setattr(ways, "machine", lambda: {"symmetrix-xl": "another"})
-    monkeypatch.setattr(ways, "_check", lambda _: copied.counted.append(1) or (taken,))
+    monkeypatch.setattr(ways, "_apart", lambda _: copied.counted.append(1) or (taken,))
     assert ways.use(copied.run).way == NATIVE
     assert ways.use(copied.run).way == NATIVE
     assert copied.counted == [1]
