@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlip import __version__
+from mlip.core import process
 from mlip.pipeline import STAGES
 
 
@@ -198,6 +199,7 @@ def _refuse_namesake() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     options = parser().parse_args(arguments)
+    process.own()
     try:
         _refuse_namesake()
         _do(options)

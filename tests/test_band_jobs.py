@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from mlip.core import files
 from mlip.potential import equivalence, models, use
-from mlip.stages.neb import band_jobs
+from mlip.stages.neb import band_jobs, neb
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import jobs as sites_jobs
 from mlip.stages.sites import network
@@ -69,3 +69,68 @@ def test_a_band_that_settled_in_float32_is_finished_the_plain_way(job):
     assert {(info["host"], info["ion"], info["group"], info["vacuum"]) for info in said} == {
         ("bulk", "Li", "ladder_bulk_oct_Li", False)
     }
+
+
+def test_a_band_that_wants_steps_goes_on_and_ends_where_an_undisturbed_one_does(job):
+    band_jobs.run_pool([job])
+    whole = files.read_record(job.done, band_jobs.BandOutcome).band
+    job.done.unlink()
+    few = job.settings.model_copy(update={"max_steps": whole.steps - 2})
+    band_jobs.run_pool([replace(job, settings=few)])
+    found = files.read_record(job.done, band_jobs.BandOutcome).band
+    assert found.status == whole.status == "converged"
+    assert found.note == f"not converged after {few.max_steps} steps, gone on with from there"
+    assert found.steps > few.max_steps
+    assert_allclose(found.forward_ev, whole.forward_ev, rtol=0, atol=2e-3)
+    assert not list(job.folder.glob("*.npz"))
+
+
+def test_a_band_that_never_settles_has_three_rounds_and_no_number(job):
+    never = job.settings.model_copy(update={"max_steps": 2, "fmax_ev_per_angstrom": 1e-9})
+    band_jobs.run_pool([replace(job, settings=never)])
+    found = files.read_record(job.done, band_jobs.BandOutcome).band
+    assert (found.status, found.steps, found.forward_ev) == ("max steps", 6, None)
+    assert found.note.count("gone on with") == 2
+
+
+def test_a_killed_round_goes_on_to_the_same_band(job, monkeypatch):
+    few = replace(job, settings=job.settings.model_copy(update={"max_steps": 3, "checkpoint_steps": 1}))
+    band_jobs.run_pool([few])
+    whole = files.read_record(job.done, band_jobs.BandOutcome).band
+    job.done.unlink()
+    first = band_jobs._round
+
+    def killed(todo, on_done, *, begun=(), name):
+        if name:
+            raise KeyboardInterrupt
+        first(todo, on_done, begun=begun, name=name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(band_jobs, "_round", killed)
+        with pytest.raises(KeyboardInterrupt):
+            band_jobs.run_pool([few])
+    assert len(list(job.folder.glob("*.npz"))) == 1
+    band_jobs.run_pool([few])
+    again = files.read_record(job.done, band_jobs.BandOutcome).band
+    assert again.energies_ev == whole.energies_ev
+    assert again.steps == whole.steps
+
+
+@pytest.mark.parametrize(
+    ("status", "fmax", "stationary", "expected"),
+    [
+        ("max steps", 0.1, False, True),
+        ("ion desorbed", 0.1, False, True),  # on its way over the vacuum, whose height a verdict needs
+        ("ion desorbed", 0.01, True, False),
+        ("ion desorbed", None, False, False),  # an end left: the band never ran
+        ("end point not relaxed", None, False, False),
+        ("out of domain", None, False, False),  # no finite number: going on gives none
+        ("no barrier", 0.01, True, False),
+        ("converged", 0.01, True, False),
+    ],
+)
+def test_which_bands_go_on(status, fmax, stationary, expected):
+    made = neb.Band(
+        "001_par", "001", "Mg", 1, status, None, None, (0.0,), (0.0,), ((0.0,) * 3,), fmax, 9, 9, None, stationary=stationary
+    )  # fmt: skip
+    assert band_jobs.unsettled(made) is expected

@@ -1,5 +1,9 @@
 """Diffusion of walks whose coefficient is known: values, intervals that cover, limits, drift."""
 
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
 import numpy as np
 import pytest
 import walks
@@ -242,3 +246,18 @@ def test_without_hops_kinisi_is_not_asked_for_a_number():
     assert seen.mean == hops.NOTHING
     short = diffusion.from_displacements([rng.normal(0, 0.3, (12, 3))], 0.1, axes=2, residence_ps=1.0, seed=1)
     assert short.status == "not resolved: 12 frames (at least 20)"
+
+
+def test_the_pin_of_kinisi_is_what_is_installed_and_its_private_attribute_is_there():
+    """A new version fails here first: look at `diffusion._analyser` before the pin is moved."""
+    wanted = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    (line,) = [d for d in wanted["project"]["dependencies"] if d.startswith("kinisi")]
+    assert line == f"kinisi=={version('kinisi')}"
+    steps = np.arange(1, 5)
+    made = diffusion._analyser(np.cumsum(np.ones((20, 2, 3)), axis=0), 1.0, steps, 3)
+    assert_allclose(made.da.values, 3.0 * steps**2, rtol=1e-9)  # a body that moves by 1 along each axis in each frame
+
+
+def test_only_one_place_uses_kinisi():
+    sources = (Path(__file__).parents[1] / "mlip").rglob("*.py")
+    assert [p.name for p in sources if "kinisi." in p.read_text(encoding="utf-8")] == ["diffusion.py"]

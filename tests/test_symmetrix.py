@@ -1,4 +1,8 @@
+import re
+import tomllib
 from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +10,7 @@ import tiny
 from numpy.testing import assert_allclose
 
 from mlip.potential import equivalence, models, potential
-from mlip.potential.backends import symmetrix
+from mlip.potential.backends import compiled, symmetrix
 from mlip.potential.batch import Batch
 
 pytest.importorskip("symmetrix")
@@ -128,5 +132,65 @@ def test_a_model_it_cannot_take_is_one_line(tmp_path):
 
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"symmetrix-xl is not installed; pip install 'facet-mlip\[native\]'"):
+    with pytest.raises(ValueError, match=r"symmetrix-xl is not installed; .* pip install symmetrix-xl==0\.1\.1"):
         potential.Evaluator(released(max_ell=3), backend="symmetrix-xl", folder=tmp_path)
+
+
+@pytest.mark.parametrize("found", ["0.1.0", "0.2.0", "unknown"])
+def test_a_version_whose_private_methods_are_not_known_is_not_used(tmp_path, monkeypatch, found):
+    monkeypatch.setattr(compiled, "version", lambda: found)
+    with pytest.raises(ValueError, match=rf"symmetrix-xl {found} is installed, only 0\.1\.1 is known"):
+        potential.Evaluator(released(max_ell=3), backend="symmetrix-xl", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pin_is_what_is_installed_and_what_the_seam_knows(pair):
+    """A new version fails here first: look at the private methods of `compiled` before the pin is moved."""
+    wanted = tomllib.loads((tiny.REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (line,) = [d for d in wanted if d.startswith("symmetrix-xl")]
+    assert line.partition(";")[0] == f"symmetrix-xl=={compiled.VERSION}"
+    assert compiled.version() == compiled.VERSION
+    evaluator = pair[1].backend.members[0]._evaluator
+    assert all(hasattr(evaluator, name) for name in compiled.PRIVATE)
+
+
+def test_a_method_that_is_gone_is_one_line():
+    with pytest.raises(ValueError, match=r"symmetrix-xl has no _prepare_factorized_graph, .*; pip install"):
+        compiled.Member(SimpleNamespace(evaluator=SimpleNamespace(node_energies=[])))
+
+
+def test_only_the_seam_imports_the_package():
+    sources = [p for p in (tiny.REPOSITORY / "mlip").rglob("*.py") if p.name != "compiled.py"]
+    assert not [p.name for p in sources if re.search(r"^\s*(from|import) symmetrix", p.read_text(), re.MULTILINE)]
+
+
+def test_tables_are_made_only_when_a_kind_of_atom_is_new(pair, monkeypatch):
+    """Calls of other kinds of atoms in any order: same numbers, and never fewer kinds than in the call before."""
+    plain, _, folder = pair
+    fast = potential.Evaluator(plain.model, backend="symmetrix-xl", folder=folder)
+    kinds = []
+    prepare = compiled.Member.graph
+
+    def graph(self, species, neighbours, sender):
+        kinds.append(set(species.tolist()))
+        return prepare(self, species, neighbours, sender)
+
+    monkeypatch.setattr(compiled.Member, "graph", graph)
+    oxide, lithium, both = (tiny.rattled(s, seed=2) for s in ("Ti2O4", "Ti2O4Li", "Ti2O4LiMg"))
+    for frames in ([oxide], [lithium], [oxide], [both], [lithium], [oxide, both], [oxide]):
+        check_close(fast(frames), plain(frames))
+    own = kinds[::2]  # of the first member
+    assert all(before <= after for before, after in pairwise(own))
+    assert len(set(map(len, own))) == 3
+
+
+def test_a_graph_from_before_a_new_kind_goes_on(pair):
+    plain, _, folder = pair
+    fast = potential.Evaluator(plain.model, backend="symmetrix-xl", folder=folder)
+    oxide, both = tiny.rattled("Ti2O4", seed=2), tiny.rattled("Ti2O4LiMg", seed=2)
+    batch = Batch(fast, [oxide])
+    expected = plain([oxide])
+    check_close(batch([oxide.positions]), expected)
+    fast([both])
+    check_close(batch([oxide.positions]), expected)
+    assert batch.rebuilds == 1

@@ -125,6 +125,11 @@ class Context(Generic[S]):
         """Hash of everything the result of the stage depends on."""
         return self._run.fingerprint(self._stage)
 
+    def fingerprint_of(self, stage: Stage[Any, Any]) -> str:
+        """The fingerprint of a declared stage."""
+        self._require(stage, (*self._stage.needs, *self._stage.uses), "needs")
+        return self._run.fingerprint(stage)
+
     def settings_of(self, stage: Stage[Other, Any]) -> Other:
         """The settings of a declared stage."""
         self._require(stage, (*self._stage.needs, *self._stage.uses, *self._stage.settings_of), "settings_of")

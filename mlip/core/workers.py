@@ -14,6 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from mlip.core import process
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -69,6 +71,7 @@ def run_parallel(
 def _begin(uses_torch: bool) -> None:
     """Set up a worker: one thread, and death with the parent so that two runs never write to the same folder."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    process.own()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         parent = multiprocessing.parent_process()

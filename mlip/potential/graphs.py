@@ -43,10 +43,9 @@ def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Grap
         ValueError: an element the model does not know, positions that are not finite, or periodic cell vectors that
             are not independent.
     """
-    from mlip.potential import models
+    from mlip.core.process import imported
 
-    with models.quiet():
-        from mace.data.neighborhood import get_neighborhood
+    get_neighborhood = imported("mace.data.neighborhood").get_neighborhood
 
     index = {atomic_numbers[s]: k for k, s in enumerate(elements)}
     unknown = sorted({s for s in atoms.symbols if atomic_numbers[s] not in index})

@@ -5,11 +5,9 @@ modules and their card. A pickle runs whatever code it holds when it is loaded; 
 architecture in JSON, rebuilt through mace's own classes, do not. MACE: doi:10.48550/arXiv.2206.07697.
 """
 
-import contextlib
 import io
 import json
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from mlip.core import texts
 from mlip.core.files import write_bytes_atomic, write_text_atomic
+from mlip.core.process import quiet, unchanged
 from mlip.core.section import Target
 from mlip.potential.architecture import Architecture
 
@@ -226,7 +225,8 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
     """
     place = Path(path)
     if place.is_dir():
-        return _load_folder(place)
+        with unchanged():
+            return _load_folder(place)
     if not place.exists():
         place = foundation(str(path))
     if not trust_pickle:
@@ -234,7 +234,8 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
             f"{place}: a .model file is a pickle and runs the code inside it when loaded; "
             "if you trust its source say so with train.trust_pickle: true or --trust-pickle"
         )
-    return _load_pickle(place)
+    with unchanged():
+        return _load_pickle(place)
 
 
 def foundation(name: str) -> Path:
@@ -384,11 +385,3 @@ def export_mace(model: Released, path: Path, *, member: int = 1) -> None:
     buffer = io.BytesIO()
     torch.save(model.members[member - 1], buffer)
     write_bytes_atomic(path, buffer.getvalue())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what torch, e3nn and mace say while they are imported; it concerns none of our settings."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlip.potential import models
-from mlip.potential.backends.mace_torch import EDGES_PER_CALL, keep_freed_memory, require_device
+from mlip.potential.backends.mace_torch import EDGES_PER_CALL, require_device
 from mlip.potential.graphs import Graph, joined_edges, offsets
 
 Array = NDArray[np.float64]
@@ -91,8 +91,6 @@ class Scalar:
         import torch
 
         require_device(device)
-        if device == "cpu":
-            keep_freed_memory()
         reason = why_not(model.shape, model.members[0])
         if reason is not None:
             raise ValueError(f"model: {reason}")

@@ -4,8 +4,6 @@ Takes joined graphs and positions; gives energies (S,), forces (N, 3) and, where
 does not change between calls stays on the device as tensors.
 """
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -18,7 +16,6 @@ from mlip.potential.graphs import Graph, collate
 
 Array = NDArray[np.float64]
 EDGES_PER_CALL = {"cpu": 24_000, "cuda": 800_000}  # about 0.5 and 16 GB in float64; twice that goes through in parts
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc, malloc.h
 
 
 def require_device(device: str) -> None:
@@ -35,20 +32,6 @@ def require_device(device: str) -> None:
         )
 
 
-def keep_freed_memory() -> None:
-    """Make malloc keep what was freed for the next call of the model, in this process.
-
-    By default glibc gives every large array back to the system, and the next call pays for fresh pages, which are
-    zeroed one by one: up to half of the time of a batch on a CPU.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not in every C library
-        if mallopt is not None:
-            mallopt(M_MMAP_MAX, 0)
-            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-            mallopt(M_TOP_PAD, 2**26)
-
-
 class Plain:
     """The members of a model as mace-torch modules on a device."""
 
@@ -57,8 +40,6 @@ class Plain:
         import torch
 
         require_device(device)
-        if device == "cpu":
-            keep_freed_memory()
         self.device, self.dtype = device, getattr(torch, dtype)
         self.edges_per_call = EDGES_PER_CALL[device]
         self.n_elements, self.cutoff_angstrom = len(model.elements), model.cutoff_angstrom

@@ -1,4 +1,4 @@
-"""Energies and forces by compiled code: the optional package symmetrix-xl in the place of mace-torch.
+"""Energies and forces by compiled code: the package symmetrix-xl in the place of mace-torch, where it has a wheel.
 
 Takes the members of a model, written once as JSON into a folder; gives the same numbers as `plain`, up to the tables
 that replace the radial networks. Joined structures go through one call. The package knows edge harmonics up to degree 3
@@ -6,17 +6,11 @@ exactly, so that a scalar model of lower degree is lifted: the weights of the ne
 the old ones are expressed in the new basis, which changes no energy. Young software: only behind `gate`.
 """
 
-import contextlib
 import hashlib
-import importlib.util
-import io
 import json
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlip.core import files
+from mlip.core.process import unchanged
 from mlip.potential import models
+from mlip.potential.backends import compiled
 from mlip.potential.graphs import Graph, joined_edges
 
 Array = NDArray[np.float64]
@@ -32,11 +28,6 @@ Array = NDArray[np.float64]
 MAX_ELL = 3  # of the edge harmonics, the only one the package knows
 SPLINE_POINTS = 1024  # of the tables over distance
 EDGES_PER_CALL = 400_000
-
-
-def installed() -> bool:
-    """Whether symmetrix-xl can be imported."""
-    return importlib.util.find_spec("symmetrix") is not None
 
 
 @dataclass
@@ -62,31 +53,17 @@ class Native:
         Raises:
             ValueError: the package is not there, or cannot take this model or device.
         """
-        if not installed():
-            raise ValueError("symmetrix-xl is not installed; pip install 'facet-mlip[native]'")
+        compiled.require()
         self.cutoff_angstrom = model.cutoff_angstrom
-        with _quiet():
-            if device == "cpu":
-                os.environ.setdefault("SYMMETRIX_BACKEND", "cpu")
-                # through OpenBLAS it asks the linker in every product which library that is: 10 ms a call of any size
-                os.environ.setdefault("SYMMETRIX_HOST_WORKER_BLAS", "off")
-            try:
-                import symmetrix
-                from symmetrix import Symmetrix
-
-                calculators = [Symmetrix(str(p), dtype=dtype) for p in converted(model, folder)]
-            except (
-                Exception
-            ) as error:  # a compiler, a driver or the package itself: whatever it is, there is another way
-                reason = " ".join(str(error).split())[:150]
-                raise ValueError(f"symmetrix-xl cannot take this model ({type(error).__name__}: {reason})") from error
-        chosen = str((symmetrix.selected_backend() or {}).get("backend"))
-        if chosen != device:
-            raise ValueError(f"symmetrix-xl runs on {chosen}, not on {device}; install its package for this device")
-        self._calculators = calculators  # they own the loaded libraries
-        self.members = [c.evaluator for c in calculators]
+        try:
+            self.members = compiled.load(converted(model, folder), device=device, dtype=dtype)
+        except Exception as error:  # a compiler, a driver or the package itself: whatever it is, there is another way
+            reason = " ".join(str(error).split())[:150]
+            raise ValueError(f"symmetrix-xl cannot take this model ({type(error).__name__}: {reason})") from error
         self.edges_per_call = EDGES_PER_CALL
-        self._current: list[tuple[Prepared | None, int]] = [(None, 0)] * len(calculators)
+        self._kinds: list[frozenset[int]] = [frozenset()] * len(self.members)  # of atoms, that each has tables for
+        nothing: tuple[Prepared | None, frozenset[int], Any] = (None, frozenset(), None)
+        self._current = [nothing] * len(self.members)
 
     def prepare(self, graphs: Sequence[Graph]) -> Prepared:
         """What stays the same while positions change."""
@@ -120,17 +97,27 @@ class Native:
         """
         if stress:
             raise ValueError("stress: compiled evaluators give none here; use mace-torch")
-        evaluator = self.members[member]
-        last, graph = self._current[member]
-        if last is not data:
-            graph = evaluator._prepare_factorized_graph(  # noqa: SLF001  (its calculator does the same, one by one)
-                len(data.species), data.species, data.neighbours, data.sender, data.species[data.sender]
-            )
-            self._current[member] = data, graph
-        evaluator._compute_prepared_factorized(graph, data.vectors.reshape(-1), data.lengths)  # noqa: SLF001
-        forces = evaluator._reduce_atom_forces(len(data.species), data.receiver, data.sender, graph)  # noqa: SLF001
-        energies = np.add.reduceat(np.array(evaluator.node_energies, dtype=float), data.starts)
-        return energies, np.array(forces, dtype=float).reshape(-1, 3), None
+        graph = self._graph(member, data)
+        each, forces = self.members[member].run(graph, data.receiver, data.sender, data.vectors, data.lengths)
+        atoms = len(data.species)
+        return np.add.reduceat(each[:atoms], data.starts), forces[:atoms], None
+
+    def _graph(self, member: int, data: Prepared) -> Any:
+        """The package's graph of these atoms, behind them one atom alone of each kind that the member met before.
+
+        The package makes its tables over distance anew, for up to a second, wherever the kinds of atoms in a call are
+        others than in the call before. With the atoms alone, which have no neighbours and whose energies are left out,
+        the kinds only ever become more.
+        """
+        own = frozenset(np.unique(data.species).tolist())
+        kinds = self._kinds[member] = self._kinds[member] | own
+        last, for_kinds, graph = self._current[member]
+        if last is not data or for_kinds != kinds:
+            alone = np.array(sorted(kinds - own), dtype=np.int32)
+            species = np.concatenate([data.species, alone])
+            graph = self.members[member].graph(species, np.concatenate([data.neighbours, 0 * alone]), data.sender)
+            self._current[member] = data, kinds, graph
+        return graph
 
 
 def converted(model: models.Released, folder: Path) -> list[Path]:
@@ -141,29 +128,17 @@ def converted(model: models.Released, folder: Path) -> list[Path]:
         path = folder / f"{_digest(model.shape, member.state_dict())[:24]}.json"
         if not path.exists():
             suitable = suitable or lifted(model)
-            files.write_text_atomic(
-                path, json.dumps(_extracted(suitable.members[number]), separators=(",", ":")) + "\n"
-            )
+            found = compiled.described(suitable.members[number], spline_points=SPLINE_POINTS)
+            files.write_text_atomic(path, json.dumps(found, separators=(",", ":")) + "\n")
         out.append(path)
     return out
 
 
 def _digest(shape: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
-    found = hashlib.sha256(json.dumps([shape, SPLINE_POINTS, version("symmetrix-xl")], sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps([shape, SPLINE_POINTS, compiled.VERSION], sort_keys=True).encode())
     for name in sorted(weights):
         found.update(name.encode() + np.ascontiguousarray(weights[name].detach().cpu().numpy()).tobytes())
     return found.hexdigest()
-
-
-def _extracted(member: Any) -> dict[str, Any]:
-    import torch
-    from symmetrix.extract_mace_data import extract_mace_data
-
-    packed = io.BytesIO()
-    torch.save(member, packed)
-    packed.seek(0)
-    found: dict[str, Any] = extract_mace_data(packed, num_spline_points=SPLINE_POINTS)
-    return found
 
 
 def lifted(model: models.Released) -> models.Released:
@@ -178,9 +153,11 @@ def lifted(model: models.Released) -> models.Released:
     if degree > MAX_ELL or str(model.shape["hidden_irreps"]).count("x") != 1:
         raise ValueError(f"edge harmonics of degree {degree}: only {MAX_ELL}, or lower with scalar messages (max_l 0)")
     shape = {**model.shape, "max_ell": MAX_ELL}
+    with unchanged():
+        empty = models.build(shape)
     members = []
     for member in model.members:
-        larger = models.build(shape)
+        larger = deepcopy(empty)
         larger.load_state_dict(_embedded(member.state_dict(), larger.state_dict()))
         members.append(larger.eval())
     return replace(model, members=tuple(members), shape=shape)
@@ -218,17 +195,3 @@ def _order(name: str, state: Mapping[str, Any]) -> int:
     """Number of factors whose weights these are: `weights.0` is one below the highest, and so on."""
     stem, _, number = name.rpartition("weights.")
     return max(k for k in range(1, 9) if f"{stem}U_matrix_{k}" in state) - 1 - int(number)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the package says while it converts and loads a model."""
-    os.environ.setdefault("OMP_PROC_BIND", "false")
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)

@@ -12,10 +12,11 @@ from mlip.core.stage import Context, Stage
 from mlip.dft import queue
 from mlip.dft.labeller import Labeller
 from mlip.dft.settings import Dft
-from mlip.potential.use import model_use, predictions
+from mlip.potential.use import predictions
 from mlip.stages import structures as built
 from mlip.stages.energetics import energetics
 from mlip.stages.energetics.settings import EnergeticsSettings
+from mlip.stages.sites import backends
 from mlip.stages.sites.jobs import HostJob, relax_host
 from mlip.stages.sites.sites import Site
 from mlip.stages.sites.stage import STAGE as SITES
@@ -117,7 +118,7 @@ def _relaxed_slabs(context: Context[Settings]) -> dict[str, Atoms]:
     conventional, folder = _crystal(context), context.folder / "slabs"
     bond = context.settings_of(built.STAGE).bond_angstrom
     made = {f.name: structures.slab(conventional, f, bond_angstrom=bond) for f in context.settings.surfaces}
-    model = model_use(model_folder(context.folder_of(TRAIN)), context.result(SITES).equivalence)
+    model = backends.model_use(context)
     todo = []
     for name, atoms in {"bulk": structures.bulk(conventional, (1, 1, 1)), **made}.items():
         source = folder / f"{name}.extxyz"
@@ -181,8 +182,8 @@ STAGE = Stage(
     settings=EnergeticsSettings,
     result=energetics.Energetics,
     run=run,
-    needs=(built.STAGE, TRAIN, SITES),
-    common=("seed", "target"),
+    needs=(*backends.NEEDS, SITES),
+    common=(*backends.SETTINGS, "target"),
     sections=(Dft,),
     inputs=_inputs,
 )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mlip.atoms import cells
 from mlip.core import files
+from mlip.core.process import quiet
 from mlip.potential import models
 from mlip.stages.md.dynamics import EQUILIBRATION_FRICTION_PER_PS
 from mlip.stages.md.lammps_deck import DECK, DRIFT, DUMP, INPUT, MODEL, MORE, SCRIPT, START, TEMPERATURE, Deck, prism
@@ -106,7 +107,7 @@ def export_model(model: models.Released, path: Path, *, member: int = 1) -> None
         raise ValueError(f"member {member}: {model.source} has members 1 to {len(model.members)}")
     import torch
 
-    with models.quiet():
+    with quiet():
         from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE
 
         chosen = deepcopy(model.members[member - 1]).double().cpu()

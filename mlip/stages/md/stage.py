@@ -23,15 +23,15 @@ from mlip.core.progress import bar, literal
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.core.workers import run_parallel
-from mlip.potential.use import ModelUse, model_use
+from mlip.potential.use import ModelUse
 from mlip.stages import structures
 from mlip.stages.md import dynamics, md, md_jobs, placement, trajectory
 from mlip.stages.md.report import md_section
 from mlip.stages.md.settings import MdSettings, MdSystem
+from mlip.stages.sites import backends
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import SiteNetwork, configuration, relaxed_host
 from mlip.stages.train.stage import STAGE as TRAIN
-from mlip.stages.train.stage import model_folder
 
 OUTSIDE_SETTINGS = {"run", "systems", "temperatures_kelvin", "replicas", "batch", "target_ps"}  # do not shape a replica
 
@@ -54,7 +54,7 @@ def run(context: Context[MdSettings]) -> Trajectories:
     members = context.result(TRAIN).members
     if settings.member > len(members):
         raise ValueError(f"md.member: {settings.member} of {len(members)} members; give one that is there")
-    model = model_use(model_folder(context.folder_of(TRAIN)), found.equivalence)
+    model = backends.model_use(context)
     made = [_prepared(context, system, found, model) for system in _systems(settings, found)]
     todo = [job for own in made for job in own]
     if not todo:
@@ -245,8 +245,8 @@ STAGE = Stage(
     settings=MdSettings,
     result=Trajectories,
     run=run,
-    needs=(structures.STAGE, TRAIN, SITES),
-    common=("seed",),
+    needs=(*backends.NEEDS, SITES),
+    common=backends.SETTINGS,
     check=_check,
     report=report,
 )

@@ -16,10 +16,11 @@ from mlip.core.section import Target
 from mlip.core.workers import run_parallel
 from mlip.potential import equivalence
 from mlip.potential.use import ModelUse, evaluator
-from mlip.stages.neb import neb, pool
+from mlip.stages.neb import endpoints, neb, pool
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import network
 from mlip.stages.sites.jobs import end_points
+from mlip.stages.sites.settings import ROUNDS
 
 Result = tuple[neb.Band, list[Atoms]]
 POOL = 8  # bands that advance together on a CPU
@@ -144,9 +145,47 @@ def _settle_and_finish(todo: Sequence[BandJob], plain: equivalence.Way, finish: 
 
 
 def _advance(
-    todo: Sequence[BandJob], on_done: Callable[[int, Result], None], *, begun: Sequence[Sequence[Atoms]] = ()
+    todo: Sequence[BandJob],
+    on_done: Callable[[int, Result], None],
+    *,
+    begun: Sequence[Sequence[Atoms]] = (),
+    rounds: int = ROUNDS,
 ) -> None:
-    """The bands of jobs in one pool, from interpolations or from images of theirs."""
+    """The bands of jobs in one pool, from interpolations or from images of theirs, in so many rounds of max_steps.
+
+    Whether a band settles in one round can hang on the last digit of a force, and with the band the verdict on a path.
+    """
+    again: dict[int, Result] = {}
+
+    def sort(number: int, result: Result) -> None:
+        if rounds > 1 and unsettled(result[0]):
+            again[number] = result
+        else:
+            on_done(number, result)
+
+    _round(todo, sort, begun=begun, name=("_finish" if begun else "") + ("" if rounds == ROUNDS else f"_{rounds}"))
+    numbers = sorted(again)
+
+    def join(place: int, result: Result) -> None:
+        (before, _), (band, images) = again[numbers[place]], result
+        note = f"not converged after {before.steps} steps, gone on with from there"
+        whole = band.noted(note, steps=before.steps + band.steps, force_calls=before.force_calls + band.force_calls)
+        on_done(numbers[place], (whole, images))
+
+    if numbers:
+        _advance([todo[k] for k in numbers], join, begun=[again[k][1] for k in numbers], rounds=rounds - 1)
+
+
+def unsettled(band: neb.Band) -> bool:
+    """Whether a band stopped for want of steps: its ends are relaxed, its forces are above the threshold."""
+    ran = band.fmax_ev_per_angstrom is not None
+    return ran and not band.stationary and band.status in {neb.MAX_STEPS, endpoints.DESORBED}
+
+
+def _round(
+    todo: Sequence[BandJob], on_done: Callable[[int, Result], None], *, begun: Sequence[Sequence[Atoms]], name: str
+) -> None:
+    """The bands of jobs in one pool for max_steps; `name` is a part of those of their checkpoints."""
     if not todo:
         return
     use = evaluator(todo[0].model)
@@ -160,7 +199,7 @@ def _advance(
             final,
             settings=job.settings,
             name=neb.BandName(job.hop.name, job.hop.host, job.member),
-            checkpoint=job.folder / f"{job.stem}{'_finish' if images else ''}.npz",
+            checkpoint=job.folder / f"{job.stem}{name}.npz",
             judge=judge,
             begun=images,
         )

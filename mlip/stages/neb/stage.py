@@ -10,16 +10,14 @@ from pathlib import Path
 from mlip.core.progress import progress
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
-from mlip.potential.use import model_use
 from mlip.stages import structures
 from mlip.stages.neb import band_jobs, neb
 from mlip.stages.neb.report import pictures_section
 from mlip.stages.neb.settings import NebSettings
-from mlip.stages.sites import network
+from mlip.stages.sites import backends, network
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import SiteNetwork, chosen_hops, relaxed_hosts
 from mlip.stages.train.stage import STAGE as TRAIN
-from mlip.stages.train.stage import model_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,7 @@ class Barriers:
 def run(context: Context[NebSettings]) -> Barriers:
     """Converge the bands; barriers and bottlenecks of the committee follow from them."""
     found, committee = context.result(SITES), context.result(TRAIN)
-    model = model_use(model_folder(context.folder_of(TRAIN)), found.equivalence)
+    model = backends.model_use(context)
     chosen = chosen_hops(found.hops, context.settings.hops)
     ends, bands = context.folder_of(SITES) / "hops", context.folder / "bands"
     todo = [
@@ -92,6 +90,7 @@ STAGE = Stage(
     settings=NebSettings,
     result=Barriers,
     run=run,
-    needs=(structures.STAGE, TRAIN, SITES),
+    needs=(*backends.NEEDS, SITES),
+    common=backends.SETTINGS,
     report=report,
 )

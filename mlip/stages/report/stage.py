@@ -42,6 +42,7 @@ from mlip.stages.report.energies import energies_section
 from mlip.stages.report.given import Given
 from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Headline, Results, Rows
 from mlip.stages.report.settings import ReportSettings
+from mlip.stages.sites import backends
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.train.stage import STAGE as TRAIN
 
@@ -264,7 +265,7 @@ def _provenance(context: Context[ReportSettings]) -> ReportSection:
         "wall_time_s": {s: p.wall_time_s for s, p in stages.items()},
         "input_hashes": {f"{s}: {n}": h[:16] for s, p in stages.items() for n, h in p.inputs.items()},
         "notes": list(found.notes),
-        "equivalence": [asdict(e) for e in found.equivalence],
+        "equivalence": [asdict(e) for e in backends.latest(context.run_folder, found.equivalence)],
     }
     return ReportSection(
         key="cards",

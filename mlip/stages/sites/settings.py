@@ -6,6 +6,8 @@ from pydantic import Field
 
 from mlip.core.section import Count, Positive, Section
 
+ROUNDS = 3  # how often a relaxation or band of max_steps steps is continued, with an optimiser that starts afresh
+
 
 class SitesSettings(Section):
     """Search of voids, their relaxation and the hop network."""

@@ -25,7 +25,7 @@ from scipy.spatial import cKDTree
 
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
-from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.sites.settings import ROUNDS, SitesSettings
 
 Array = NDArray[np.float64]
 Vector = tuple[float, float, float]
@@ -94,7 +94,8 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
     if best is None:
         raise ValueError(
             f"the host {host.get_chemical_formula(mode='metal')} did not relax to {settings.fmax_ev_per_angstrom} "
-            f"eV/Angstrom in {settings.max_steps} steps ({tries} tries); raise sites.max_steps or check the potential",
+            f"eV/Angstrom in {settings.max_steps} steps, {ROUNDS} times over ({tries} tries); raise sites.max_steps or "
+            "check the potential",
         )
     drift = best[1].positions.mean(0) - host.positions.mean(0)
     best[1].positions -= drift
@@ -184,9 +185,25 @@ def _relax(
     *,
     stop: Callable[[Atoms], bool] | None = None,
 ) -> tuple[Atoms, float, bool | None]:
-    """The relaxed atoms without calculator, their energy, and whether they converged; None when `stop` ended it."""
+    """The relaxed atoms without calculator, their energy, and whether they converged; None when `stop` ended it.
+
+    Atoms that are not converged after max_steps go on for ROUNDS rounds, with an optimiser that remembers nothing.
+    """
     work = atoms.copy()
     work.calc = calculator
+    converged: bool | None = False
+    for _ in range(ROUNDS):
+        converged = _descended(work, settings, stop)
+        if converged is not False:
+            break
+    energy = float(work.get_potential_energy())
+    out = work.copy()
+    out.calc = None
+    return out, energy, converged
+
+
+def _descended(work: Atoms, settings: SitesSettings, stop: Callable[[Atoms], bool] | None) -> bool | None:
+    """Move atoms with a calculator for up to max_steps; whether they converged, None when `stop` ended it."""
     converged: bool | None = False
     with LBFGS(work, logfile=None, maxstep=0.1) as optimizer:
         for step, done in enumerate(optimizer.irun(fmax=settings.fmax_ev_per_angstrom, steps=settings.max_steps)):
@@ -194,10 +211,7 @@ def _relax(
             if stop is not None and not converged and step > 8 and step % 4 == 0 and stop(work):
                 converged = None
                 break
-    energy = float(work.get_potential_energy())
-    out = work.copy()
-    out.calc = None
-    return out, energy, converged
+    return converged
 
 
 def _translational(host: Atoms, kicks: Array) -> Array:

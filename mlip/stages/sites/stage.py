@@ -17,10 +17,9 @@ from mlip.atoms.planes import has_registry
 from mlip.atoms.structures import Host
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
-from mlip.potential import equivalence, models, use
+from mlip.potential import equivalence, models
 from mlip.stages import structures
-from mlip.stages.dataset.stage import STAGE as DATASET
-from mlip.stages.sites import jobs
+from mlip.stages.sites import backends, jobs
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.report import sites_section
 from mlip.stages.sites.settings import SitesSettings
@@ -44,16 +43,14 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     built = context.settings_of(structures.STAGE)
     made = context.result(structures.STAGE)
     hosts, identity = made.hosts, structures.identity_of(built, made)
-    model = model_folder(context.folder_of(TRAIN))
-    trained = models.load(model)
+    trained = models.load(model_folder(context.folder_of(TRAIN)))
     _refuse_unknown_elements(trained, hosts, built.ions)
-    checked = _checked(context, trained, [h.name for h in hosts])
     relaxing = [
         jobs.HostJob(
             host.name,
             structures.host_file(context.folder_of(structures.STAGE), host.name),
             context.folder / "hosts",
-            use.model_use(model, checked),
+            backends.model_use(context),
             context.settings,
             context.common.seed,
             registry=has_registry(identity, host),
@@ -71,7 +68,7 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
         sites=tuple(s for part in found for s in part.sites),
         hops=tuple(h for part in found for h in part.hops),
         notes=notes,
-        equivalence=checked,
+        equivalence=backends.checked(context),
     )
 
 
@@ -82,28 +79,6 @@ def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[Host], io
             f"structures: the crystal and ions need {missing}, the potential knows {sorted(trained.elements)}; "
             "train one on labels that hold them, or change structures.ions"
         )
-
-
-def _checked(
-    context: Context[SitesSettings], trained: models.Released, hosts: Sequence[str]
-) -> tuple[equivalence.Equivalence, ...]:
-    """Backends that were tried, fastest first, up to the first that is equivalent to mace-torch in float64."""
-    common = context.common
-    frames = [structures.read_host(context.folder_of(structures.STAGE), name) for name in hosts]
-    labelled = context.folder_of(DATASET) / "test.extxyz"
-    frames += extxyz.read_frames(labelled) if labelled.exists() else []
-    converted = use.native_folder(model_folder(context.folder_of(TRAIN)))
-    found = equivalence.check(
-        trained,
-        frames,
-        equivalence.ways(device=common.device, dtype=common.dtype, native=common.native, cueq=common.cueq),
-        limits=(common.equivalence_ev, common.equivalence_ev_per_angstrom),
-        make=lambda way: equivalence.evaluator(trained, way, folder=converted),
-        seed=common.seed,
-    )
-    for one in found:
-        context.say(one.summary)
-    return found
 
 
 def relaxed_host(folder: Path, name: str) -> Atoms:
@@ -144,7 +119,7 @@ STAGE = Stage(
     settings=SitesSettings,
     result=SiteNetwork,
     run=run,
-    needs=(structures.STAGE, DATASET, TRAIN),
-    common=("seed", "device", "dtype", "native", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom"),
+    needs=backends.NEEDS,
+    common=backends.SETTINGS,
     report=report,
 )

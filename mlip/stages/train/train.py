@@ -380,8 +380,6 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
             not finite.
     """
     mace_torch.require_device(device)
-    if device == "cpu":
-        mace_torch.keep_freed_memory()
     if not train or not valid:
         raise ValueError(f"training needs frames on both sides: {len(train)} to train on, {len(valid)} to validate on")
     _require_labels([*train, *valid])
