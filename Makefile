@@ -1,19 +1,18 @@
 # Two commands matter: `make run` (the whole pipeline, ends with the report) and `make test`.
-# Every stage is a target too: make neb RUN=runs/quick. CONFIG and RUN choose another run.
+# Every stage of the pipeline is a target too: make neb RUN=runs/quick. CONFIG and RUN choose another run.
 CONFIG ?= configs/quick.yaml
 RUN    ?= runs/$(basename $(notdir $(CONFIG)))
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAGES := structures dataset train evaluate sites neb label convergence energetics ladder md diffusion report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dft run test bench check format clean $(STAGES)
+.PHONY: help setup setup-dft run test bench check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@printf '  make %-12s %s\n' STAGE 'one stage of RUN=$(RUN): $(STAGES)'
+	@printf '  make %-12s %s\n' STAGE 'one stage of RUN=$(RUN), as listed by: $(BIN)/mlip --help'
 
 setup: $(VENV)/ready ## virtual environment with all that run, test and check need
 
@@ -44,8 +43,9 @@ setup-dft: setup ## GPAW for labelling: system packages (Debian, Ubuntu), then G
 run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quick
 	$(BIN)/mlip run $(CONFIG) $(RUN)
 
-# Where only RUN is named, a run that is there keeps its config.
-$(STAGES): setup
+# Any other target is a stage. Where only RUN is named, an existing run keeps its config.
+.DEFAULT:
+	@$(MAKE) --no-print-directory setup
 	$(if $(filter file/command,$(origin CONFIG)/$(firstword $(origin RUN))),@[ -f $(RUN)/config.yaml ] ||) $(BIN)/mlip init $(CONFIG) $(RUN)
 	$(BIN)/mlip $@ $(RUN)
 
@@ -55,10 +55,11 @@ test: setup ## the test-suite, minutes on two cores
 bench: setup ## ours and its peers side by side, into docs/benchmarks.md; ONLY="neb md" for some
 	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
 
-check: setup ## linter, formatter, types
+check: setup ## linter, formatter, types, layers of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup ## format the code
 	$(BIN)/ruff format .

@@ -1,3 +1,41 @@
-"""Cross-check of published ion migration barriers on oxide facets with DFT-trained MACE potentials."""
+"""Cross-check of published ion migration barriers on oxide facets with DFT-trained MACE potentials.
+
+    import mlip
+
+    potential = mlip.load("datasets/models/tio2-mg-li")     # an ASE calculator with the spread of its committee
+    band, images = mlip.band(initial, final, potential)     # climbing-image NEB between two structures
+    sites, occupied = mlip.find_sites(host, "Li", potential)
+    run = mlip.open_run("runs/quick")                       # results as objects, tables of the report as rows
+
+Everything is imported when it is first used, so that `import mlip` is instant.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlip.calculations import band, find_sites
+    from mlip.open_run import OpenRun, open_run
+    from mlip.potential.potential import Potential, load
 
 __version__ = "0.1.0"
+__all__ = ["OpenRun", "Potential", "__version__", "band", "find_sites", "load", "open_run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"band", "find_sites"}:
+        from mlip import calculations
+
+        return getattr(calculations, name)
+    if name in {"OpenRun", "open_run"}:
+        from mlip.open_run import OpenRun, open_run
+
+        return {"OpenRun": OpenRun, "open_run": open_run}[name]
+    if name in {"Potential", "load"}:
+        from mlip.potential import potential
+
+        return getattr(potential, name)
+    raise AttributeError(f"module 'mlip' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

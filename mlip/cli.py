@@ -23,6 +23,8 @@ def parser() -> argparse.ArgumentParser:
     for command in (init, run):
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
+    upgrade = commands.add_parser("upgrade", help="take over the results of a run folder made by version 0.1")
+    upgrade.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     settings = commands.add_parser("settings", help="list the settings of a section, or of all, with their defaults")
     settings.add_argument("section", nargs="?", metavar="SECTION", help="such as neb")
     for name, entry in STAGES.items():
@@ -103,6 +105,8 @@ def _do(options: argparse.Namespace) -> None:
         card = merge_datasets.collect(options.sources, options.out, level=options.level)
         total = card.counts["total"]
         print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
+    elif options.command == "upgrade":
+        _upgrade(options.run)
     elif options.command == "settings":
         _settings(options.section)
     elif options.command == "export" and options.to == "lammps":
@@ -132,6 +136,13 @@ def _stages(options: argparse.Namespace) -> None:
         _label(options)
     else:
         driver.run_one(options.command, options.run)
+
+
+def _upgrade(folder: Path) -> None:
+    from mlip import driver
+
+    for stage, outcome in driver.upgrade(folder).items():
+        print(f"{stage:12s} {outcome}")
 
 
 def _settings(section: str | None) -> None:
@@ -166,10 +177,29 @@ def _share(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
+def _refuse_namesake() -> None:
+    """Refuse to work beside another package that imports as `mlip`: the files of both lie in one folder.
+
+    Raises:
+        ValueError: that package is installed in this environment.
+    """
+    from importlib import metadata
+
+    try:
+        version = metadata.version("mlip")
+    except metadata.PackageNotFoundError:
+        return
+    raise ValueError(
+        f"the package 'mlip' {version} is installed here and imports under the same name as facet-mlip: "
+        "pip uninstall mlip facet-mlip, then install facet-mlip again, or use another environment"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     options = parser().parse_args(arguments)
     try:
+        _refuse_namesake()
         _do(options)
     except (ValueError, OSError) as error:
         if options.debug:

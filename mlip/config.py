@@ -17,8 +17,13 @@ from mlip.core.section import Common, Section, Setting, describe
 from mlip.core.stage import Stage
 from mlip.core.tracking import Tracking
 from mlip.dft.settings import Dft
+from mlip.literature.settings import Literature
 
-SHARED: dict[str, type[Section]] = {"dft": Dft, "tracking": Tracking}  # sections that no single stage owns
+SHARED: dict[str, type[Section]] = {
+    "dft": Dft,
+    "literature": Literature,
+    "tracking": Tracking,
+}  # sections that no single stage owns
 
 
 def stages() -> tuple[Stage[Any, Any], ...]:

@@ -15,6 +15,7 @@ from mlip.core.progress import console
 from mlip.core.run import Run, locked
 from mlip.core.stage import Stage
 from mlip.stages import label
+from mlip.tools.upgrade import upgrade as upgraded
 
 AnyStage = Stage[Any, Any]
 
@@ -25,6 +26,8 @@ def init(source: Path, folder: Path) -> Run:
     Raises:
         ValueError: anything wrong with the config, the files it names or the folder.
     """
+    if not source.exists():  # a config that comes with the project may be named from anywhere
+        source = next((root / source for root in files.ROOTS if (root / source).exists()), source)
     run = Run(folder, config.load(source), config.stages())
     for stage in run.stages:
         if stage.check is not None:
@@ -94,6 +97,13 @@ def _ensure(run: Run, stage: AnyStage) -> None:
 def _show(run: Run, stage: AnyStage) -> None:
     if stage.show is not None:
         stage.show(run.context(stage), files.read_result(run.path(stage.name, "result.json"), stage.result))
+
+
+def upgrade(folder: Path) -> dict[str, str]:
+    """Keep the results of a run folder of version 0.1 that this version would calculate again with the same outcome."""
+    run = opened(folder)
+    with locked(folder):
+        return upgraded(run)
 
 
 def label_plan(folder: Path) -> list[str]:

@@ -9,11 +9,6 @@ and torch-sim where it is installed. Threads: whatever a peer takes by default; 
 cores where its command line would.
 """
 
-from mlip.stages.dataset.settings import DatasetSettings
-from mlip.stages.md.settings import MdSettings
-from mlip.stages.neb.settings import NebSettings
-from mlip.stages.sites.settings import SitesSettings
-from mlip.stages.train.settings import Architecture, TrainSettings
 import argparse
 import importlib.util
 import json
@@ -29,6 +24,13 @@ from pathlib import Path
 
 import bench_page
 import numpy as np
+
+from mlip.potential.architecture import Architecture
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.md.settings import MdSettings
+from mlip.stages.neb.settings import NebSettings
+from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.train.settings import TrainSettings
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -165,7 +167,6 @@ def neb(peer, fmax=FMAX):
 
 def neb_part(peer, hops, fmax):
     """What a worker process of `mlip neb` does: its bands in one pool."""
-    from mlip import config
     from mlip.stages.neb import neb as bands
     from mlip.stages.neb import pool
 
@@ -238,7 +239,6 @@ def md(peer, atoms, replicas):
         return {"steps_per_s": steps / best(lambda: moving.run(steps), seconds=10, least=2)}
     if peer == "torch-sim":
         return {"steps_per_s": steps * replicas / best(torch_sim_steps([start] * replicas, steps), seconds=10, least=2)}
-    from mlip import config
     from mlip.stages.md import dynamics, md_jobs, trajectory
 
     settings = MdSettings(replicas=replicas, temperatures_kelvin=(700.0,), equilibrate_ps=0.0, target_ps=1000.0)
@@ -301,7 +301,6 @@ def torch_sim_steps(starts, steps):
 
 def train(peer):
     """Ten epochs on 40 small frames, one thread: frames per second and the error on 8 others."""
-    from mlip import config
     from mlip.atoms import extxyz
     from mlip.stages.dataset import dataset
 
@@ -395,7 +394,6 @@ def run_again(_peer):
 
 def sites(peer):
     """Site search of Li on the clean (001) slab, one process."""
-    from mlip import config
     from mlip.potential import potential
     from mlip.stages.sites import sites as search
 

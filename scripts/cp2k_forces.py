@@ -9,7 +9,6 @@ carry shows first, and the differences once the net force is taken off the ion, 
 atoms where there is no ion). CP2K: doi:10.1063/5.0007045.
 """
 
-from mlip.stages.dataset.settings import DatasetSettings
 import argparse
 import re
 import shutil
@@ -19,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from ase.units import Bohr, Hartree
 
-from mlip import config
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.dataset import dataset
+from mlip.stages.dataset.settings import DatasetSettings
 
 DATA = Path("datasets/tio2-mg-li")
 ELECTRONS = {"Ti": 12, "O": 6, "Li": 3, "Mg": 10}

@@ -9,9 +9,6 @@ with one ion in a cell that repeats it under the same k-points. Their geometries
 upper bounds at this lattice as far as the clean bulk and the clean host are relaxed.
 """
 
-from mlip.dft.settings import Dft
-from mlip.stages.dataset.settings import DatasetSettings
-from mlip.stages.sites.settings import SitesSettings
 import argparse
 import re
 from collections.abc import Sequence
@@ -22,13 +19,15 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from mlip import config
 from mlip.core import files
 from mlip.dft.engines import settings_of
+from mlip.dft.settings import Dft
 from mlip.stages.dataset import dataset
+from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.energetics import energetics, lattice
 from mlip.stages.neb import endpoints
 from mlip.stages.neb.band import largest
+from mlip.stages.sites.settings import SitesSettings
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal

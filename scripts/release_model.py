@@ -10,8 +10,6 @@ folds were run but for the prior of the energy fit, chosen from four on two of t
 Continues after an interruption.
 """
 
-from mlip.stages.dataset.settings import DatasetSettings
-from mlip.stages.train.settings import Architecture, EnergyFitSettings, TrainSettings
 import argparse
 import json
 from dataclasses import asdict
@@ -21,13 +19,15 @@ import numpy as np
 import train_base
 from ase.io import read
 
-from mlip import config
 from mlip.core import files
 from mlip.potential import models
+from mlip.potential.architecture import Architecture
 from mlip.potential.potential import Predicted
 from mlip.stages import jobs
 from mlip.stages.dataset import dataset
+from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.evaluate import evaluate
+from mlip.stages.train.settings import EnergyFitSettings, TrainSettings
 
 DATA = Path("datasets/tio2-mg-li")
 BASE = "datasets/models/base"

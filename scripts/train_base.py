@@ -13,21 +13,21 @@ are not in the repository. The seventh and eighth pass have frames of their own 
 small cells, then also those of --large --only 001.
 """
 
-from mlip.stages.dataset.settings import DatasetSettings
-from mlip.stages.evaluate.settings import EvaluateSettings
-from mlip.stages.train.settings import Architecture, TrainSettings
 import argparse
 from pathlib import Path
 
 import numpy as np
 from ase.io import read
 
-from mlip import config
 from mlip.core import files
 from mlip.potential import models
+from mlip.potential.architecture import Architecture
 from mlip.stages import jobs
 from mlip.stages.dataset import dataset
+from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.evaluate import evaluate
+from mlip.stages.evaluate.settings import EvaluateSettings
+from mlip.stages.train.settings import TrainSettings
 
 DATA = Path("datasets/tio2-mg-li")
 VALID_FRACTION = 0.06

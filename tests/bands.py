@@ -1,15 +1,14 @@
 """A converged band on the cosine surface, as the ladder takes it, and a hop that an operation turns around."""
 
-from mlip.stages.neb.settings import NebSettings
 from dataclasses import replace
 
 from ase.build import add_adsorbate, fcc100
 from potentials import LENGTH, CosineSurface, displaced, hop
 
-from mlip import config
 from mlip.stages.ladder import ladder
 from mlip.stages.neb import mirror, neb
 from mlip.stages.neb.endpoints import unwrapped
+from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.network import Hop
 
 TIGHT = NebSettings(fmax_ev_per_angstrom=0.01)

@@ -1,14 +1,13 @@
 """The smallest frames that GPAW calculates, a second each, and the settings for them."""
 
-from mlip.dft.settings import Dft
 import importlib.util
 
 import numpy as np
 import pytest
 from ase import Atoms
 
-from mlip import config
 from mlip.dft import single_points, tasks
+from mlip.dft.settings import Dft
 
 SETTINGS = {"cutoff_ev": 200.0, "k_length_angstrom": 4.0}
 DFT = Dft(settings=SETTINGS)

@@ -1,6 +1,5 @@
 """A synthetic run with every status and verdict, for the tests of tables, report and plots."""
 
-from mlip.stages.report.settings import ReportSettings
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlip.stages.ladder.ladder import Step
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.report import report
 from mlip.stages.report.rows import DftBarrier, Results
+from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import Bottleneck, Hop
 from mlip.stages.sites.sites import Site
 from mlip.stages.train.train import Epoch

@@ -1,4 +1,3 @@
-from mlip.stages.neb.settings import NebSettings
 import os
 import signal
 import subprocess
@@ -11,9 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, displaced, hop
 
-from mlip import config
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import neb
+from mlip.stages.neb.settings import NebSettings
 
 LOOSE = NebSettings(checkpoint_steps=3)
 NAME = neb.BandName(hop="bulk_oct", host="bulk")

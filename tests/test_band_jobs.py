@@ -1,4 +1,3 @@
-from mlip.stages.neb.settings import NebSettings
 from dataclasses import replace
 
 import pytest
@@ -7,11 +6,11 @@ from ase import Atoms
 from ase.io import read
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.core import files
 from mlip.potential import equivalence, models
 from mlip.stages import jobs
 from mlip.stages.neb import band_jobs
+from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import network
 from mlip.tools import select_frames
 

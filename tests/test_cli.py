@@ -36,7 +36,9 @@ def fails(capsys):
 @pytest.fixture
 def here(monkeypatch):
     """Jobs run in this process: what they say is the same, and torch is here already."""
-    monkeypatch.setattr("mlip.stages.jobs.run_parallel", lambda function, jobs, **_: [function(job) for job in jobs])
+    monkeypatch.setattr(
+        "mlip.stages.train.jobs.run_parallel", lambda function, jobs, **_: [function(job) for job in jobs]
+    )
 
 
 @pytest.fixture

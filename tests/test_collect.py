@@ -1,15 +1,15 @@
 """Datasets from the labels of runs, datasets and files: what is joined, what is refused, what the card says."""
 
-from mlip.stages.dataset.settings import DatasetSettings
 import numpy as np
 import pytest
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import cli, config
+from mlip import cli
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.stages.dataset import card, dataset
+from mlip.stages.dataset.settings import DatasetSettings
 from mlip.tools import merge_datasets
 
 LEVEL = """\
@@ -165,3 +165,22 @@ def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     with pytest.raises(ValueError, match="paths name frame 'gone'"):
         merge_datasets.write(tmp_path / "out", frames, paths=[path], **told)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_level_of_whole_numbers_is_that_of_decimal_ones(labelled, tmp_path):
+    settings = {"code": "Some code", "xc": "PBE", "cutoff_ev": 600}
+    today, older = extxyz.settings_hash(settings), extxyz.settings_hash_as_written(settings)
+    assert today != older
+    told = {"level": "PBE", "licence": "MIT", "sampled": "", "limits": (), "paths": ()}
+    for name, cutoff, ids in (
+        ("whole", 600, ("bulk1_Li_site", "bulk1_Li_hop50")),
+        ("decimal", 600.0, ("bulk1_Mg_site", "bulk1_Mg_hop50")),
+    ):
+        frames = part(labelled, *ids)
+        for frame in frames:
+            frame.info["settings_hash"] = today
+        merge_datasets.write(tmp_path / name, frames, settings=settings | {"cutoff_ev": cutoff}, **told)
+    for file in (tmp_path / "whole").iterdir():  # as version 0.1.0 wrote this one
+        file.write_text(file.read_text().replace(today, older))
+    made = merge_datasets.collect([tmp_path / "whole", tmp_path / "decimal"], tmp_path / "both")
+    assert (made.settings_hash, made.counts["total"]["frames"]) == (today, 4)

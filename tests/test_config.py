@@ -1,11 +1,11 @@
-from mlip.stages.neb.settings import NebSettings
-from mlip.stages.train.settings import TrainSettings
 import pytest
 import tiny
 import yaml
 from pydantic import BaseModel
 
 from mlip import config
+from mlip.stages.neb.settings import NebSettings
+from mlip.stages.train.settings import TrainSettings
 
 CONFIGS = sorted((tiny.REPOSITORY / "configs").glob("*.yaml"))
 

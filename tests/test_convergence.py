@@ -1,14 +1,13 @@
 """Settings of known error: an energy scale and a force scale that depend on them."""
 
-from mlip.stages.convergence.settings import ConvergenceSettings
 import numpy as np
 import pytest
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.atoms.extxyz import with_labels
 from mlip.stages.convergence import convergence
+from mlip.stages.convergence.settings import ConvergenceSettings
 
 RMS = np.sqrt(((np.arange(12.0) - 5.5) ** 2).mean())
 

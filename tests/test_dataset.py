@@ -1,6 +1,5 @@
 """Split without leaks, folds, reference energies, and the dataset that ships."""
 
-from mlip.stages.dataset.settings import DatasetSettings
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import yaml
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.atoms import dispersion, extxyz
 from mlip.core import files
 from mlip.stages.dataset import dataset, labels
+from mlip.stages.dataset.settings import DatasetSettings
 
 SHIPPED = Path(__file__).parents[1] / "datasets" / "tio2-mg-li"
 LIMITS = DatasetSettings()

@@ -1,13 +1,12 @@
 """Diffusion of walks whose coefficient is known: values, intervals that cover, limits, drift."""
 
-from mlip.stages.diffusion.settings import DiffusionSettings
 import numpy as np
 import pytest
 import walks
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.stages.diffusion import diffusion, hops
+from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import trajectory
 
 SETTINGS = DiffusionSettings()

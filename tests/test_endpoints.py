@@ -1,12 +1,11 @@
-from mlip.stages.neb.settings import NebSettings
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, displaced, hop
 
-from mlip import config
 from mlip.stages.neb import endpoints, neb
+from mlip.stages.neb.settings import NebSettings
 
 SETTINGS = NebSettings()
 

@@ -1,18 +1,17 @@
 """Bookkeeping of reference energies, with labels of known energy."""
 
-from mlip.atoms.structures import Facet
-from mlip.stages.energetics.settings import EnergeticsSettings
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.morse import MorsePotential
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.atoms import dispersion
 from mlip.atoms.extxyz import with_labels
+from mlip.atoms.structures import Facet
 from mlip.core.units import joule_per_m2
 from mlip.stages.energetics import energetics, lattice
+from mlip.stages.energetics.settings import EnergeticsSettings
 
 SETTINGS = EnergeticsSettings()
 MORSE = {"epsilon": 0.2, "r0": 3.22, "rho0": 7.0, "rcut1": 1.6, "rcut2": 2.0}

@@ -1,13 +1,12 @@
 """The closed-form fit of energies: on networks that are linear and on a trained one."""
 
-from mlip.stages.train.settings import EnergyFitSettings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.potential import graphs
 from mlip.stages.train import energy_fit
+from mlip.stages.train.settings import EnergyFitSettings
 
 SETTINGS = EnergyFitSettings(prior_ev=0.5, noise_ev=0.02, small_noise_ev=0.1, min_atoms=3)
 SIZES = (1, 2, 3, 4, 5, 3)

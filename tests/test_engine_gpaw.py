@@ -1,4 +1,3 @@
-from mlip.dft.settings import Dft
 import re
 import subprocess
 import sys
@@ -13,10 +12,10 @@ from ase import Atoms
 from ase.build import bulk
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.dft import engines, queue
 from mlip.dft.engines import gpaw
+from mlip.dft.settings import Dft
 
 DEFAULT = gpaw.PRESETS["gpaw-pbe-520"]
 

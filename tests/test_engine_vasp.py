@@ -1,4 +1,3 @@
-from mlip.dft.settings import Dft
 import re
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from ase.io import read
 from numpy.testing import assert_allclose
 from vasp_jobs import PAW, paw_data, vasprun
 
-from mlip import config
 from mlip.atoms import dispersion, extxyz
 from mlip.dft import engines, queue
 from mlip.dft.engines import vasp
+from mlip.dft.settings import Dft
 
 PAPER = vasp.PRESETS["vasp-paper"]
 DFT = Dft(preset="vasp-paper")

@@ -1,6 +1,5 @@
 """Reading whole or not at all, names that stay names, and the import of foreign files."""
 
-from mlip.stages.dataset.settings import DatasetSettings
 import io
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from ase.io import write
 from numpy.testing import assert_allclose
 from springs import harmonic
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels
+from mlip.stages.dataset.settings import DatasetSettings
 
 LIMITS = DatasetSettings()
 
@@ -173,3 +172,12 @@ def test_settings_hash_does_not_depend_on_order():
     assert one == extxyz.settings_hash({"b": "x", "a": 1.0})
     assert one != extxyz.settings_hash({"a": 1.5, "b": "x"})
     assert len(one) == 16
+
+
+def test_whole_numbers_are_numbers_of_a_level_and_true_is_none():
+    assert extxyz.settings_hash({"cutoff_ev": 520, "k": {"n": [2, 3]}}) == extxyz.settings_hash(
+        {"cutoff_ev": 520.0, "k": {"n": (2.0, 3)}}
+    )
+    assert extxyz.settings_hash({"a": 1}) != extxyz.settings_hash({"a": True})
+    assert extxyz.settings_hash({"a": 1}) != extxyz.settings_hash({"a": "1"})
+    assert extxyz.settings_hash({"a": 1.0, "b": "x"}) == extxyz.settings_hash_as_written({"a": 1.0, "b": "x"})

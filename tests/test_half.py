@@ -1,4 +1,3 @@
-from mlip.stages.neb.settings import NebSettings
 import logging
 from dataclasses import replace
 
@@ -11,9 +10,9 @@ from bands import gold_on_aluminium
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
-from mlip import config
 from mlip.potential import models, potential
 from mlip.stages.neb import mirror, neb, pool
+from mlip.stages.neb.settings import NebSettings
 
 WHOLE = NebSettings(
     fmax_ev_per_angstrom=0.02,

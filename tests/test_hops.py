@@ -1,6 +1,5 @@
 """Hops, visits and rates on walks whose jumps are known."""
 
-from mlip.stages.diffusion.settings import DiffusionSettings
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +7,8 @@ import pytest
 import walks
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import config
 from mlip.stages.diffusion import hops
+from mlip.stages.diffusion.settings import DiffusionSettings
 
 SETTINGS = DiffusionSettings()
 

@@ -1,14 +1,13 @@
-from mlip.stages.train.settings import TrainSettings
 import shutil
 
 import pytest
 import tiny
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.potential import equivalence, models
 from mlip.stages import jobs
 from mlip.stages.dataset.dataset import Manifest
+from mlip.stages.train.settings import TrainSettings
 
 
 def test_the_first_accepted_way_is_used(committee):

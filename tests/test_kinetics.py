@@ -1,14 +1,13 @@
 """Motion and kinetics from tracks of known rates, beside barriers."""
 
-from mlip.stages.diffusion.settings import DiffusionSettings
 import numpy as np
 import pytest
 import walks
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import arrhenius, density, hops, kinetics
+from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import trajectory
 from mlip.stages.neb import neb
 

@@ -1,5 +1,3 @@
-from mlip.dft.settings import Dft
-from mlip.stages.dataset.settings import DatasetSettings
 import json
 import multiprocessing
 import os
@@ -17,12 +15,14 @@ import tiny
 import yaml
 from numpy.testing import assert_allclose
 
-from mlip import cli, config, run
+from mlip import cli, run
 from mlip.atoms import dispersion, extxyz
 from mlip.core import files
 from mlip.dft import queue, single_points, tasks
+from mlip.dft.settings import Dft
 from mlip.stages import dft_stages
 from mlip.stages.dataset import labels
+from mlip.stages.dataset.settings import DatasetSettings
 
 HASH = queue.settings_hash(cells.DFT)
 

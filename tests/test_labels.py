@@ -1,14 +1,13 @@
 """Label checks: every bad input is one line that says what, where, the limit and what to do."""
 
-from mlip.stages.dataset.settings import DatasetSettings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from springs import harmonic
 
-from mlip import config
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels
+from mlip.stages.dataset.settings import DatasetSettings
 
 LIMITS = DatasetSettings()
 

@@ -1,6 +1,5 @@
 """The ladder on a surface of exact barrier: potential and 'DFT' are both known."""
 
-from mlip.stages.ladder.settings import LadderSettings
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +8,10 @@ from bands import path
 from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
-from mlip import config
 from mlip.atoms.extxyz import with_labels
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder import ladder
+from mlip.stages.ladder.settings import LadderSettings
 
 SETTINGS = LadderSettings()
 

@@ -1,7 +1,5 @@
 """The deck for LAMMPS, the exported model loaded back, and dumps read as tracks; with `lmp` on the PATH a real run of it."""
 
-from mlip.atoms.structures import Facet
-from mlip.stages.md.settings import MdSettings
 import os
 import shutil
 import subprocess
@@ -10,13 +8,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlip import cli, config
+from mlip import cli
 from mlip.atoms import extxyz, structures
+from mlip.atoms.structures import Facet
 from mlip.core import files
 from mlip.potential import models
 from mlip.potential.graphs import graph
 from mlip.potential.potential import load
 from mlip.stages.md import lammps, placement
+from mlip.stages.md.settings import MdSettings
 
 SETTINGS = MdSettings(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
 

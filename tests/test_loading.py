@@ -1,16 +1,15 @@
 """Ions on hosts: how many, where, and which atoms stay fixed."""
 
-from mlip.atoms.structures import Facet
-from mlip.stages.md.settings import MdSystem
 import numpy as np
 import pytest
 from ase.geometry import get_distances
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import config
 from mlip.atoms import structures
+from mlip.atoms.structures import Facet
 from mlip.atoms.symmetry import copies, operations
 from mlip.stages.md import placement
+from mlip.stages.md.settings import MdSystem
 from mlip.stages.sites import sites
 
 FACET = Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2))

@@ -1,8 +1,5 @@
 """Our own DFT as a file of references: made from a run, read by the report, inside its windows."""
 
-from mlip.dft.settings import Dft
-from mlip.stages.dataset.settings import DatasetSettings
-from mlip.stages.energetics.settings import EnergeticsSettings
 import importlib.util
 import sys
 from dataclasses import replace
@@ -14,12 +11,14 @@ from ase import Atoms
 from material import FOLDER
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.core import files
+from mlip.dft.settings import Dft
 from mlip.literature import references
 from mlip.stages.dataset import dataset
+from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.energetics import energetics
 from mlip.stages.energetics.lattice import Errors, Lattice
+from mlip.stages.energetics.settings import EnergeticsSettings
 from mlip.stages.report import dft_sheets
 
 LATTICE = Lattice((0.0,), (3.81, 3.81, 9.71), 0.2065, 70.4, -51.1, 6, 180.0, 190.0, 185.0, 23, 1e-4)

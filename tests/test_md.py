@@ -1,6 +1,5 @@
 """Molecular dynamics on potentials with exact forces: temperature, velocities, energy, resume, guards."""
 
-from mlip.stages.md.settings import MdSettings
 import os
 import signal
 import subprocess
@@ -15,11 +14,11 @@ from fields import Cosine, Wells
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.core.units import ACCELERATION, BOLTZMANN_EV_PER_KELVIN
 from mlip.potential import potential
 from mlip.stages.md import dynamics, md, md_jobs, trajectory
+from mlip.stages.md.settings import MdSettings
 
 SETTINGS = MdSettings(
     frame_steps=5, chunk_frames=8, equilibrate_ps=0.02, target_ps=0.1, friction_per_ps=20.0, max_temperature_ratio=8.0

@@ -1,4 +1,3 @@
-from mlip.stages.train.settings import Architecture
 import io
 import json
 import shutil
@@ -10,6 +9,7 @@ import yaml
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip.potential import models
+from mlip.potential.architecture import Architecture
 from mlip.potential.potential import Evaluator
 
 E0 = {"Li": -1.0, "O": -2.0, "Mg": -3.0, "Ti": -4.0}

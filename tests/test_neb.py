@@ -1,4 +1,3 @@
-from mlip.stages.neb.settings import NebSettings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,8 +10,8 @@ from potentials import LENGTH, CosineSurface, Slope, displaced, hop
 from pydantic import TypeAdapter
 from scipy.spatial.transform import Rotation
 
-from mlip import config
 from mlip.stages.neb import neb
+from mlip.stages.neb.settings import NebSettings
 
 NAME = neb.BandName(hop="bulk_oct", host="bulk", member=1)
 TIGHT = NebSettings(fmax_ev_per_angstrom=0.01, checkpoint_steps=3)

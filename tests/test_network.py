@@ -1,5 +1,3 @@
-from mlip.atoms.structures import Facet
-from mlip.stages.sites.settings import SitesSettings
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +8,7 @@ from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
 from mlip.atoms import structures, symmetry
+from mlip.atoms.structures import Facet
 from mlip.stages.sites import network, sites
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Period, Site

@@ -1,4 +1,3 @@
-from mlip.stages.neb.settings import NebSettings
 import numpy as np
 import pytest
 import tiny
@@ -7,10 +6,10 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from numpy.testing import assert_allclose
 
-from mlip import config
 from mlip.potential import models, potential
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import neb, pool
+from mlip.stages.neb.settings import NebSettings
 
 SETTINGS = NebSettings(
     images=3,

@@ -3,31 +3,49 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tiny
 import yaml
 
-from mlip import config, run
-from mlip.core import files
-from mlip.run import UPSTREAM
+from mlip import config, driver
+from mlip.core import files, run
+from mlip.core.run import Run, locked
+
+NAMES = tuple(stage.name for stage in config.stages())
 
 
 def make(tmp_path, **changes):
-    return run.init(tiny.write_config(tmp_path / "c.yaml", **changes), tmp_path / "run")
+    return driver.init(tiny.write_config(tmp_path / "c.yaml", **changes), tmp_path / "run")
+
+
+def opened(path):
+    return Run(path.parent, config.load(path), config.stages())
+
+
+def fingerprint(r, name):
+    return r.fingerprint(r.stage(name))
+
+
+def is_done(r, name):
+    return r.is_done(r.stage(name))
+
+
+def prepare(r, name):
+    return r.prepare(r.stage(name))
 
 
 def finish(r, stage):
     """What the stages do around their work, with a small result."""
-    r.prepare(stage)
-    made = files.provenance(stage, settings=r.settings(stage), inputs=r.inputs(stage), started=time.time())
-    made = replace(made, fingerprint=r.fingerprint(stage))
+    declared = r.stage(stage)
+    r.prepare(declared)
+    made = files.provenance(stage, settings=r.settings(declared), inputs=r.inputs(declared), started=time.time())
+    made = replace(made, fingerprint=r.fingerprint(declared))
     files.write_result(r.path(stage, "result.json"), made, made)
 
 
 def stale(before, after):
-    return {stage for stage in UPSTREAM if before.fingerprint(stage) != after.fingerprint(stage)}
+    return {name for name in NAMES if fingerprint(before, name) != fingerprint(after, name)}
 
 
 SITES = {"sites", "neb", "energetics", "ladder", "md", "diffusion", "report"}  # all that depend on the sites
@@ -35,20 +53,21 @@ LABELS = SITES | {"dataset", "train", "evaluate"}  # all that depend on the labe
 
 
 def test_stages_come_after_what_they_need():
-    order = list(UPSTREAM)
-    for stage, before in UPSTREAM.items():
-        assert all(order.index(b) < order.index(stage) for b in before)
-    assert set(UPSTREAM) == set(config.Config.model_fields) - {"common", "dft", "tracking"}
+    before = set()
+    for stage in config.stages():
+        assert {other.name for other in (*stage.needs, *stage.uses, *stage.settings_of)} <= before
+        before.add(stage.name)
+    assert before == set(config.sections()) - {"common", *config.SHARED}
 
 
 def test_fingerprints_repeat_in_another_process(tmp_path):
     r = make(tmp_path)
-    code = "import sys; from pathlib import Path; from mlip import run; r = run.opened(Path(sys.argv[1]))\n"
-    code += "print({s: r.fingerprint(s) for s in run.UPSTREAM})"
+    code = "import sys; from pathlib import Path; from mlip import driver; r = driver.opened(Path(sys.argv[1]))\n"
+    code += "print({s.name: r.fingerprint(s) for s in r.stages})"
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     env = tiny.environment(PYTHONHASHSEED="7")
     out = subprocess.run(command, env=env, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert out.stdout.strip() == str({s: r.fingerprint(s) for s in UPSTREAM})
+    assert out.stdout.strip() == str({s.name: r.fingerprint(s) for s in r.stages})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +79,7 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
         ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "report"}),
         ({"train": {"epochs": 4}}, SITES | {"train", "evaluate"}),
         ({"structures": {"ions": ["Mg"]}}, SITES | {"structures", "evaluate"}),
-        ({"dataset": {"test_groups": ["bulk1_Mg_hop"]}}, LABELS),
+        ({"dataset": {"test_groups": ["bulk1_Mg_hop"]}}, LABELS | {"convergence"}),
         ({"common": {"workers": 3}}, set()),
         ({"tracking": {"mode": "disabled"}}, set()),
         ({"common": {"target": "pbe-d3"}}, LABELS),
@@ -72,8 +91,8 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
     ids=lambda x: "-".join(f"{s}.{k}" for s, keys in x.items() for k in keys) if isinstance(x, dict) else "",
 )
 def test_an_edit_makes_stale_what_depends_on_it(tmp_path, changes, expected):
-    before = run.Run(tmp_path, config.load(tiny.write_config(tmp_path / "a.yaml")))
-    after = run.Run(tmp_path, config.load(tiny.write_config(tmp_path / "b.yaml", **changes)))
+    before = opened(tiny.write_config(tmp_path / "a.yaml"))
+    after = opened(tiny.write_config(tmp_path / "b.yaml", **changes))
     assert stale(before, after) == expected
 
 
@@ -83,7 +102,7 @@ def test_comments_and_order_in_the_file_do_not_matter(tmp_path):
     backwards = {k: settings[k] for k in reversed(settings)}
     text = "# another comment\n" + yaml.safe_dump(backwards, sort_keys=False)
     (tmp_path / "other.yaml").write_text(text)
-    assert stale(before, run.init(tmp_path / "other.yaml", tmp_path / "run")) == set()
+    assert stale(before, driver.init(tmp_path / "other.yaml", tmp_path / "run")) == set()
 
 
 def test_contents_of_inputs_count_and_not_their_time(tmp_path):
@@ -107,13 +126,13 @@ def test_another_base_model_under_the_same_name(tmp_path):
 
 def test_done_only_with_a_whole_result_of_these_settings(tmp_path):
     r = make(tmp_path)
-    assert not r.is_done("structures")
+    assert not is_done(r, "structures")
     finish(r, "structures")
-    assert r.is_done("structures")
-    assert not make(tmp_path, structures={"ions": ["Mg"]}).is_done("structures")
+    assert is_done(r, "structures")
+    assert not is_done(make(tmp_path, structures={"ions": ["Mg"]}), "structures")
     r.path("structures", "result.json").write_text("{")
     with pytest.raises(ValueError, match=r"result\.json: not readable as JSON .*delete it and run the stage again"):
-        make(tmp_path).is_done("structures")
+        is_done(make(tmp_path), "structures")
 
 
 def test_editing_and_editing_back_restores_the_results(tmp_path):
@@ -121,26 +140,26 @@ def test_editing_and_editing_back_restores_the_results(tmp_path):
     finish(first, "neb")
     first.path("neb", "band").write_text("first")
     second = make(tmp_path, neb={"images": 4})
-    assert not second.is_done("neb")
-    second.prepare("neb")
+    assert not is_done(second, "neb")
+    prepare(second, "neb")
     assert not second.path("neb", "band").exists()
-    assert [p.name for p in (tmp_path / "run" / "superseded").iterdir()] == [f"neb-{first.fingerprint('neb')[:12]}"]
+    assert [p.name for p in (tmp_path / "run" / "superseded").iterdir()] == [f"neb-{fingerprint(first, 'neb')[:12]}"]
     second.path("neb", "band").write_text("half of the second")
     third = make(tmp_path)
-    third.prepare("neb")
-    assert third.is_done("neb")
+    prepare(third, "neb")
+    assert is_done(third, "neb")
     assert third.path("neb", "band").read_text() == "first"
     again = make(tmp_path, neb={"images": 4})
-    again.prepare("neb")
+    prepare(again, "neb")
     assert again.path("neb", "band").read_text() == "half of the second"
-    assert not again.is_done("neb")
+    assert not is_done(again, "neb")
 
 
 def test_prepare_keeps_work_with_the_same_settings(tmp_path):
     r = make(tmp_path)
-    r.prepare("neb")
+    prepare(r, "neb")
     r.path("neb", "band").write_text("begun")
-    make(tmp_path, report={"agree_ev": 0.01}).prepare("neb")
+    prepare(make(tmp_path, report={"agree_ev": 0.01}), "neb")
     assert r.path("neb", "band").read_text() == "begun"
 
 
@@ -148,7 +167,7 @@ def test_folder_of_unknown_origin_is_put_aside(tmp_path):
     r = make(tmp_path)
     r.path("neb").mkdir()
     r.path("neb", "mine").write_text("precious")
-    r.prepare("neb")
+    prepare(r, "neb")
     assert not r.path("neb", "mine").exists()
     assert (tmp_path / "run" / "superseded" / "neb-unknown" / "mine").read_text() == "precious"
 
@@ -156,7 +175,7 @@ def test_folder_of_unknown_origin_is_put_aside(tmp_path):
 def test_second_process_in_one_run_is_refused(tmp_path):
     make(tmp_path)
     code = (
-        "import sys, time; from pathlib import Path; from mlip.run import locked\n"
+        "import sys, time; from pathlib import Path; from mlip.core.run import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
@@ -165,7 +184,7 @@ def test_second_process_in_one_run_is_refused(tmp_path):
             assert other.stdout.readline() == "held\n"
             with (
                 pytest.raises(ValueError, match="another process works in this run; wait for it or stop it"),
-                run.locked(tmp_path / "run"),
+                locked(tmp_path / "run"),
             ):
                 pass
             before = (tmp_path / "run" / "config.yaml").read_text()
@@ -174,14 +193,14 @@ def test_second_process_in_one_run_is_refused(tmp_path):
             assert (tmp_path / "run" / "config.yaml").read_text() == before
         finally:
             other.kill()
-    with run.locked(tmp_path / "run"):
+    with locked(tmp_path / "run"):
         pass
 
 
 def test_lock_is_free_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError), run.locked(tmp_path):
+    with pytest.raises(RuntimeError), locked(tmp_path):
         raise RuntimeError
-    with run.locked(tmp_path):
+    with locked(tmp_path):
         pass
 
 
@@ -189,7 +208,7 @@ def test_init_checks_everything_before_it_writes(tmp_path):
     for changes, message in (
         ({"dataset": {"path": "no/such/data"}}, "no/such/data: no such file or folder"),
         ({"train": {"base": "no/such/base"}}, "no/such/base: no such"),
-        ({"report": {"references": "no/such/references"}}, "no/such/references: no such file or folder"),
+        ({"literature": {"references": "no/such/references"}}, "no/such/references: no such file or folder"),
         ({"structures": {"crystal": "no_such.cif"}}, r"no_such\.cif: no such file or folder"),
         ({"neb": {"imges": 3}}, r"neb\.imges: unknown key"),
     ):
@@ -208,19 +227,19 @@ def test_a_bad_edit_leaves_the_run_as_it_was(tmp_path):
 
 def test_folders_that_are_no_runs(tmp_path):
     with pytest.raises(ValueError, match=r"not a run folder \(no config\.yaml\); make one with: mlip init"):
-        run.opened(tmp_path)
+        driver.opened(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="cannot be written"):
-        run.init(tiny.write_config(tmp_path / "c.yaml"), tmp_path / "file" / "run")
-    with pytest.raises(ValueError, match="cannot be written"), run.locked(tmp_path / "none"):
+        driver.init(tiny.write_config(tmp_path / "c.yaml"), tmp_path / "file" / "run")
+    with pytest.raises(ValueError, match="cannot be written"), locked(tmp_path / "none"):
         pass
 
 
 def test_paths_are_from_here_or_from_the_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run.place("datasets/tio2-mg-li") == tiny.DATA
+    assert files.place("datasets/tio2-mg-li") == tiny.DATA
     (tmp_path / "datasets" / "tio2-mg-li").mkdir(parents=True)
-    assert run.place("datasets/tio2-mg-li").resolve() == tmp_path / "datasets" / "tio2-mg-li"
+    assert files.place("datasets/tio2-mg-li").resolve() == tmp_path / "datasets" / "tio2-mg-li"
 
 
 def test_changed_code_makes_the_report_anew_and_keeps_the_numbers(tmp_path, monkeypatch):
@@ -234,18 +253,19 @@ def test_changed_code_makes_the_report_anew_and_keeps_the_numbers(tmp_path, monk
     (package / "report.html.j2").write_text("b")
     assert files.sha256(package) != first
     before = make(tmp_path)
-    before.fingerprint("report")
-    ours = Path(run.__file__).parent
-    monkeypatch.setattr(run, "sha256", lambda path: "other" if path == ours else files.sha256(path))
+    fingerprint(before, "report")
+    monkeypatch.setattr(run, "sha256", lambda path: "other" if path == files.PACKAGE else files.sha256(path))
     assert stale(before, make(tmp_path)) == {"report"}
 
 
 def test_an_optional_stage_takes_part_when_asked_and_is_shown_when_done(tmp_path):
     r = make(tmp_path)
-    assert set(r.planned()) == set(UPSTREAM) - set(run.OPTIONAL)
+    planned = {stage.name for stage in r.planned()}
+    assert planned == {stage.name for stage in r.stages if not stage.is_optional}
     asked = make(tmp_path, md={"run": True})
-    assert set(asked.planned()) - set(r.planned()) == {"md"}
-    before = r.fingerprint("report")
+    assert {stage.name for stage in asked.planned()} - planned == {"md"}
+    before = fingerprint(r, "report")
     finish(r, "convergence")
-    assert "convergence" in make(tmp_path).upstream("report")
-    assert make(tmp_path).fingerprint("report") != before
+    again = make(tmp_path)
+    assert "convergence" in {stage.name for stage in again.upstream(again.stage("report"))}
+    assert fingerprint(again, "report") != before

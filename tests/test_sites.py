@@ -1,5 +1,3 @@
-from mlip.atoms.structures import Facet
-from mlip.stages.sites.settings import SitesSettings
 import numpy as np
 import pytest
 from ase.calculators.lj import LennardJones
@@ -7,6 +5,7 @@ from lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 
 from mlip.atoms import structures, symmetry
+from mlip.atoms.structures import Facet
 from mlip.stages.sites import sites
 
 ANATASE = structures.crystal("anatase")

@@ -11,12 +11,10 @@ import pytest
 import tiny
 import yaml
 
-from mlip import cli, pipeline
+from mlip import cli, config, driver, pipeline
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.potential import models
-from mlip.run import OPTIONAL, UPSTREAM, opened
-from mlip.stages.evaluate import evaluate
 from mlip.stages.neb import neb
 
 
@@ -40,37 +38,31 @@ def changed(finished, path, **changes):
 def watched(monkeypatch, finished):
     """Stages do nothing but note their name and give the result of the finished run."""
     called = []
-
-    def replaced(stage):
-        def fake(_):
-            called.append(stage)
-            return results(finished.folder)[stage]
-
-        return fake
-
-    monkeypatch.setattr(pipeline, "STAGES", {s: replaced(s) for s in finished_stages()})
+    found = results(finished.folder)
+    for stage in config.stages():
+        if not stage.is_optional:
+            patch_run(monkeypatch, stage, lambda _, name=stage.name: called.append(name) or found[name])
     return called
 
 
+def patch_run(monkeypatch, stage, fake):
+    """Let a stage do something else; a stage is frozen, so its dictionary is changed."""
+    monkeypatch.setitem(vars(stage), "run", fake)
+
+
 def finished_stages():
-    return [s for s in UPSTREAM if s not in OPTIONAL]
+    return [stage.name for stage in config.stages() if not stage.is_optional]
 
 
 def results(folder):
     """The result of every stage, read back."""
-    from mlip.stages.dataset import dataset
-    from mlip.stages.report import reporting
+    stages = [stage for stage in config.stages() if not stage.is_optional]
+    return {s.name: files.read_result(folder / s.name / "result.json", s.result) for s in stages}
 
-    kinds = {
-        "structures": pipeline.Structures,
-        "dataset": dataset.Manifest,
-        "train": pipeline.Committee,
-        "evaluate": evaluate.Evaluation,
-        "sites": pipeline.SiteNetwork,
-        "neb": pipeline.Barriers,
-        "report": reporting.Reported,
-    }
-    return {s: files.read_result(folder / s / "result.json", kind) for s, kind in kinds.items()}
+
+def train_fingerprint(folder):
+    run = driver.opened(folder)
+    return run.fingerprint(run.stage("train"))
 
 
 def numbers(folder):
@@ -86,8 +78,9 @@ def without(value, keys):
     return [without(v, keys) for v in value] if isinstance(value, list) else value
 
 
-def test_every_stage_has_a_function_a_command_and_a_section():
-    assert list(pipeline.STAGES) == list(UPSTREAM) == list(cli.STAGES)
+def test_every_stage_has_a_name_a_command_and_a_section():
+    assert list(pipeline.STAGES) == [stage.name for stage in config.stages()] == list(cli.STAGES)
+    assert set(pipeline.STAGES) <= set(config.sections())
 
 
 def test_whole_run_ends_with_the_report_and_the_headline(finished):
@@ -150,7 +143,7 @@ def test_training_is_tracked_offline_under_the_id_of_what_is_computed(finished):
     from test_tracking import stored
 
     ids, history = stored(finished.folder)
-    assert ids == {opened(finished.folder).fingerprint("train")[:16]}
+    assert ids == {train_fingerprint(finished.folder)[:16]}
     assert [int(line["_step"]) for line in history] == [0, 1, 2]
     assert {f"member-{k}/valid_loss" for k in (1, 2)} <= history[0].keys()
     told = results(finished.folder)["train"].members[1].history
@@ -199,7 +192,7 @@ def test_interrupted_stage_has_no_result(finished, copied, monkeypatch, tmp_path
     def stop(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "STAGES", {**pipeline.STAGES, "neb": stop})
+    patch_run(monkeypatch, next(s for s in config.stages() if s.name == "neb"), stop)
     other = changed(finished, tmp_path / "other.yaml", neb={"max_steps": 5})
     assert cli.main(["run", str(other), str(copied)]) == 130
     assert not (copied / "neb" / "result.json").exists()

@@ -1,4 +1,3 @@
-from mlip.atoms.structures import Facet
 import re
 
 import numpy as np
@@ -9,6 +8,7 @@ from ase.spacegroup import crystal as build
 from numpy.testing import assert_allclose
 
 from mlip.atoms import structures
+from mlip.atoms.structures import Facet
 
 ANATASE = structures.crystal("anatase")
 RUTILE = build(["Ti", "O"], [(0, 0, 0), (0.3053, 0.3053, 0)], spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90])

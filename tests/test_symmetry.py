@@ -1,8 +1,8 @@
-from mlip.atoms.structures import Facet
 import numpy as np
 from numpy.testing import assert_allclose
 
 from mlip.atoms import structures, symmetry
+from mlip.atoms.structures import Facet
 
 ANATASE = structures.crystal("anatase")
 

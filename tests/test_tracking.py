@@ -1,11 +1,10 @@
-from mlip.core.tracking import Tracking
 import struct
 import sys
 import time
 
 import pytest
 
-from mlip.core.tracking import Tracker
+from mlip.core.tracking import Tracker, Tracking
 
 BLOCK = 32768
 

@@ -1,4 +1,3 @@
-from mlip.stages.train.settings import EnergyFitSettings
 import math
 import os
 import random
@@ -13,9 +12,9 @@ import pytest
 import tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlip import config
 from mlip.potential import models, potential
 from mlip.stages.train import train
+from mlip.stages.train.settings import EnergyFitSettings
 
 FIT = EnergyFitSettings(prior_ev=0.1, min_atoms=13)
 SMALL = tiny.TRAIN.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"layers": 1})})

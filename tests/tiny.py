@@ -1,6 +1,5 @@
 """The smallest potential and the smallest run that still go through every line: shared by several test files."""
 
-from mlip.stages.train.settings import Architecture, TrainSettings
 import os
 import sys
 from pathlib import Path
@@ -9,9 +8,10 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from mlip import config
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.potential.architecture import Architecture
+from mlip.stages.train.settings import TrainSettings
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "datasets" / "tio2-mg-li"

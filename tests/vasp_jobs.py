@@ -19,6 +19,7 @@ def vasprun(folder, *, energy_ev, forces, d3_ev=0.0, steps=7, **changes):
     structure = read(folder / "POSCAR", format="vasp")
     lines = (folder / "INCAR").read_text().splitlines()
     tags = dict(line.split(" = ") for line in lines) | changes.get("tags", {})
+    points = changes.get("points", (folder / "KPOINTS").read_text().splitlines()[3])
     nelm, symbols = tags["NELM"], structure.get_chemical_symbols()
 
     def rows(name, values):
@@ -47,7 +48,8 @@ def vasprun(folder, *, energy_ev, forces, d3_ev=0.0, steps=7, **changes):
         '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n'
         '<generator>\n<i name="program" type="string">vasp </i>\n<i name="version" type="string">6.4.2  </i>\n</generator>\n'
         f"<incar>\n{incar}</incar>\n"
-        '<kpoints>\n<generation param="Monkhorst-Pack">\n<v type="int" name="divisions">1 1 1</v>\n</generation>\n'
+        '<kpoints>\n<generation param="Monkhorst-Pack">\n<v type="int" name="divisions">'
+        f"{points}</v>\n</generation>\n"
         '<varray name="kpointlist">\n<v>0.0 0.0 0.0</v>\n</varray>\n<varray name="weights">\n<v>1.0</v>\n</varray>\n</kpoints>\n'
         '<parameters>\n<separator name="electronic">\n<separator name="electronic convergence">\n'
         f'<i type="int" name="NELM">{nelm}</i>\n</separator>\n</separator>\n</parameters>\n'

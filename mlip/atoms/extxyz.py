@@ -45,9 +45,25 @@ class Keys:
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the settings as JSON with sorted keys and no spaces."""
+    """First 16 hexadecimal digits of the SHA-256 of the settings as JSON with sorted keys and no spaces.
+
+    Whole numbers count as numbers: 520 and 520.0 are one level. True and false are no numbers.
+    """
+    return settings_hash_as_written({key: _as_numbers(value) for key, value in settings.items()})
+
+
+def settings_hash_as_written(settings: Mapping[str, object]) -> str:
+    """The hash with 520 and 520.0 as two levels, as in frames of version 0.1.0."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _as_numbers(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _as_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_numbers(inner) for inner in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def read_frames(path: Path, text_keys: Sequence[str] = TEXT_KEYS) -> list[Atoms]:

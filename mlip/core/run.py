@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlip.core.files import Provenance, digest_of, place, read_provenance, read_result, sha256, write_text_atomic
+from mlip.core.files import ROOTS, Provenance, digest_of, place, read_provenance, read_result, sha256, write_text_atomic
 from mlip.core.report import ReportSection
 from mlip.core.section import Common, ExecutionSection, Section
 from mlip.core.stage import Context, Stage
@@ -78,7 +78,7 @@ class Run:
         """Hash of every file the stage reads from outside, and the fingerprint of every stage before it."""
         found = {other.name: self.fingerprint(other) for other in self.upstream(stage)}
         for path in stage.inputs(self.context(stage)) if stage.inputs is not None else ():
-            found[Path(path).as_posix()] = self._hash(place(path))
+            found[_name(Path(path))] = self._hash(place(path))
         for other in stage.uses:  # what an unfinished stage adds later makes another result
             if self.is_done(other):
                 found[f"{other.name}/result.json"] = self._hash(self.path(other.name, "result.json"))
@@ -140,6 +140,12 @@ class Run:
             earlier.rename(folder)
         write_text_atomic(mark, now + "\n")
         return folder
+
+
+def _name(path: Path) -> str:
+    """An input by the path that the config gives; a path of the project itself is the same on every machine."""
+    inside = next((root for root in ROOTS if path.is_relative_to(root)), None)
+    return (path if inside is None else path.relative_to(inside)).as_posix()
 
 
 @contextmanager

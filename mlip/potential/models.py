@@ -21,7 +21,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from mlip.core.files import write_bytes_atomic, write_text_atomic
 from mlip.core.section import Target
-from mlip.stages.train.settings import Architecture
+from mlip.potential.architecture import Architecture
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs

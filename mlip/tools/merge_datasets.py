@@ -141,8 +141,12 @@ def write(
 
 
 def _require_level(source: Source, wanted: str) -> None:
+    """Raise where a frame is of another level; frames with the older hash of this one get the hash of today."""
+    older = extxyz.settings_hash_as_written(source.settings)
     for frame in source.frames:
-        if (found := frame.info.get("settings_hash")) != wanted:
+        if (found := frame.info.get("settings_hash")) == older:
+            frame.info["settings_hash"] = wanted
+        elif found != wanted:
             raise ValueError(
                 f"{source.path}: frame {frame.info['frame_id']} has the settings {found}, its settings are {wanted}; "
                 "label it again at these settings, or restore them"

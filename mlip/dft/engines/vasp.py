@@ -8,10 +8,17 @@ bulk) is ours, below.
 D3 in the job's total energy and forces is subtracted: E(PBE) = E(job) - E(D3), the same for forces, with D3 from the
 dftd3 package at VASP's radii and compared with what VASP added. The labels then carry D3(BJ) beside them like others.
 D3: doi:10.1063/1.3382344 (zero damping), doi:10.1002/jcc.21759 (BJ).
+
+ASE writes INCAR and POSCAR and reads structure, energies and forces, the forces without the constraints of selective
+dynamics. Written here: KPOINTS (four lines; that of ASE has a title of its own) and POTCAR (files one after another).
+vasp_level and vasp_xml beside this folder read `<incar>`, `<parameters>`, `<kpoints>`, `<atominfo>` and the electronic
+steps with ElementTree, because ASE gives no `<incar>`, no PAW data, no number of iterations, and only one value of a
+tag that stands in several places.
 """
 
+import io
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +32,13 @@ from pydantic import Field, model_validator
 from mlip.core import files
 from mlip.core.section import Count, Positive, Section
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
+from mlip.dft import vasp_level, vasp_xml
 from mlip.dft.engines import Calculated, Described, Mesh, Refused, Waiting, clear_of_boundary, is_slab, length_mesh
 
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
 PAIR_BOHR, COORDINATION_BOHR = 50.2 / BOHR_ANGSTROM, 20.0 / BOHR_ANGSTROM  # VDW_RADIUS and VDW_CNRADIUS of VASP
 D3_DIFFERENCE_EV_PER_ATOM = 5e-4  # between VASP's dispersion and ours, beyond which something is set differently
-UNSET = {"IVDW": 0, "ISPIN": 1}  # what VASP takes where INCAR does not say
-MOVED_ANGSTROM = 1e-4  # between the frame and the structure in vasprun.xml
+ADDED_EV = 1e-6  # below which nothing was added after the electrons
 
 
 class Settings(Section):
@@ -130,13 +137,15 @@ def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
     """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet."""
     if settings.dipole and is_slab(atoms) and not clear_of_boundary(atoms):
         raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
+    from ase.io.vasp_parsers.incar_writer import generate_incar_lines
+
     ordered = atoms[_order(atoms)]
     symbols = sorted(set(ordered.get_chemical_symbols()))
     tags = incar(ordered, settings)
-    files.write_text_atomic(folder / "INCAR", "".join(f"{k} = {v}\n" for k, v in tags.items()))
+    files.write_text_atomic(folder / "INCAR", generate_incar_lines(tags))
     points = " ".join(map(str, mesh(atoms, settings)))
     files.write_text_atomic(folder / "KPOINTS", f"single point\n0\nMonkhorst-Pack\n{points}\n0 0 0\n")
-    files.write_text_atomic(folder / "POSCAR", _poscar(ordered, symbols))
+    files.write_text_atomic(folder / "POSCAR", _poscar(ordered))
     files.write_bytes_atomic(folder / "POTCAR", b"".join(_potcar(s, settings).read_bytes() for s in symbols))
 
 
@@ -170,13 +179,12 @@ def _order(atoms: Atoms) -> list[int]:
     return sorted(range(len(atoms)), key=lambda k: atoms[k].symbol)  # stable
 
 
-def _poscar(ordered: Atoms, symbols: list[str]) -> str:
-    names = ordered.get_chemical_symbols()
-    rows = [ordered.get_chemical_formula(), "1.0"]
-    rows += [" ".join(f"{x:.10f}" for x in vector) for vector in ordered.cell.array]
-    rows += [" ".join(symbols), " ".join(str(names.count(s)) for s in symbols), "Cartesian"]
-    rows += [" ".join(f"{x:.10f}" for x in place) for place in ordered.positions]
-    return "\n".join(rows) + "\n"
+def _poscar(ordered: Atoms) -> str:
+    from ase.io.vasp import write_vasp
+
+    text = io.StringIO()
+    write_vasp(text, ordered, direct=False, ignore_constraints=True)
+    return "".join(f"{' '.join(line.split())}\n" for line in text.getvalue().splitlines())
 
 
 def _paw_name(symbol: str, settings: Settings) -> str:
@@ -206,90 +214,76 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
 
     Raises:
         Waiting: the file ends early.
-        Refused: not converged, another structure, other settings, or a dispersion energy that is not ours.
+        Refused: not converged, another structure, another level, a force field, or a dispersion energy that is not
+            ours.
     """
-    try:
-        tree = ET.parse(source).getroot()  # noqa: S314  (the user's own file)
-    except ET.ParseError as error:
-        raise Waiting(
-            f"{source}: is truncated ({error}); let the job finish or run it again, then this command"
-        ) from error
-    calculation = tree.findall("calculation")[-1:]
-    steps = calculation[0].findall("scstep/energy") if calculation else []
-    if not steps or calculation[0].find("varray[@name='forces']") is None:
-        raise Waiting(f"{source}: holds no forces; let the job finish or run it again, then this command")
-    _check_settings(tree, settings)
-    most = int(_value(tree, "parameters//i[@name='NELM']") or settings.max_iterations)
-    if len(steps) >= most:
-        raise Refused(f"{source}: the electrons did not converge in {most} iterations (NELM)")
-    found = _read(source)
+    tree = vasp_xml.root(source)
     order = _order(atoms)
-    _check_structure(atoms[order], found, source)
-    added = _number(calculation[0], "energy/i[@name='e_fr_energy']") - _number(steps[-1], "i[@name='e_fr_energy']")
-    d3_ev, d3_forces = _job_dispersion(found, settings, added)
+    vasp_xml.require_elements(tree, atoms[order], source)
+    _require_level(tree, atoms[order], mesh(atoms, settings), source, settings)
+    calculation = tree.findall("calculation")[-1]
+    steps = vasp_xml.electronic_steps(tree, calculation, source, most=settings.max_iterations)
+    found = vasp_xml.last_structure(source)
+    vasp_xml.require_structure(atoms[order], found, source)
+    vasp_xml.require_forces(calculation, found, source)
+    vasp_xml.require_one_cell(tree, found, source)
+    d3_ev, d3_forces = _job_dispersion(found, settings, vasp_xml.added_ev(calculation))
     forces = np.empty((len(atoms), 3))
-    forces[order] = found.get_forces() - d3_forces
+    forces[order] = found.get_forces(apply_constraint=False) - d3_forces
     return Calculated(
         energy_ev=float(found.calc.results["free_energy"]) - d3_ev,
         extrapolated_ev=float(found.get_potential_energy()) - d3_ev,
         forces=forces,
         iterations=len(steps),
-        extra={"vasp_version": str(_value(tree, "generator/i[@name='version']")), "vasp_d3_energy": round(d3_ev, 8)},
+        extra={
+            "vasp_version": str(vasp_xml.text_of(tree, "generator/i[@name='version']")),
+            "vasp_d3_energy": round(d3_ev, 8),
+        },
     )
 
 
-def _read(source: Path) -> Atoms:
-    from ase.io import read
-
-    return read(source, format="vasp-xml")
-
-
-def _value(tree: ET.Element, path: str) -> str | None:
-    found = tree.find(path)
-    return None if found is None or found.text is None else found.text.strip()
-
-
-def _number(tree: ET.Element, path: str) -> float:
-    text = _value(tree, path)
-    return float("nan") if text is None or "*" in text else float(text)
-
-
-def _check_settings(tree: ET.Element, settings: Settings) -> None:
-    wanted: Mapping[str, float] = {
-        "ENCUT": settings.cutoff_ev,
-        "EDIFF": settings.energy_convergence_ev,
-        "ISMEAR": 0,
-        "SIGMA": settings.smearing_ev,
-        "IVDW": IVDW[settings.dispersion],
-        "ISPIN": 2 if settings.spin == "polarised" else 1,
-    }
-    for tag, value in wanted.items():
-        path = f"incar/i[@name='{tag}']"
-        there = float(UNSET[tag]) if tag in UNSET and tree.find(path) is None else _number(tree, path)
-        if not np.isclose(there, value, rtol=1e-6, atol=0):
-            raise Refused(f"the job has {tag} = {there:g}, the settings say {value:g}; run it with the INCAR given")
-    for row in tree.findall("atominfo/array[@name='atomtypes']/set/rc"):  # number, element, mass, valence, PAW data
-        symbol, given = ((row[k].text or "").strip() for k in (1, -1))
-        if _paw_name(symbol, settings) not in given.split():
-            raise Refused(f"the job has the PAW data {given!r}, the settings say {_paw_name(symbol, settings)}")
+def _require_level(tree: ET.Element, ordered: Atoms, points: Mesh, source: Path, settings: Settings) -> None:
+    symbols, beside = set(ordered.get_chemical_symbols()), source.parent / "INCAR"
+    tags = incar(ordered, settings)
+    if not vasp_level.states(tree, "IVDW") and abs(vasp_xml.added_ev(tree.findall("calculation")[-1])) > ADDED_EV:
+        del tags["IVDW"]  # not every version of VASP echoes this tag; _job_dispersion compares the energy added
+    asked = vasp_level.Asked(
+        tags=tags,
+        mesh=points,
+        paw={symbol: _paw_name(symbol, settings) for symbol in symbols},
+        titles=_titles(symbols, settings),
+    )
+    text = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
+    try:
+        vasp_level.require(tree, asked, text)
+    except Refused:
+        raise
+    except (ValueError, IndexError) as error:  # a number or a row that is none
+        raise Refused(f"{source}: cannot be read ({error}); run the job again with the inputs given") from error
 
 
-def _check_structure(ordered: Atoms, found: Atoms, source: Path) -> None:
-    if ordered.get_chemical_symbols() != found.get_chemical_symbols():
-        raise Refused(f"{source}: holds {found.get_chemical_formula()}, the frame is {ordered.get_chemical_formula()}")
-    shift = found.get_scaled_positions(wrap=False) - ordered.get_scaled_positions(wrap=False)
-    moved = np.linalg.norm((shift - np.round(shift)) @ ordered.cell.array, axis=1).max()
-    cell = np.abs(found.cell.array - ordered.cell.array).max()
-    if max(moved, cell) > MOVED_ANGSTROM:
-        raise Refused(f"{source}: is of another structure: an atom or the cell is {max(moved, cell):.4f} Angstrom off")
+def _titles(symbols: Collection[str], settings: Settings) -> dict[str, str]:
+    """First line of the POTCAR of every element, where the PAW data are at hand."""
+    if not os.environ.get("VASP_PP_PATH"):
+        return {}
+    found = {}
+    for symbol in symbols:
+        with _potcar(symbol, settings).open(encoding="utf-8", errors="replace") as lines:
+            found[symbol] = lines.readline()
+    return found
 
 
 def _job_dispersion(found: Atoms, settings: Settings, added_ev: float) -> tuple[float, NDArray[np.float64]]:
-    """D3 energy and forces that are in the job's total; `added_ev` is what VASP added after the electrons."""
+    """D3 energy and forces that are in the job's total; `added_ev`: see `vasp_xml.added_ev`."""
     if settings.dispersion == "none":
+        if abs(added_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
+            raise Refused(
+                f"the job added {added_ev:.4f} eV after its electrons, the settings say no dispersion; run it with the "
+                "INCAR given"
+            )
         return 0.0, np.zeros((len(found), 3))
     energy_ev, forces = _d3(found, settings.dispersion)
-    if abs(added_ev) > 1e-6 and abs(added_ev - energy_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
+    if abs(added_ev) > ADDED_EV and abs(added_ev - energy_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
         raise Refused(
             f"the dispersion energy in the job is {added_ev:.4f} eV, {settings.dispersion} gives {energy_ev:.4f}; "
             "leave the VDW_ tags at their defaults"

@@ -5,6 +5,7 @@ The split is in `dataset/train.extxyz`, `valid.extxyz` and `test.extxyz`.
 
 from pathlib import Path
 
+from mlip.core import files
 from mlip.core.report import ReportSection, card_section
 from mlip.core.stage import Context, Stage
 from mlip.stages.dataset import dataset
@@ -38,6 +39,7 @@ def report(context: Context[DatasetSettings], _: dataset.Manifest) -> tuple[Repo
 
 
 def _inputs(context: Context[DatasetSettings]) -> list[Path]:
+    files.place(context.settings.path)  # a missing folder is named as such
     return [context.settings.path / "frames.extxyz", context.settings.path / "card.yaml"]
 
 
