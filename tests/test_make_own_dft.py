@@ -19,7 +19,7 @@ from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.energetics import energetics
 from mlip.stages.energetics.lattice import Errors, Lattice
 from mlip.stages.energetics.settings import EnergeticsSettings
-from mlip.stages.report import dft_sheets
+from mlip.stages.report import energies
 
 LATTICE = Lattice((0.0,), (3.81, 3.81, 9.71), 0.2065, 70.4, -51.1, 6, 180.0, 190.0, 185.0, 23, 1e-4)
 FOUND = energetics.Energetics(
@@ -139,7 +139,7 @@ def test_labels_of_another_level_are_refused(script, labels):
 
 
 def test_the_values_that_come_with_the_code_are_inside_their_windows():
-    rows = {(r.quantity, r.of): r for r in dft_sheets.measured(None, references.load(FOLDER)) if r.own is not None}
+    rows = {(r.quantity, r.of): r for r in energies.measured(None, references.load(FOLDER)) if r.own is not None}
     wanted = {("lattice a", "bulk"), ("lattice c", "bulk"), ("oxygen coordinate u", "bulk")}
     wanted |= {("cohesive energy", "Li"), ("cohesive energy", "Mg")}
     wanted |= {("surface energy", "(001)"), ("surface energy", "(100)")}
