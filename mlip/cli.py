@@ -156,7 +156,7 @@ def _label(options: argparse.Namespace) -> None:
     from mlip import driver
 
     if options.check:
-        print("\n".join(driver.label_plan(options.run)))
+        driver.show_label_plan(options.run)
     elif options.share:
         driver.label_share(options.run, options.share)
     else:

@@ -14,6 +14,7 @@ from mlip.core import files
 from mlip.core.progress import console
 from mlip.core.run import Run, locked
 from mlip.core.stage import Stage
+from mlip.core.texts import read_text
 from mlip.stages import label
 from mlip.tools.upgrade import upgrade as upgraded
 
@@ -33,7 +34,7 @@ def init(source: Path, folder: Path) -> Run:
         if stage.check is not None:
             stage.check(run.context(stage))
         run.inputs(stage)
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source, advice="give the path of a YAML file")
     target = folder / "config.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         files.require_writable(target)
@@ -106,9 +107,10 @@ def upgrade(folder: Path) -> dict[str, str]:
         return upgraded(run)
 
 
-def label_plan(folder: Path) -> list[str]:
-    """What the stage `label` would do and what that would cost."""
-    return label.plan_lines(opened(folder).context(label.STAGE))
+def show_label_plan(folder: Path) -> None:
+    """Print what the stage `label` would do and what that would cost."""
+    for line in label.plan_lines(opened(folder).context(label.STAGE)):
+        console.print(line, soft_wrap=True)
 
 
 def label_share(folder: Path, share: tuple[int, int]) -> None:

@@ -167,20 +167,63 @@ def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_level_of_whole_numbers_is_that_of_decimal_ones(labelled, tmp_path):
-    settings = {"code": "Some code", "xc": "PBE", "cutoff_ev": 600}
-    today, older = extxyz.settings_hash(settings), extxyz.settings_hash_as_written(settings)
-    assert today != older
-    told = {"level": "PBE", "licence": "MIT", "sampled": "", "limits": (), "paths": ()}
-    for name, cutoff, ids in (
-        ("whole", 600, ("bulk1_Li_site", "bulk1_Li_hop50")),
-        ("decimal", 600.0, ("bulk1_Mg_site", "bulk1_Mg_hop50")),
-    ):
-        frames = part(labelled, *ids)
-        for frame in frames:
-            frame.info["settings_hash"] = today
-        merge_datasets.write(tmp_path / name, frames, settings=settings | {"cutoff_ev": cutoff}, **told)
-    for file in (tmp_path / "whole").iterdir():  # as version 0.1.0 wrote this one
-        file.write_text(file.read_text().replace(today, older))
-    made = merge_datasets.collect([tmp_path / "whole", tmp_path / "decimal"], tmp_path / "both")
-    assert (made.settings_hash, made.counts["total"]["frames"]) == (today, 4)
+def moved(labelled, name, by):
+    """A frame of this name whose label is of another structure."""
+    frame = labelled[name].copy()
+    frame.positions += by
+    frame.info["dft_energy"] += by
+    return frame
+
+
+def sources_of_one_stem(labelled, tmp_path, shifts):
+    """Files frames.extxyz in folders a, b, ..., each with a frame of the same name."""
+    made = []
+    for letter, by in zip("abcd", shifts, strict=False):
+        frame = moved(labelled, "bulk1_Li_site", by)
+        frame.info["E"] = frame.info.pop("dft_energy")
+        frame.arrays["F"] = frame.arrays.pop("dft_forces")
+        others = [labelled[n].copy() for n in ("bulk1_Mg_site",)] if letter == "a" else []
+        for other in others:
+            other.info["E"], other.arrays["F"] = other.info["dft_energy"], other.arrays["dft_forces"]
+        made.append(tmp_path / letter / "frames.extxyz")
+        files.write_frames(made[-1], [frame, *others])
+    text = LEVEL.replace("Hartree/Bohr", "eV/Angstrom").replace("Hartree", "eV")
+    (tmp_path / "level.yaml").write_text(text)
+    return made
+
+
+def test_three_files_of_one_name_are_three_sources(labelled, tmp_path):
+    listed = sources_of_one_stem(labelled, tmp_path, (0.0, 0.01, 0.02, 0.01))
+    made = merge_datasets.collect(listed, tmp_path / "out", level=tmp_path / "level.yaml")
+    frames = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
+    names = [f.info["frame_id"] for f in frames if f.info["ion"] == "Li"]
+    assert names == ["bulk1_Li_site", "bulk1_Li_site-frames", "bulk1_Li_site-c-frames"]  # the fourth is the second
+    energies = [
+        f.info["dft_energy"] - labelled["bulk1_Li_site"].info["dft_energy"]
+        for f in frames[::1]
+        if f.info["ion"] == "Li"
+    ]
+    assert_allclose(energies, [0.0, 0.01, 0.02], rtol=0, atol=1e-6)
+    assert made.sampled == (
+        "labels of a/frames.extxyz, b/frames.extxyz, c/frames.extxyz, d/frames.extxyz, as `sampling` of a frame says"
+    )
+
+
+def test_a_new_name_is_none_that_a_frame_has(labelled, tmp_path):
+    ours = [moved(labelled, "bulk1_Li_site", 0.0), *part(labelled, "bulk1_Mg_site", "bulk1_Mg_hop50")]
+    ours[1].info["frame_id"] = "bulk1_Li_site-two"
+    theirs = [moved(labelled, "bulk1_Li_site", 0.01), *part(labelled, "bulk_vol_1")]
+    theirs[1].info["frame_id"] = f"bulk1_Li_site-{tmp_path.name}-two"
+    one, two = run_folder(tmp_path / "one", ours), run_folder(tmp_path / "two", theirs)
+    merge_datasets.collect([one, two], tmp_path / "out")
+    names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
+    assert names[3:] == ["bulk1_Li_site-two-2", f"bulk1_Li_site-{tmp_path.name}-two"]
+
+
+def test_two_frames_of_one_name_in_a_source_are_refused(labelled, tmp_path):
+    one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
+    twice = [moved(labelled, "bulk1_Li_site", by) for by in (0.01, 0.02)]
+    two = run_folder(tmp_path / "two", twice)
+    with pytest.raises(ValueError, match="two: frame_id 'bulk1_Li_site' is there twice"):
+        merge_datasets.collect([one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import yaml
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from mlip.atoms import dispersion, extxyz
+from mlip.atoms import copies, dispersion, extxyz
 from mlip.core import files
 from mlip.stages.dataset import dataset, labels
 from mlip.stages.dataset.settings import DatasetSettings
@@ -306,6 +306,7 @@ def test_the_test_set_is_of_the_level_of_the_dataset_and_no_part_of_it(shipped):
     own, tested = dataset.read_dataset(SHIPPED.with_name("tio2-mg-li-test"), LIMITS, target="pbe-d3")
     assert own.settings_hash == card.settings_hash
     assert not labels.duplicates([*trained, *tested], LIMITS.duplicate_angstrom)
+    assert not copies.copies([*trained, *tested], LIMITS.duplicate_angstrom)
     assert not {f.info["frame_id"] for f in trained} & {f.info["frame_id"] for f in tested}
     assert not {f.info["group"] for f in trained} & {f.info["group"] for f in tested}, "splits go by group"
 

@@ -11,6 +11,7 @@ import yaml
 from ase.calculators.morse import MorsePotential
 from bands import path
 from material import host
+from mlip.run import opened
 from numpy.testing import assert_allclose
 from vasp_jobs import paw_data, vasprun
 
@@ -19,7 +20,6 @@ from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.units import joule_per_m2
 from mlip.dft import engines, tasks
-from mlip.run import opened
 from mlip.stages import dft_inputs, dft_stages
 from mlip.stages.dataset import dataset
 from mlip.stages.energetics import energetics

@@ -48,4 +48,4 @@ def test_parity_shows_every_frame_and_force(monkeypatch):
     energy, force = kept["axes"]
     assert len(energy.collections[0].get_offsets()) == 12
     assert tuple(force.collections[0].get_offsets()[:, 1]) == found.force
-    assert (energy.get_xlabel(), energy.get_ylabel()) == ("DFT energy (eV/atom)", "potential energy (eV/atom)")
+    assert (energy.get_xlabel(), energy.get_ylabel()) == ("DFT energy (eV/atom)", "predicted energy (eV/atom)")

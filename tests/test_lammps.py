@@ -15,8 +15,9 @@ from mlip.core import files
 from mlip.potential import models
 from mlip.potential.graphs import graph
 from mlip.potential.potential import load
-from mlip.stages.md import lammps, placement
+from mlip.stages.md import lammps, lammps_deck, placement
 from mlip.stages.md.settings import MdSettings
+from mlip.tools import export
 
 SETTINGS = MdSettings(target_ps=2.0, equilibrate_ps=1.0, frame_steps=10, time_step_fs=2.0)
 
@@ -151,26 +152,33 @@ def test_starts_that_do_not_fit_are_refused(committee, start, tmp_path):
     other.symbols[-1] = "K"
     with pytest.raises(ValueError, match=r"elements \['K'\] are not in the model"):
         lammps.export(model, tmp_path / "x", other, SETTINGS)
+    flat = extxyz.read_frames(start)[0]
+    flat.set_cell(flat.cell.array[[0, 0, 2]])
+    with pytest.raises(ValueError, match="the cell has no volume"):
+        lammps._data(flat, ("Ti", "O", "Li"))
     turned = extxyz.read_frames(start)[0]
-    turned.set_cell(turned.cell.array[[1, 0, 2]])
-    with pytest.raises(ValueError, match="first edge of the cell along x"):
-        lammps._data(turned, ("Ti", "O", "Li"))
+    turned.set_cell(turned.cell.array[[2, 0, 1]])
+    with pytest.raises(
+        ValueError, match="the start has vacuum along its first cell vector; a slab needs it along the third"
+    ):
+        lammps.export(model, tmp_path / "x", turned, SETTINGS)
     with pytest.raises(ValueError, match=r"member 9: .* has members 1 to 2"):
         lammps.export_model(model, tmp_path / "m.pt", member=9)
     with pytest.raises(ValueError, match="LAMMPS needs a start; give one of the md stage"):
-        lammps.export_files(committee, tmp_path / "x", start=None, source=None, member=1)
+        export.to_lammps(committee, tmp_path / "x", start=None, source=None, member=1)
 
 
 def dumped(folder, deck, *, frames=30, drift=(0.02, 0.0, 0.0)):
     """What the deck makes LAMMPS write: an ion that moves along y by 0.1 Angstrom a frame on a drifting slab."""
     run = folder / "runs" / "T900-1"
     run.mkdir(parents=True)
+    box = [f"0.0 {edge[k]:.6f}" for k, edge in enumerate(deck.header.cell_angstrom)]
     lines, moved = [], ["# time-averaged data for fix drift", "# TimeStep c_shift[1] c_shift[2] c_shift[3]"]
     for k in range(frames):
         x, y, z = np.array([1.9, 1.9 + 0.1 * k, 12.0]) + k * np.array(drift)
         step = k * deck.header.frame_steps
         lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", "1", "ITEM: BOX BOUNDS pp pp pp"]
-        lines += ["0.0 3.8", "0.0 3.8", "0.0 24.0", "ITEM: ATOMS id xu yu zu", f"19 {x:.6f} {y:.6f} {z:.6f}"]
+        lines += [*box, "ITEM: ATOMS id xu yu zu", f"{deck.header.atoms} {x:.6f} {y:.6f} {z:.6f}"]
         moved.append(f"{step} " + " ".join(f"{k * d:.8f}" for d in drift))
     (run / "ions.dump").write_text("\n".join(lines) + "\n")
     (run / "drift.txt").write_text("\n".join(moved) + "\n")
@@ -271,6 +279,34 @@ def test_lammps_runs_the_deck_and_its_dump_comes_back(committee, start, tmp_path
     frozen = list(deck.frozen)
     assert_allclose(unwrapped[:, frozen] - atoms.positions[frozen], 0.0, rtol=0, atol=1e-7)
     assert np.abs(drift).max() > 0.1
+
+
+def sheared(source):
+    """The start in left-handed, turned and very tilted vectors of the same lattice."""
+    atoms = extxyz.read_frames(source)[0]
+    a, b, c = atoms.cell.array
+    atoms.set_cell([a, 3 * a - b, c + a], scale_atoms=False)
+    atoms.rotate(40.0, "z", rotate_cell=True)
+    files.write_frames(source, [atoms])
+    return extxyz.read_frames(source)[0]
+
+
+@pytest.mark.skipif(not STARTS, reason="lmp (LAMMPS) is not on the PATH, or does not start")
+def test_lammps_runs_a_left_handed_tilted_start_without_a_warning_and_it_comes_back_turned(committee, start, tmp_path):
+    atoms, folder = sheared(start), tmp_path / "deck"
+    lammps.export(models.load(committee), folder, atoms, SETTINGS)
+    run, screen = lines_run(folder, "in.md", seed=5)
+    assert "WARNING" not in screen
+    shutil.copy(folder / "log", run / "log.lammps")
+    (track,) = lammps.read(folder)[1]
+    shape = lammps_deck.prism(atoms.cell.array)
+    places, images = everything(folder / "every.in.md.dump", len(atoms))
+    unwrapped = (places + images @ shape.cell) @ shape.rot_mat.T
+    drift = (unwrapped - atoms.positions)[:, :-1].mean(axis=1)
+    assert_allclose(track.positions, unwrapped[:, -1:] - drift[:, None], rtol=0, atol=3e-6)
+    (run / "log.lammps").write_text((run / "log.lammps").read_text().replace("timestep 0.002", "timestep 0.001"))
+    with pytest.raises(ValueError, match=r"log\.lammps: the time step was 1 fs, deck\.json says 2 fs"):
+        lammps.read(folder)
 
 
 @pytest.mark.skipif(not STARTS, reason="lmp (LAMMPS) is not on the PATH, or does not start")

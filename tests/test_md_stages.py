@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from mlip.run import opened
 from test_lammps import dumped
 
 from mlip import cli
 from mlip.atoms import extxyz
 from mlip.core import files
-from mlip.run import opened
 from mlip.stages import md_stages
 from mlip.stages.diffusion import kinetics
 from mlip.stages.md import lammps, trajectory

@@ -164,6 +164,86 @@ def test_file_whose_energy_the_rebuilt_model_does_not_give(tmp_path):
         models.load(tmp_path / "other.model", trust_pickle=True)
 
 
+def of_kind(**changes):
+    """A MACE model with random weights whose arguments differ in these from the usual ones."""
+    import torch
+    from mace.tools.torch_tools import default_dtype
+
+    small = tiny.ARCHITECTURE.model_copy(update={"channels": 2, "max_l": 0, "max_ell": 1})
+    shape = models.scratch_shape(small, e0_ev=E0, force_rms=100.0, neighbours=10.0) | changes
+    torch.manual_seed(1)
+    with default_dtype(torch.float64):
+        return models.build(shape)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"distance_transform": "Agnesi", "pair_repulsion": True},
+        {"distance_transform": "Soft", "radial_MLP": [16]},
+        {"use_so3": True},
+        {"num_interactions": 1},
+        {"interaction_cls_first": "RealAgnosticDensityInteractionBlock"},
+    ],
+    ids="-".join,
+)
+def test_other_kinds_of_mace_are_evaluated_as_mace_torch_does(changes, tmp_path):
+    """From the file, from a folder of its weights, and by mace-torch from the file that is exported again."""
+    import torch
+    from mace.calculators import MACECalculator
+
+    torch.save(of_kind(**changes), tmp_path / "a.model")
+    released = models.load(tmp_path / "a.model", trust_pickle=True)
+    card = {"target": "pbe"}
+    models.save(tmp_path / "m", shape=released.shape, weights=[released.members[0].state_dict()], card=card)
+    again = models.load(tmp_path / "m")
+    models.export_mace(again, tmp_path / "b.model")
+    atoms = tiny.rattled()
+    atoms.calc = MACECalculator(model_paths=str(tmp_path / "b.model"), device="cpu", default_dtype="float64")
+    assert np.abs(atoms.get_forces()).max() > 1e-3
+    for model in (released, again):
+        ours = Evaluator(model)([atoms])[0]
+        assert_allclose(ours.energy_ev, atoms.get_potential_energy(), rtol=0, atol=1e-9)
+        assert_allclose(ours.mean_forces, atoms.get_forces(), rtol=0, atol=1e-9)
+
+
+def without(model, *names):
+    """The model without parts that mace-torch asks for."""
+    for name in names:
+        delattr(model, name)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: of_kind(radial_type="gaussian"), "radial functions of the kind GaussianBasis; only Bessel"),
+        (lambda: of_kind(radial_type="chebyshev"), "radial functions of the kind ChebychevBasis; only Bessel"),
+        (lambda: of_kind(correlation=[3, 2]), "cannot be rebuilt"),
+        (lambda: without(of_kind(), "spherical_harmonics"), r"cannot be read from the file \(AttributeError"),
+        (lambda: without(of_kind(), "radial_embedding"), "only Bessel"),
+        (
+            lambda: of_kind(
+                heads=["a", "b"],
+                atomic_energies=[list(E0.values())] * 2,
+                atomic_inter_scale=[1.0, 1.0],
+                atomic_inter_shift=[0.0, 0.0],
+            ),
+            r"has the heads \['a', 'b'\]; extract one with mace_select_head",
+        ),
+        (lambda: of_kind(hidden_irreps="2x0e+2x0o+2x1e+2x1o"), "cannot be rebuilt"),
+    ],
+)
+def test_kinds_of_mace_that_cannot_be_used_are_refused_in_one_line(make, match, tmp_path):
+    import torch
+
+    torch.save(make(), tmp_path / "a.model")
+    with pytest.raises(ValueError, match=match) as told:
+        models.load(tmp_path / "a.model", trust_pickle=True)
+    assert str(told.value).startswith(f"{tmp_path / 'a.model'}: ")
+    assert "\n" not in str(told.value)
+
+
 def test_export_of_a_member_that_is_not_there(committee, tmp_path):
     with pytest.raises(ValueError, match=r"member 3: .* has members 1 to 2"):
         models.export_mace(models.load(committee), tmp_path / "m.model", member=3)

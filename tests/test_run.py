@@ -266,6 +266,90 @@ def test_an_optional_stage_takes_part_when_asked_and_is_shown_when_done(tmp_path
     assert {stage.name for stage in asked.planned()} - planned == {"md"}
     before = fingerprint(r, "report")
     finish(r, "convergence")
-    again = make(tmp_path)
-    assert "convergence" in {stage.name for stage in again.upstream(again.stage("report"))}
-    assert fingerprint(again, "report") != before
+    assert "convergence" in make(tmp_path).upstream("report")
+    assert make(tmp_path).fingerprint("report") != before
+
+
+def changed(path):
+    """Change one byte of a file, its length and name kept."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["x.cif", "X.CIF", "x.Cif", "POSCAR", "x.vasp", "crystal"])
+def test_a_crystal_counts_whatever_its_name_ends_in(tmp_path, name):
+    (tmp_path / name).write_text("data_x\n_cell_length_a 3.8\n")
+    before = make(tmp_path, structures={"crystal": str(tmp_path / name)})
+    changed(tmp_path / name)
+    after = make(tmp_path, structures={"crystal": str(tmp_path / name)})
+    assert stale(before, after) == SITES | {"structures", "evaluate"}
+
+
+def test_a_crystal_that_is_neither_built_in_nor_a_file(tmp_path):
+    with pytest.raises(ValueError, match=r"rutile: no such file .*built-in crystals of structures\.crystal: anatase"):
+        make(tmp_path, structures={"crystal": "rutile"})
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_files_of_one_name_in_several_folders_all_count(tmp_path, number):
+    named = [tmp_path / letter / "labels" / "frames.xyz" for letter in "abc"]
+    for k, path in enumerate(named):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"frames {k}")
+    listed = {"label": {"frames": [str(p) for p in named]}}
+    before = make(tmp_path, **listed)
+    assert len(before.inputs(before.stage("label"))) == 3
+    changed(named[number])
+    assert stale(before, make(tmp_path, **listed)) == {"label"}
+
+
+def test_files_that_trade_places_count(tmp_path):
+    named = [tmp_path / letter / "frames.xyz" for letter in ("a", "b")]
+    named += [tmp_path / "c" / letter / "frames.xyz" for letter in ("a", "b")]
+    for k, path in enumerate(named):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"frames {k}")
+    listed = {"label": {"frames": [str(p) for p in named]}}
+    before = make(tmp_path, **listed)
+    named[0].write_text("frames 2")
+    named[2].write_text("frames 0")
+    assert stale(before, make(tmp_path, **listed)) == {"label"}
+
+
+@pytest.mark.parametrize("name", ["dataset", "other"])
+def test_a_base_model_of_the_name_of_a_stage_hides_nothing(tmp_path, name):
+    """The labels and the base model both make a training stale, also where the folder is called `dataset`."""
+    data, base = tmp_path / "data", tmp_path / name
+    shutil.copytree(tiny.DATA, data)
+    base.mkdir()
+    (base / "weights").write_text("1")
+    changes = {"train": {"base": str(base)}, "dataset": {"path": str(data)}}
+    before = make(tmp_path, **changes)
+    assert len(before.inputs(before.stage("train"))) == 2
+    with (data / "card.yaml").open("a") as card:
+        card.write("\n")
+    other = make(tmp_path, **changes)
+    assert stale(before, other) == LABELS
+    (base / "weights").write_text("2")
+    assert stale(other, make(tmp_path, **changes)) == SITES | {"train", "evaluate"}
+
+
+def test_references_of_the_name_of_the_package_hide_no_code(tmp_path, monkeypatch):
+    shutil.copytree(tiny.REPOSITORY / "datasets" / "references", tmp_path / "mlip")
+    before = make(tmp_path, literature={"references": str(tmp_path / "mlip")})
+    fingerprint(before, "report")
+    changed(next((tmp_path / "mlip").glob("*.yaml")))
+    after = make(tmp_path, literature={"references": str(tmp_path / "mlip")})
+    assert stale(before, after) == {"report"}
+    ours = files.PACKAGE
+    monkeypatch.setattr(run, "sha256", lambda path: "other" if path == ours else files.sha256(path))
+    assert stale(after, make(tmp_path, literature={"references": str(tmp_path / "mlip")})) == {"report"}
+
+
+def test_a_config_with_a_byte_order_mark_is_copied_without(tmp_path):
+    path = tiny.write_config(tmp_path / "c.yaml")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    first = run.init(path, tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").read_bytes()[:1] != b"\xef"
+    assert stale(first, make(tmp_path)) == set()

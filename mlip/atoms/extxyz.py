@@ -15,10 +15,10 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -26,7 +26,8 @@ from ase.data import atomic_numbers
 from ase.io import read
 from numpy.typing import NDArray
 
-from mlip.atoms import dispersion
+from mlip.atoms import cells, dispersion, foreign
+from mlip.core import texts
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 
 TEXT_KEYS = ("frame_id", "system", "host", "ion", "group", "sampling", "settings_hash", "level", "target", "teacher")
@@ -35,10 +36,13 @@ UNITS = {"length": "Angstrom", "energy": "eV", "force": "eV/Angstrom"}
 
 @dataclass(frozen=True)
 class Keys:
-    """Names that a foreign extxyz file uses; `energy` must be force-consistent (the free energy where smeared)."""
+    """Names that a foreign extxyz file uses; `energy` must be force-consistent (the free energy where smeared).
 
-    energy: str = "energy"
-    forces: str = "forces"
+    None means the name of the field, as long as a frame holds no other energy or no other set of forces.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
     group: str = "group"
     host: str = "host"
     ion: str = "ion"
@@ -66,27 +70,30 @@ def _as_numbers(value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def read_frames(path: Path, text_keys: Sequence[str] = TEXT_KEYS) -> list[Atoms]:
+def read_frames(path: Path, text_keys: Sequence[str] = TEXT_KEYS, *, needs_cell: bool = True) -> list[Atoms]:
     """Every frame of an extended XYZ file, in order, with the values of text_keys kept as text.
+
+    Args:
+        path: extended XYZ.
+        text_keys: keys of the comment line whose values stay text.
+        needs_cell: refuse frames without a three-dimensional cell; `require_cell` does so later.
 
     Raises:
         ValueError: where the file cannot be read, is empty or truncated, or a frame has an unknown species, a wrong
             number of columns, or no cell.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of an extxyz file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not text ({error.reason}); give the path of an extxyz file") from error
+    text = texts.read_text(path, advice="give the path of an extxyz file")
     if not text.strip():
         raise ValueError(f"{path}: holds no frames; make or copy the file again")
-    blocks = list(_blocks(text.splitlines(), path))
+    blocks = list(_blocks(text.split("\n"), path))
     if not text.endswith("\n"):
         raise ValueError(
             f"{path}: frame {len(blocks) - 1}: truncated, the last line has no end; make or copy the file again"
         )
-    return [_frame(block, f"{path}: frame {number}", text_keys) for number, block in enumerate(blocks)]
+    frames = [_frame(block, f"{path}: frame {number}", text_keys) for number, block in enumerate(blocks)]
+    for number, frame in enumerate(frames if needs_cell else []):
+        require_cell(frame, f"{path}: frame {number}")
+    return frames
 
 
 def _blocks(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
@@ -124,10 +131,17 @@ def _frame(block: list[str], where: str, text_keys: Sequence[str]) -> Atoms:
             f"{where}: cannot be read ({' '.join(str(error).split())[:120]}); "
             "each atom line must have the columns that Properties= declares"
         ) from error
-    if atoms.cell.rank < 3:
-        raise ValueError(f"{where}: has no three-dimensional cell (Lattice=); slabs need their vacuum in the cell")
     atoms.info.update(text)
     return atoms
+
+
+def require_cell(atoms: Atoms, where: str) -> None:
+    """Raise a ValueError where the cell is not three-dimensional, or its periodic vectors lie in a plane."""
+    named = f"{where} ({atoms.info.get('frame_id', 'no frame_id')})"
+    if atoms.cell.rank < 3:
+        raise ValueError(f"{named}: has no three-dimensional cell (Lattice=); slabs need their vacuum in the cell")
+    if not cells.independent(atoms.cell.array[atoms.pbc]):
+        raise ValueError(f"{named}: its periodic cell vectors (Lattice=) lie in a plane; check the cell")
 
 
 def _texts(comment: str, keys: Sequence[str]) -> dict[str, str]:
@@ -167,8 +181,13 @@ def import_frames(
     energy_unit: Literal["eV", "Hartree"],
     force_unit: Literal["eV/Angstrom", "Hartree/Bohr"],
     keys: Keys = Keys(),
+    zero_forces_are_true: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Atoms]:
     """Frames of somebody else's extxyz file under this project's keys and units; `check` them next.
+
+    Isolated atoms are left out; a slab whose vacuum is along another cell vector is turned, so that the third one has
+    it. Forces are those of the file, whatever constraints the file holds.
 
     Args:
         path: extxyz with energy and forces under the names in `keys`, as info/arrays or as ASE writes its results.
@@ -176,28 +195,76 @@ def import_frames(
         energy_unit: unit in the file; it has no default because a file does not say it.
         force_unit: unit in the file.
         keys: names in the file. group (path or trajectory), host and ion are needed; frame_id is made where absent.
+        zero_forces_are_true: forces of exactly zero on a part of the atoms are labels.
+        say: takes a line on what was left out or turned.
 
     Raises:
-        ValueError: where a unit is unknown, or a frame lacks a label, a group, a host or an ion.
+        ValueError: where a unit is unknown, a frame lacks a label, a group, a host or an ion, a label could be one of
+            two, forces are zero without a symmetry behind it, or pbc or `vacuum` are not true.
     """
     energies = {"eV": 1.0, "Hartree": HARTREE_EV}
     gradients = {"eV/Angstrom": 1.0, "Hartree/Bohr": HARTREE_EV / BOHR_ANGSTROM}
     for unit, known in ((energy_unit, energies), (force_unit, gradients)):
         if unit not in known:
             raise ValueError(f"{path}: unit {unit!r} is unknown; use one of {', '.join(known)}")
-    made = []
-    for number, frame in enumerate(read_frames(path, (*TEXT_KEYS, keys.group, keys.host, keys.ion))):
-        values = {**(frame.calc.results if frame.calc else {}), **frame.info, **frame.arrays}
-        name = str(frame.info.get("frame_id", f"{path.stem}-{number}"))
-        lacking = [k for k in (keys.energy, keys.forces, keys.group, keys.host, keys.ion) if k not in values]
-        if lacking:
-            raise ValueError(
-                f"{path}: frame {number} ({name}): has no {', '.join(lacking)}; add them or name the file's own keys"
-            )
-        info = {k: v for k, v in frame.info.items() if k in TEXT_KEYS or k in {"vacuum", "kpts"}}
-        info |= {"frame_id": name, "settings_hash": level_hash}
-        info |= {k: str(values[getattr(keys, k)]) for k in ("group", "host", "ion")}
-        forces = np.asarray(values[keys.forces], dtype=np.float64) * gradients[force_unit]
-        energy_ev = float(values[keys.energy]) * energies[energy_unit]
-        made.append(with_labels(frame, energy_ev=energy_ev, forces=forces, info=info))
+    found = _labelled(path, keys, say)
+    scale = gradients[force_unit]
+    step = scale * 10.0 ** -foreign.decimals([forces for *_, forces in found])
+    made, moved = [], []
+    for where, frame, info, energy, raw in found:
+        atoms, forces = frame, raw * scale
+        try:
+            if not zero_forces_are_true:
+                foreign.require_true_zeros(atoms, forces, step=step)
+            is_slab, axis = foreign.require_true_claims(atoms)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if axis in {0, 1}:
+            atoms, forces = foreign.turned(atoms, forces, axis)
+            moved.append(str(info["frame_id"]))
+        info |= {k: atoms.info[k] for k in ("kpts",) if k in atoms.info}
+        info |= {"settings_hash": level_hash, "vacuum": is_slab}
+        made.append(with_labels(atoms, energy_ev=energy * energies[energy_unit], forces=forces, info=info))
+    if moved:
+        say(f"{path.name}: {len(moved)} slabs turned, so that their vacuum is along the third vector: {_listed(moved)}")
     return made
+
+
+def _labelled(
+    path: Path, keys: Keys, say: Callable[[str], None]
+) -> list[tuple[str, Atoms, dict[str, Any], float, NDArray[np.float64]]]:
+    """Place, structure, names, energy and forces (in the units of the file) of all frames but isolated atoms."""
+    found, alone = [], []
+    for number, frame in enumerate(read_frames(path, (*TEXT_KEYS, keys.group, keys.host, keys.ion), needs_cell=False)):
+        name = str(frame.info.get("frame_id", f"{path.stem}-{number}"))
+        where = f"{path}: frame {number} ({name})"
+        if foreign.is_isolated_atom(frame):
+            alone.append(str(frame.symbols[0]))
+            continue
+        require_cell(frame, f"{path}: frame {number}")
+        values = {**(frame.calc.results if frame.calc else {}), **frame.info, **frame.arrays}
+        try:
+            energy = foreign.require_one(values, "energy", keys.energy, atoms=len(frame))
+            forces = foreign.require_one(values, "forces", keys.forces, atoms=len(frame))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if lacking := [k for k in (energy, forces, keys.group, keys.host, keys.ion) if k not in values]:
+            raise ValueError(f"{where}: has no {', '.join(lacking)}; add them or name the file's own keys")
+        for key, shape in ((energy, ()), (forces, (len(frame), 3))):
+            if np.shape(values[key]) != shape or not np.issubdtype(np.asarray(values[key]).dtype, np.number):
+                raise ValueError(
+                    f"{where}: {key} has the shape {np.shape(values[key])} where numbers of shape {shape} belong; "
+                    "write it again, or name another key"
+                )
+        info = {k: v for k, v in frame.info.items() if k in TEXT_KEYS} | {"frame_id": name}
+        info |= {k: str(values[getattr(keys, k)]) for k in ("group", "host", "ion")}
+        found.append((where, frame, info, float(values[energy]), np.asarray(values[forces], dtype=np.float64)))
+    if alone:
+        say(f"{path.name}: {len(alone)} isolated atoms left out ({_listed(alone)}): no crystal or slab to train on")
+    if not found:
+        raise ValueError(f"{path}: holds isolated atoms only; give at least one frame of a crystal or slab")
+    return found
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

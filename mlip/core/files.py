@@ -16,15 +16,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from ase import Atoms
 from ase.io import write
 from pydantic import TypeAdapter, ValidationError
+
+from mlip.core import texts
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
 ROOTS = (PACKAGE.parent, PACKAGE / "shipped")  # of a checkout, and of what a wheel brings along
 MADE_BEFORE = "made by another version: delete it and run again"
+AGAIN = "delete it and run the stage again"
 
 PACKAGES = ("facet-mlip", "torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
 
@@ -223,33 +225,25 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def read_yaml(path: Path, *, advice: str) -> Any:
-    """What a YAML file holds.
-
-    Raises:
-        ValueError: it cannot be read (`advice` says what to do) or is not valid YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
+    """What a YAML file holds, see `texts.read_yaml`."""
+    return texts.read_yaml(path, advice=advice)
 
 
 def _entry(path: Path, key: str) -> Any:
     body = _json(path)
     if not isinstance(body, dict):
-        raise ValueError(f"{path}: holds no {key}; delete it and run the stage again")  # noqa: TRY004  (wrong input)
+        raise ValueError(f"{path}: holds no {key}; {AGAIN}")  # noqa: TRY004  (wrong input)
     return body.get(key)
 
 
 def _json(path: Path) -> Any:
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; run the stage that makes it")
+    text = texts.read_text(path, advice=AGAIN)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; run the stage that makes it") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from error
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); {AGAIN}") from error
 
 
 def validated(path: Path, value: Any, kind: type[T], *, advice: str = MADE_BEFORE) -> T:

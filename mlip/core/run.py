@@ -78,7 +78,7 @@ class Run:
         """Hash of every file the stage reads from outside, and the fingerprint of every stage before it."""
         found = {other.name: self.fingerprint(other) for other in self.upstream(stage)}
         for path in stage.inputs(self.context(stage)) if stage.inputs is not None else ():
-            found[_name(Path(path))] = self._hash(place(path))
+            found[f"file:{_name(Path(path))}"] = self._hash(place(path))  # a file may bear the name of a stage
         for other in stage.uses:  # what an unfinished stage adds later makes another result
             if self.is_done(other):
                 found[f"{other.name}/result.json"] = self._hash(self.path(other.name, "result.json"))

@@ -158,14 +158,14 @@ class Context(Generic[S]):
         return self._run.path(stage.name)
 
     def file(self, path: str | Path) -> Path:
-        """Where a declared input, or a file in a declared folder, is: from here, in the repository or in the package.
+        """Where a declared input is, a file in a declared folder, or the folder of declared files.
 
         Raises:
             ValueError: the stage did not declare it, or there is no such file.
         """
         found = files.place(path)
         declared = {files.place(p) for p in self._stage.inputs(self)} if self._stage.inputs is not None else set()
-        if not declared & {found, *found.parents}:
+        if not (declared & {found, *found.parents} or any(found in one.parents for one in declared)):
             raise ValueError(f"stage {self._stage.name}: reads {path}; add it to `inputs`")
         return found
 

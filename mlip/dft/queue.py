@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from mlip.atoms import cells
 from mlip.core import files
 from mlip.core.workers import run_parallel
 from mlip.dft import engines, single_points
@@ -104,6 +105,7 @@ def _named(frames: Sequence[Atoms], dft: Dft) -> list[tuple[str, Atoms]]:
     if not frames:
         raise ValueError("there are no frames to label; name extended XYZ files in label.frames")
     require_named(frames)
+    require_claims(frames)
     return [(digest(frame, dft), frame) for frame in frames]
 
 
@@ -119,11 +121,22 @@ def require_named(frames: Sequence[Atoms]) -> None:
             raise ValueError(  # noqa: TRY004  (wrong input)
                 f"frame {name}: vacuum is {frame.info['vacuum']!r}; write T for a slab, F for a crystal"
             )
-        if frame.cell.rank < 3 or not np.isfinite(frame.cell.array).all():
+        if not cells.has_volume(frame):
             raise ValueError(f"frame {name}: has no three-dimensional cell; slabs need their vacuum in the cell")
         if name in seen:
             raise ValueError(f"frame_id {name!r} is there twice; give each frame its own")
         seen.add(name)
+
+
+def require_claims(frames: Sequence[Atoms]) -> None:
+    """Raise a ValueError with the name of the first frame whose `vacuum` or `pbc` contradicts its atoms."""
+    for frame in frames:
+        if not np.isfinite(frame.positions).all():
+            continue  # set aside with its own reason
+        try:
+            cells.require_claims(frame)
+        except ValueError as error:
+            raise ValueError(f"frame {frame.info['frame_id']}: {error}") from error
 
 
 def _unique(named: Sequence[tuple[str, Atoms]]) -> dict[str, Atoms]:

@@ -13,6 +13,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
+from mlip.atoms import cells
+
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
@@ -38,7 +40,8 @@ def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Grap
     """The neighbour graph of a structure.
 
     Raises:
-        ValueError: an element the model does not know, or positions that are not finite.
+        ValueError: an element the model does not know, positions that are not finite, or periodic cell vectors that
+            are not independent.
     """
     from mlip.potential import models
 
@@ -56,8 +59,8 @@ def graph(atoms: Atoms, elements: Sequence[str], cutoff_angstrom: float) -> Grap
     edges, shifts, units, cell = get_neighborhood(
         positions=atoms.positions,
         cutoff=cutoff_angstrom,
-        pbc=tuple(bool(p) for p in atoms.pbc),
-        cell=np.array(atoms.cell.array),
+        pbc=(True, True, True),
+        cell=cells.enclosing(atoms, margin_angstrom=2 * cutoff_angstrom),
     )
     species = np.array([index[z] for z in atoms.numbers], dtype=np.int64)
     return Graph(np.array(atoms.positions), species, edges.astype(np.int64), shifts, units.astype(float), cell)

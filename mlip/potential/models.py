@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from ase.data import atomic_numbers, chemical_symbols
 
+from mlip.core import texts
 from mlip.core.files import write_bytes_atomic, write_text_atomic
 from mlip.core.section import Target
 from mlip.potential.architecture import Architecture
@@ -29,6 +30,9 @@ E0 = "atomic_energies_fn.atomic_energies"  # key of the reference energies in a 
 ADDED = "_zeroed"  # buffers of the products that files of older versions of mace-torch lack; none of theirs is zeroed
 # buffers that the repulsion of older files holds and no version uses
 DROPPED = {f"pair_repulsion_fn.{k}" for k in ("r_max", "cutoff.p", "cutoff.r_max")}
+# what mace-torch and e3nn raise on a model of another kind or version, as their classes are built and asked
+ODD = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError, AssertionError)
+COPY = "copy or make it again"
 SAME_ENERGY_EV = 1e-6  # of the rebuilt model and its file
 BASIS = {"use_reduced_cg": False}  # of products; mace's default gives other weights where cuequivariance is installed
 
@@ -149,9 +153,17 @@ def shape_of(model: Any) -> dict[str, Any]:
     """
     from mace.tools.scripts_utils import extract_config_mace_model
 
-    found = extract_config_mace_model(model)
-    if "error" in found:
+    if type(model).__name__ != "ScaleShiftMACE":
         raise ValueError(f"model: {type(model).__name__} is not a ScaleShiftMACE; only those can be used here")
+    radial = getattr(getattr(model, "radial_embedding", None), "bessel_fn", None)
+    if not hasattr(radial, "bessel_weights"):
+        kind = type(radial).__name__
+        raise ValueError(f"model: radial functions of the kind {kind}; only Bessel functions can be used here")
+    try:
+        found = extract_config_mace_model(model)
+    except ODD as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+        raise ValueError(f"model: its arguments cannot be read from the file ({reason})") from error
     if len(found["heads"]) != 1:
         raise ValueError(
             f"model: has the heads {found['heads']}; extract one with mace_select_head before using it here"
@@ -159,7 +171,7 @@ def shape_of(model: Any) -> dict[str, Any]:
     used = {
         k: v for k, v in found.items() if k not in UNSUPPORTED | {"cueq_config", "oeq_config", "use_embedding_readout"}
     }
-    return {k: _jsonable(v) for k, v in used.items() if v is not None}
+    return {"gate": "None"} | {k: _jsonable(v) for k, v in used.items() if v is not None}  # one layer has no gate
 
 
 def _jsonable(value: Any) -> Any:
@@ -255,19 +267,19 @@ def _load_folder(folder: Path) -> Released:
     if not (folder / "card.yaml").exists():
         raise ValueError(f"{folder}: has no card.yaml: the model was not written whole; make it again")
     try:
-        shape = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        card = yaml.safe_load((folder / "card.yaml").read_text(encoding="utf-8"))
+        shape = json.loads(texts.read_text(folder / "model.json", advice=COPY))
+        card = texts.parse_yaml(texts.read_text(folder / "card.yaml", advice=COPY))
         if not isinstance(shape, dict) or not isinstance(card, dict):
-            raise ValueError("model.json and card.yaml must hold mappings")  # noqa: TRY004, TRY301  (reported below)
+            raise ValueError("model.json and card.yaml must hold mappings")  # noqa: TRY004  (reported below)
         blank = build(shape)
         members = []
         for path in weights:
             member = deepcopy(blank)
             member.load_state_dict(load_file(path))
             members.append(member.eval())
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
+    except (*ODD, OSError, SafetensorError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ValueError(f"{folder}: damaged model ({reason}); copy or make it again") from error
+        raise ValueError(f"{folder}: damaged model ({reason}); {COPY}") from error
     return Released(tuple(members), shape, card, str(folder))
 
 
@@ -283,20 +295,23 @@ def _load_pickle(path: Path) -> Released:
             raise ValueError(f"{path}: not a MACE model ({type(error).__name__}: {reason})") from error
     if not hasattr(model, "atomic_energies_fn"):
         raise ValueError(f"{path}: holds a {type(model).__name__}, not a MACE model")
-    shape = shape_of(model)
+    try:
+        shape = shape_of(model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     weights = model.double().state_dict()
     weights[E0] = torch.atleast_2d(weights[E0])  # one row per head, which older files with one head leave out
     shape["atomic_energies"] = weights[E0].tolist()
-    shape["use_reduced_cg"] = bool(shape.get("use_reduced_cg")) and _reduced(shape, weights)
-    rebuilt = build(shape)
     try:
+        shape["use_reduced_cg"] = bool(shape.get("use_reduced_cg")) and _reduced(shape, weights)
+        rebuilt = deepcopy(build(shape))  # every evaluator copies a model; e3nn cannot copy weights of no size
         missing, unexpected = rebuilt.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise _not_rebuilt(path, str(error)) from error
-    unknown = [k for k in missing if not k.endswith(ADDED)] + [k for k in unexpected if k not in DROPPED]
+        unknown = [k for k in missing if not k.endswith(ADDED)] + [k for k in unexpected if k not in DROPPED]
+        differ = 0.0 if unknown else abs(_probe_energy(model) - _probe_energy(rebuilt))
+    except ODD as error:
+        raise _not_rebuilt(path, f"{type(error).__name__}: {error}") from error
     if unknown:
         raise _not_rebuilt(path, f"weights that do not fit: {', '.join(unknown)}")
-    differ = abs(_probe_energy(model) - _probe_energy(rebuilt))
     if not differ < SAME_ENERGY_EV:
         raise _not_rebuilt(path, f"its energy of eight atoms differs by {differ:.3g} eV from the rebuilt one's")
     return Released((rebuilt.eval(),), shape, {"name": path.stem, "origin": "user file"}, str(path))

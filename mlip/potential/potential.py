@@ -14,8 +14,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from mlip.atoms import cells
 from mlip.atoms.extxyz import read_frames
 from mlip.core.files import require_writable, write_frames
+from mlip.core.progress import console
 from mlip.potential import models
 from mlip.potential.backends.mace_scalar import Scalar
 from mlip.potential.backends.mace_torch import Plain
@@ -235,14 +237,14 @@ def predict(
 
     Raises:
         ValueError: unreadable frames, an element the model does not know (with the number of the frame), or an output
-            that cannot be written (found before anything is computed).
+            that cannot be written (found before anything is computed), or a frame whose `pbc` contradicts its atoms.
     """
     require_writable(out)
     structures = read_frames(frames)
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)
     require_elements(structures, evaluator.elements, frames)
-    for atoms, found in zip(structures, evaluator(structures), strict=True):
+    for atoms, found in zip(structures, evaluator(whole_frames(structures, frames)), strict=True):
         spread = found.forces_std
         atoms.info["mlip_energy"] = found.energy_ev
         atoms.info["mlip_energy_std"] = float("nan") if found.energy_std_ev is None else found.energy_std_ev
@@ -251,6 +253,30 @@ def predict(
         atoms.arrays["mlip_forces_std"] = np.full_like(found.mean_forces, np.nan) if spread is None else spread
     write_frames(out, structures)
     return structures
+
+
+def whole_frames(structures: Sequence[Atoms], path: Path) -> list[Atoms]:
+    """The frames of a file; those that a face of the cell cuts where `pbc` is F are periodic there, and told.
+
+    Raises:
+        ValueError: `pbc` of a frame contradicts its atoms; the message has the number of the frame.
+    """
+    made = []
+    for number, atoms in enumerate(structures):
+        where = f"frame {number} ({atoms.info.get('frame_id', 'no frame_id')})"
+        try:
+            whole, cut = cells.rejoined(atoms)
+        except ValueError as error:
+            raise ValueError(f"{path}: {where}: {error}") from error
+        for axis in cut:
+            console.print(
+                f"  {where}: cut in two by the faces of the {cells.VECTORS[axis]} cell vector, along which pbc is F; "
+                "evaluated in one piece",
+                markup=False,
+                soft_wrap=True,
+            )
+        made.append(whole)
+    return made
 
 
 def require_elements(structures: Sequence[Atoms], elements: Sequence[str], path: Path) -> None:

@@ -18,6 +18,8 @@ from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, Report
 from mlip.core.section import Count, Positive, Section
 from mlip.core.stage import Context, Stage
 
+CRYSTALS = ("anatase",)  # built in
+
 
 class StructuresSettings(Section):
     """Crystal, slabs and ions."""
@@ -63,8 +65,18 @@ class Hosts:
 
 
 def crystal_file(settings: StructuresSettings) -> Path | None:
-    """The file of the crystal, or None for a built-in one."""
-    return Path(settings.crystal) if settings.crystal.endswith(".cif") else None
+    """The file of the crystal, whatever its name ends in; None for a built-in crystal.
+
+    Raises:
+        ValueError: neither a built-in crystal nor a file.
+    """
+    if settings.crystal in CRYSTALS:
+        return None
+    try:
+        files.place(settings.crystal)
+    except ValueError as error:
+        raise ValueError(f"{error}; built-in crystals of structures.crystal: {', '.join(CRYSTALS)}") from error
+    return Path(settings.crystal)
 
 
 def conventional_cell(context: Context[StructuresSettings]) -> Atoms:

@@ -4,33 +4,38 @@ Takes run folders (their label and ladder stages), dataset folders and extended 
 a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import yaml
 from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mlip import config
 from mlip.atoms import dispersion, extxyz
-from mlip.atoms.structures import is_slab
 from mlip.core import files
+from mlip.core.files import place
+from mlip.core.progress import console
 from mlip.dft import queue
 from mlip.dft.engines import Described
 from mlip.dft.settings import Dft
-from mlip.stages.dataset import dataset, labels
+from mlip.potential import models, potential
+from mlip.stages.dataset import dataset, labels, unit_checks
 from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
 from mlip.stages.dataset.settings import DatasetSettings
 
 SAME_EV, SAME_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
 STAGES = ("label", "ladder")
+RELEASED = "datasets/models/tio2-mg-li"
 
 
 class Level(BaseModel):
-    """What a file of labels does not say: the level of theory, the units and the names of its keys."""
+    """What a file of labels does not say: the level of theory, the units, the names of its keys, and what is true."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,6 +43,8 @@ class Level(BaseModel):
     energy_unit: Literal["eV", "Hartree"]
     force_unit: Literal["eV/Angstrom", "Hartree/Bohr"]
     keys: extxyz.Keys = extxyz.Keys()
+    zero_forces_are_true: bool = False  # forces of exactly zero on a part of the atoms are labels
+    units_are_true: bool = False  # units and sign are not compared with a potential, bonds and cohesive energies
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Source:
     frames: tuple[Atoms, ...]
     paths: tuple[LabelledPath, ...] = ()
     card: Card | None = None
+    level: Level | None = None  # of a file
+    notes: tuple[str, ...] = ()  # what was left out or changed
 
 
 def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
@@ -75,6 +84,9 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
         raise ValueError(f"{out}: the sources are of several levels of theory ({listed}); one dataset holds one level")
     for source in found:
         _require_level(source, hashes[source.path])
+    notes = [note for source in found for note in (*source.notes, *_checked_units(source))]
+    for note in notes:
+        console.print(f"  {note}", markup=False, soft_wrap=True)
     frames: list[Atoms] = []
     paths: list[LabelledPath] = []
     for source in found:
@@ -83,7 +95,7 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
     for frame in frames:
         frame.info["group"] = own.get(str(frame.info["group"]), frame.info["group"])
     cards = [s.card for s in found if s.card is not None]
-    others = [s.path.name for s in found if s.card is None]
+    others = _names([s.path for s in found if s.card is None])
     where = [c.sampled for c in cards]
     where += [f"labels of {', '.join(others)}, as `sampling` of a frame says"] if others else []
     return write(
@@ -93,7 +105,7 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
         settings=found[0].settings,
         licence=", ".join(dict.fromkeys(c.licence for c in cards)) or "not stated",
         sampled="; ".join(where),
-        limits=tuple(dict.fromkeys(line for c in cards for line in c.limits)),
+        limits=tuple(dict.fromkeys([*(line for c in cards for line in c.limits), *notes])),
         paths=paths,
     )
 
@@ -185,31 +197,68 @@ def _of_file(path: Path, level: Path | None) -> Source:
         )
     raw = files.read_yaml(level, advice="give the path of a YAML file")
     said = files.validated(level, raw, Level, advice="see Level in mlip/tools/merge_datasets.py for the keys")
+    notes: list[str] = []
     frames = extxyz.import_frames(
         path,
         level_hash=extxyz.settings_hash(said.settings),
         energy_unit=said.energy_unit,
         force_unit=said.force_unit,
         keys=said.keys,
+        zero_forces_are_true=said.zero_forces_are_true,
+        say=notes.append,
     )
+    if said.zero_forces_are_true:
+        notes.append(f"{path.name}: forces of exactly zero are labels, as the level file says")
     for frame in frames:
-        frame.info = {"sampling": path.stem, "vacuum": is_slab(frame)} | frame.info
-    return Source(path, said.settings, tuple(frames))
+        frame.info = {"sampling": path.stem} | frame.info
+    return Source(path, said.settings, tuple(frames), level=said, notes=tuple(notes))
+
+
+def _checked_units(source: Source) -> tuple[str, ...]:
+    """Check the labels of a file by themselves; what could not be checked."""
+    if source.level is None:
+        return ()
+    limits = DatasetSettings()
+    labels.check(source.frames, limits, source=str(source.path), target="pbe-d3")
+    if source.level.units_are_true:
+        return (f"{source.path.name}: units and sign of the labels are as the level file says, not checked",)
+    return unit_checks.check(
+        source.frames, source=source.path.name, limit=limits.max_energy_force_mismatch, potential=_potential()
+    )
+
+
+def _potential() -> unit_checks.Potential | None:
+    """The released potential, one member of it; None where its folder is not there."""
+    try:
+        folder = place(RELEASED)
+    except ValueError:
+        return None
+    released = models.load(folder).subset([1])
+
+    def predict(frames: Sequence[Atoms]) -> list[tuple[float, NDArray[np.float64]]]:
+        return [(p.energy_ev, p.mean_forces) for p in potential.Evaluator(released)(frames)]
+
+    return unit_checks.Potential(RELEASED, released.elements, predict)
 
 
 def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> None:
     """Add a source's frames and paths to those there are."""
     known = {str(f.info["frame_id"]): f for f in frames}
+    taken = {*known, *(str(f.info["frame_id"]) for f in source.frames)}
     hops = {(p.host, p.ion, p.hop): p.group for p in paths}
     groups = {p.group: hops.get((p.host, p.ion, p.hop), p.group) for p in source.paths}
     names: dict[str, str] = {}
     for frame in source.frames:
         name = str(frame.info["frame_id"])
-        names[name] = name
         if name in known:
-            if _same(frame, known[name]):
+            twin = next((n for n, f in known.items() if n.startswith(name) and _same(frame, f)), None)
+            if twin is None and name in names:
+                raise ValueError(f"{source.path}: frame_id {name!r} is there twice; give each frame its own")
+            names[name] = twin or _free(name, source.path.resolve(), taken)
+            if twin is not None:
                 continue
-            names[name] = f"{name}-{source.path.stem}"
+        else:
+            names[name] = name
         group = str(frame.info["group"])
         frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
         frames.append(frame)
@@ -221,12 +270,25 @@ def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> Non
     paths += [p for p in renamed if (p.initial, p.saddle) not in there]
 
 
+def _free(name: str, path: Path, taken: Collection[str]) -> str:
+    """A name that no frame has yet: with the name of the source, then with its folder or a number besides."""
+    own = f"{name}-{path.stem}"
+    more = (f"{own}-{k}" for k in count(2))
+    return next(n for n in chain((own, f"{name}-{path.parent.name}-{path.stem}"), more) if n not in taken)
+
+
 def _same(one: Atoms, other: Atoms) -> bool:
     return (
         np.array_equal(one.numbers, other.numbers)
         and np.allclose(one.positions, other.positions, rtol=0, atol=SAME_ANGSTROM)
         and abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) < SAME_EV
     )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Names of files and folders, with the folder they lie in where two have the same."""
+    names = [p.name for p in paths]
+    return [n if names.count(n) == 1 else f"{p.resolve().parent.name}/{n}" for n, p in zip(names, paths, strict=True)]
 
 
 def _in_words(settings: Described) -> str:

@@ -102,13 +102,12 @@ def from_files(
             left, or an output that cannot be written.
     """
     require_writable(out)
-    evaluator = potential.Evaluator(models.load(model), device=device)
-    frames: list[Atoms] = []
-    for path in paths:
-        made = candidates(path)
-        potential.require_elements(made, evaluator.elements, path)
-        frames += made
+    listed = {path: candidates(path) for path in paths}
+    frames = [atoms for path in paths for atoms in listed[path]]
     require_named(frames)
+    evaluator = potential.Evaluator(models.load(model), device=device)
+    for path, own in listed.items():
+        potential.require_elements(own, evaluator.elements, path)
     found = list(zip(frames, evaluator(frames), strict=True))
     chosen = pick(found, count=count, per_group=per_group, largest_force=largest_force)
     if not chosen.frames:

@@ -45,9 +45,7 @@ def _difference(run: Run, stage: Stage[Any, Any]) -> str | None:
         return f"{behind[0]} is made anew"
     if changed := _changed(made.settings, run.settings(stage)):
         return f"setting {changed} differs"
-    known = set(made.inputs.values()) | _inputs_of(
-        run, stage.needs
-    )  # version 0.1 named an input once, where it came in
+    known = set(made.inputs.values()) | _inputs_of(run, stage.needs)
     names = {other.name for other in run.upstream(stage)}
     for name, digest in run.inputs(stage).items():
         if name not in names and digest not in known:

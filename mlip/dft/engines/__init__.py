@@ -17,6 +17,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from mlip.atoms import cells
 from mlip.core.section import Section
 from mlip.dft.settings import Dft
 
@@ -112,8 +113,26 @@ def varied(dft: Dft, changes: Mapping[str, Any]) -> Dft:
 
 
 def is_slab(atoms: Atoms) -> bool:
-    """Whether the frame is a slab with its normal along the third cell vector, as its info says."""
+    """Whether the frame is a slab, as its info says; `cells.require_claims` holds that against its atoms."""
     return bool(atoms.info.get("vacuum", False))
+
+
+def normal_axis(atoms: Atoms) -> int | None:
+    """The cell vector (0, 1, 2) that crosses the vacuum of a slab; the third where no single one has vacuum.
+
+    None for a frame that is not a slab.
+    """
+    if not is_slab(atoms):
+        return None
+    axes = cells.slab_axes(atoms) if np.isfinite(atoms.positions).all() else ()
+    return axes[0] if len(axes) == 1 else 2
+
+
+def normal(atoms: Atoms) -> NDArray[np.float64]:
+    """Unit vector along the normal of a slab, its largest component positive."""
+    vector = np.asarray(atoms.cell.reciprocal().array[normal_axis(atoms)])
+    length = float(np.linalg.norm(vector)) * float(np.sign(vector[np.abs(vector).argmax()]))
+    return np.asarray(vector / length)
 
 
 def length_mesh(atoms: Atoms, length_angstrom: float) -> Mesh:
@@ -123,11 +142,15 @@ def length_mesh(atoms: Atoms, length_angstrom: float) -> Mesh:
     """
     spacing = 1.0 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
     points = [max(1, math.ceil(length_angstrom / d - 1e-3)) for d in spacing]
-    return points[0], points[1], 1 if is_slab(atoms) else points[2]
+    if (axis := normal_axis(atoms)) is not None:
+        points[axis] = 1
+    return points[0], points[1], points[2]
 
 
 def clear_of_boundary(atoms: Atoms, margin_angstrom: float = 2.0) -> bool:
-    """Whether no atom of a slab is near the plane z = 0 (mod c): a moment or a dipole layer needs vacuum there."""
-    height = 1.0 / float(np.linalg.norm(atoms.cell.reciprocal().array[2]))
-    z = (atoms.get_scaled_positions(wrap=True)[:, 2]) * height
+    """Whether no atom of a slab is near the face where its cell begins: moments and dipole layers need vacuum there."""
+    axis = normal_axis(atoms)
+    axis = 2 if axis is None else axis
+    height = 1.0 / float(np.linalg.norm(atoms.cell.reciprocal().array[axis]))
+    z = atoms.get_scaled_positions(wrap=True)[:, axis] * height
     return bool(z.min() > margin_angstrom and height - z.max() > margin_angstrom)

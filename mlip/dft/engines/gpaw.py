@@ -21,7 +21,17 @@ from ase import Atoms
 from pydantic import Field, model_validator
 
 from mlip.core.section import Count, Positive, Section
-from mlip.dft.engines import Calculated, Described, Mesh, Refused, clear_of_boundary, is_slab, length_mesh
+from mlip.dft.engines import (
+    Calculated,
+    Described,
+    Mesh,
+    Refused,
+    clear_of_boundary,
+    is_slab,
+    length_mesh,
+    normal,
+    normal_axis,
+)
 
 INSTALL = "make setup-dft installs it (docs/labelling.md)"
 
@@ -159,7 +169,8 @@ class Session:
             energy_ev = float(own.get_potential_energy(force_consistent=True))
             extrapolated_ev = float(own.get_potential_energy())
             moment = float(own.get_magnetic_moment()) if self._settings.spin == "polarised" else None
-            dipole = float(own.get_dipole_moment()[2]) if is_slab(atoms) and clear_of_boundary(atoms) else None
+            along = normal(atoms) if is_slab(atoms) and clear_of_boundary(atoms) else None
+            dipole = None if along is None else float(own.get_dipole_moment() @ along)
             iterations = int(own.calc.get_number_of_iterations())
         except OSError as error:
             self._atoms = None
@@ -178,6 +189,11 @@ class Session:
         corrected = self._settings.dipole and is_slab(atoms)
         if corrected and not clear_of_boundary(atoms):
             raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
+        if corrected and not (normal_axis(atoms) == 2 and np.allclose(normal(atoms), [0.0, 0.0, 1.0], atol=1e-6)):
+            raise Refused(
+                "the dipole correction of GPAW needs the normal of the slab along the third cell vector and z; turn "
+                "the frame, or label without dipole"
+            )
         own = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=(True, True, not corrected))
         if self._settings.spin == "polarised":
             own.set_initial_magnetic_moments([self._settings.moments_bohr.get(a.symbol, 0.0) for a in own])

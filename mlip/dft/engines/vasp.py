@@ -29,11 +29,22 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from mlip.atoms import cells
 from mlip.core import files
 from mlip.core.section import Count, Positive, Section
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.dft import vasp_level, vasp_xml
-from mlip.dft.engines import Calculated, Described, Mesh, Refused, Waiting, clear_of_boundary, is_slab, length_mesh
+from mlip.dft.engines import (
+    Calculated,
+    Described,
+    Mesh,
+    Refused,
+    Waiting,
+    clear_of_boundary,
+    is_slab,
+    length_mesh,
+    normal_axis,
+)
 
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
 PAIR_BOHR, COORDINATION_BOHR = 50.2 / BOHR_ANGSTROM, 20.0 / BOHR_ANGSTROM  # VDW_RADIUS and VDW_CNRADIUS of VASP
@@ -134,12 +145,15 @@ class Session:
 
 
 def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
-    """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet."""
+    """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet.
+
+    VASP stops at left-handed cell vectors, so the POSCAR then has all three reversed.
+    """
     if settings.dipole and is_slab(atoms) and not clear_of_boundary(atoms):
         raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
     from ase.io.vasp_parsers.incar_writer import generate_incar_lines
 
-    ordered = atoms[_order(atoms)]
+    ordered = cells.right_handed(atoms[_order(atoms)])
     symbols = sorted(set(ordered.get_chemical_symbols()))
     tags = incar(ordered, settings)
     files.write_text_atomic(folder / "INCAR", generate_incar_lines(tags))
@@ -170,8 +184,8 @@ def incar(ordered: Atoms, settings: Settings) -> dict[str, str]:
     }
     if settings.spin == "polarised":
         tags["MAGMOM"] = " ".join(f"{settings.moments_bohr.get(s, 0.0):g}" for s in ordered.get_chemical_symbols())
-    if settings.dipole and is_slab(ordered):
-        tags |= {"IDIPOL": "3", "LDIPOL": ".TRUE."}
+    if settings.dipole and (axis := normal_axis(ordered)) is not None:
+        tags |= {"IDIPOL": str(axis + 1), "LDIPOL": ".TRUE."}
     return tags
 
 
@@ -219,12 +233,13 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
     """
     tree = vasp_xml.root(source)
     order = _order(atoms)
-    vasp_xml.require_elements(tree, atoms[order], source)
-    _require_level(tree, atoms[order], mesh(atoms, settings), source, settings)
+    ordered = cells.right_handed(atoms[order])
+    vasp_xml.require_elements(tree, ordered, source)
+    _require_level(tree, ordered, mesh(atoms, settings), source, settings)
     calculation = tree.findall("calculation")[-1]
     steps = vasp_xml.electronic_steps(tree, calculation, source, most=settings.max_iterations)
     found = vasp_xml.last_structure(source)
-    vasp_xml.require_structure(atoms[order], found, source)
+    vasp_xml.require_structure(ordered, found, source)
     vasp_xml.require_forces(calculation, found, source)
     vasp_xml.require_one_cell(tree, found, source)
     d3_ev, d3_forces = _job_dispersion(found, settings, vasp_xml.added_ev(calculation))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mlip.atoms import extxyz
+from mlip.atoms import copies, extxyz
 from mlip.atoms.dispersion import target_labels
 from mlip.core import files
 from mlip.core.section import Target
@@ -38,6 +38,7 @@ __all__ = [
     "read_card",
     "read_dataset",
     "reference_energies",
+    "require_own",
     "split",
     "write_split",
 ]
@@ -128,11 +129,37 @@ def require_paths(paths: Sequence[LabelledPath], frames: Sequence[Atoms], *, sou
 
 
 def deduplicate(frames: Sequence[Atoms], tolerance_angstrom: float) -> tuple[list[Atoms], tuple[tuple[str, str], ...]]:
-    """The frames without repeated structures (the earlier one stays), and the pairs (dropped, kept) of frame_ids."""
-    pairs = labels.duplicates(frames, tolerance_angstrom)
+    """The frames without copies of structures (the earlier one stays), and the pairs (dropped, kept) of frame_ids.
+
+    A copy may be moved, reordered, turned, mirrored or in another choice of the same cell, see `copies`.
+    """
+    pairs = copies.copies(frames, tolerance_angstrom)
     dropped = {later for _, later in pairs}
     names = tuple((str(frames[b].info["frame_id"]), str(frames[a].info["frame_id"])) for a, b in pairs)
     return [frame for number, frame in enumerate(frames) if number not in dropped], names
+
+
+def require_own(test_groups: Sequence[str], frames: Sequence[Atoms], dropped: Sequence[tuple[str, str]]) -> None:
+    """Refuse test groups that hold nothing but copies of frames of other groups.
+
+    Args:
+        test_groups: groups that are held out.
+        frames: all frames, with those that were dropped.
+        dropped: pairs (dropped, kept) of frame_ids, of `deduplicate`.
+
+    Raises:
+        ValueError: for the first such group, with one of the pairs.
+    """
+    kept = dict(dropped)
+    groups = {str(f.info["frame_id"]): str(f.info["group"]) for f in frames}
+    for group in test_groups:
+        names = [name for name, own in groups.items() if own == group]
+        if names and all(name in kept for name in names):
+            first = kept[names[0]]
+            raise ValueError(
+                f"test_groups: every frame of {group!r} is a copy of another frame ({names[0]} of {first} in group "
+                f"{groups[first]!r}), maybe moved, reordered, turned or mirrored: nothing is tested; name other groups"
+            )
 
 
 def split(frames: Sequence[Atoms], test_groups: Sequence[str], *, valid_fraction: float, seed: int) -> Split:
@@ -195,7 +222,7 @@ def folds(frames: Sequence[Atoms], number: int, *, seed: int) -> tuple[tuple[str
     sizes = Counter(str(frame.info["group"]) for frame in frames)
     if not 2 <= number <= len(sizes):
         raise ValueError(f"{number} folds of {len(sizes)} groups; choose between 2 and {len(sizes)}")
-    for first, second in labels.duplicates(frames, DatasetSettings().duplicate_angstrom):
+    for first, second in copies.copies(frames, DatasetSettings().duplicate_angstrom):
         one, other = frames[first].info, frames[second].info
         if one["group"] != other["group"]:
             raise ValueError(

@@ -17,10 +17,11 @@ def run(context: Context[DatasetSettings]) -> dataset.Manifest:
     """Check the labels and split them."""
     settings, common = context.settings, context.common
     _, frames = dataset.read_dataset(dataset_folder(context), settings, target=common.target)
-    frames, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
+    kept, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
     for later, earlier in dropped:
         context.say(f"{later} repeats {earlier}: left out")
-    parts = dataset.split(frames, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
+    dataset.require_own(settings.test_groups, frames, dropped)
+    parts = dataset.split(kept, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
     manifest = dataset.write_split(context.folder, parts, common.target)
     for name, part in manifest.parts.items():
         context.say(f"{name:6s} {part.frames:5d} frames in {len(part.groups)} groups")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from mlip.core import files
 from mlip.core.report import ReportSection
@@ -12,7 +13,7 @@ from mlip.stages import structures
 from mlip.stages.diffusion import density, hops, kinetics
 from mlip.stages.diffusion.report import diffusion_section
 from mlip.stages.diffusion.settings import DiffusionSettings
-from mlip.stages.md import dynamics, lammps, trajectory
+from mlip.stages.md import dynamics, lammps_runs, trajectory
 from mlip.stages.md.stage import STAGE as MD
 from mlip.stages.md.stage import Trajectories
 from mlip.stages.neb.stage import STAGE as NEB
@@ -27,7 +28,7 @@ def run(context: Context[DiffusionSettings]) -> kinetics.Diffused:
     settings, found = context.settings, context.result(SITES)
     barriers, followed = context.result(NEB).barriers, context.result(MD)
     systems = list(_read(context, followed))
-    systems += [lammps.read(context.file(folder)) for folder in settings.lammps]
+    systems += [lammps_runs.read(context.file(folder)) for folder in settings.lammps]
     motions: list[kinetics.Motion] = []
     lines, maps, notes = [], [], list(followed.notes)
     for header, tracks in systems:
@@ -117,6 +118,12 @@ def report(context: Context[DiffusionSettings], result: kinetics.Diffused) -> tu
     return (diffusion_section(result, found.sites, found.hops, hosts, published),)
 
 
+def _inputs(context: Context[DiffusionSettings]) -> list[Path]:
+    """Every file that is read in the folders of LAMMPS; a folder may appear later."""
+    folders = (root / folder for folder in context.settings.lammps for root in (Path(), *files.ROOTS))
+    return [path for folder in folders if folder.exists() for path in lammps_runs.sources(folder)]
+
+
 STAGE = Stage(
     name="diffusion",
     settings=DiffusionSettings,
@@ -125,6 +132,6 @@ STAGE = Stage(
     needs=(structures.STAGE, TRAIN, SITES, NEB, MD),
     common=("seed",),
     sections=(Literature,),
-    inputs=lambda context: context.settings.lammps,
+    inputs=_inputs,
     report=report,
 )

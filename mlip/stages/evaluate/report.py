@@ -142,4 +142,4 @@ def _parity_panel(axis: Axes, reference: Array, model: Array, label: str, *, siz
     axis.scatter(reference, model, s=size, color=BLUE, alpha=0.45, linewidths=0)
     axis.set_aspect("equal", adjustable="box")
     axis.set_xlabel(f"DFT {label}")
-    axis.set_ylabel(f"potential {label}")
+    axis.set_ylabel(f"predicted {label}")

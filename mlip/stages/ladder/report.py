@@ -56,11 +56,11 @@ def forces_table(rows: Sequence[Step]) -> Table:
     milli = f"(meV/{ANGSTROM})"
     columns = [
         *_HOP,
-        Column(f"Ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_ev_per_angstrom)),
-        Column(f"Ion, along the path {milli}", NUMBER, lambda r: thousandth(r.ion_force_along_ev_per_angstrom)),
+        Column(f"Force on the ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_ev_per_angstrom)),
+        Column(f"Force along the path {milli}", NUMBER, lambda r: thousandth(r.ion_force_along_ev_per_angstrom)),
         Column(f"First shell, largest {milli}", NUMBER, lambda r: thousandth(r.shell_force_ev_per_angstrom)),
         Column(f"First shell, rms {milli}", NUMBER, lambda r: thousandth(r.shell_force_rms_ev_per_angstrom)),
-        Column(f"Error, ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_error_ev_per_angstrom)),
+        Column(f"Error on the ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_error_ev_per_angstrom)),
         Column(
             f"Error, first shell, rms {milli}",
             NUMBER,

@@ -1,47 +1,35 @@
-"""LAMMPS: runs too large for one GPU, with the same model, and their trajectories back.
+"""LAMMPS: runs too large for one GPU, with the same model.
 
 Takes a model, and the start of a system as the md stage writes it; gives a folder with the model for ML-IAP (as
-mace-torch makes it), `start.data`, the input `in.md`, `in.more` to go on from a restart file, a batch script for nodes
-of several GPUs, and `deck.json`, which says what the atoms are. Takes the folders that LAMMPS wrote there back as
-tracks of the ions. LAMMPS (2025 or later) needs ML-IAP with Python and Kokkos:
-https://docs.lammps.org/Build_extras.html#ml-iap.
+mace-torch makes it), `start.data` (as ASE writes it, in a right-handed cell with small tilts), the input `in.md`,
+`in.more` to go on from a restart file, a batch script for nodes of several GPUs, and `deck.json`, which says what the
+atoms are. `read` takes the folders that LAMMPS wrote there back as tracks of the ions. LAMMPS (2025 or later) needs
+ML-IAP with Python and Kokkos: https://docs.lammps.org/Build_extras.html#ml-iap.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_masses, atomic_numbers
+from ase.io.lammpsdata import write_lammps_data
 from numpy.typing import NDArray
 
+from mlip.atoms import cells
 from mlip.core import files
 from mlip.potential import models
 from mlip.stages.md.dynamics import EQUILIBRATION_FRICTION_PER_PS
+from mlip.stages.md.lammps_deck import DECK, DRIFT, DUMP, INPUT, MODEL, MORE, SCRIPT, START, TEMPERATURE, Deck, prism
+from mlip.stages.md.lammps_runs import read
 from mlip.stages.md.settings import MdSettings
-from mlip.stages.md.trajectory import Header, Track
+from mlip.stages.md.trajectory import Header
 
 Array = NDArray[np.float64]
-MODEL, START, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "submit.sh", "deck.json"
-INPUT, MORE = "in.md", "in.more"
-DRIFT, DUMP = "drift.txt", "ions.dump"
 RESTART_END = "LammpS RestartT"  # at the end of a restart file that is whole
-
-
-@dataclass(frozen=True)
-class Deck:
-    """What the atoms of a deck are, and how they are written."""
-
-    header: Header  # without replicas; those are the folders
-    elements: tuple[str, ...]  # of the atom types, from 1
-    frozen: tuple[int, ...]  # numbers of the atoms that do not move, from 0
-    target_ps: float
-    equilibrate_ps: float
-    friction_per_ps: float
+__all__ = ["Deck", "export", "export_model", "read"]
 
 
 def export(model: models.Released, folder: Path, start: Atoms, settings: MdSettings, *, member: int = 1) -> Deck:
@@ -68,6 +56,9 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: MdSetti
     unknown = sorted(set(start.get_chemical_symbols()) - set(model.elements))
     if unknown:
         raise ValueError(f"elements {unknown} are not in the model, which knows {list(model.elements)}")
+    if (axes := cells.vacuum_axes(start)) not in {(), (2,)}:
+        names = " and ".join(cells.VECTORS[k] for k in axes)
+        raise ValueError(f"the start has vacuum along its {names} cell vector; a slab needs it along the third only")
     ions = tuple(str(start.info["ions"]).split("-"))
     a, b, c = (tuple(float(x) for x in row) for row in start.cell.array)
     first = len(start) - len(ions)
@@ -126,37 +117,19 @@ def export_model(model: models.Released, path: Path, *, member: int = 1) -> None
 
 
 def _data(atoms: Atoms, elements: Sequence[str]) -> str:
-    """The data file of LAMMPS; its cell has the first edge along x and the second in the xy plane.
+    """The data file of LAMMPS, atoms in the cell with their images.
+
+    The frame is turned into the axes and the reduced cell of LAMMPS first: with `reduce_cell` ASE would write images of
+    the cell before.
 
     Raises:
-        ValueError: a cell that is turned otherwise.
+        ValueError: a cell without volume.
     """
-    cell = atoms.cell.array
-    if np.abs(cell[np.triu_indices(3, 1)]).max() > 1e-6:
-        raise ValueError(
-            "LAMMPS wants the first edge of the cell along x and the second in the xy plane; turn the cell"
-        )
-    lines = [
-        "start of molecular dynamics",
-        f"{len(atoms)} atoms",
-        f"{len(elements)} atom types",
-        *(f"0.0 {cell[k, k]:.10f} {x}lo {x}hi" for k, x in enumerate("xyz")),
-        f"{cell[1, 0]:.10f} {cell[2, 0]:.10f} {cell[2, 1]:.10f} xy xz yz",
-        "",
-        "Masses",
-        "",
-        *(f"{k} {atomic_masses[atomic_numbers[s]]:.6f} # {s}" for k, s in enumerate(elements, start=1)),
-        "",
-        "Atoms # atomic",
-        "",
-    ]
-    scaled = np.linalg.solve(cell.T, atoms.positions.T).T
-    image = np.floor(scaled).astype(int)
-    inside = (scaled - image) @ cell
-    for k, (symbol, r, n) in enumerate(zip(atoms.get_chemical_symbols(), inside, image, strict=True), start=1):
-        kind = elements.index(symbol) + 1
-        lines.append(f"{k} {kind} {r[0]:.10f} {r[1]:.10f} {r[2]:.10f} {n[0]} {n[1]} {n[2]}")
-    return "\n".join(lines) + "\n"
+    shape = prism(atoms.cell.array)
+    turned = Atoms(atoms.symbols, positions=atoms.positions @ shape.rot_mat, cell=shape.cell, pbc=True)
+    out = io.StringIO()
+    write_lammps_data(out, turned, specorder=list(elements), force_skew=True, write_image_flags=True, masses=True)
+    return out.getvalue()
 
 
 def _input(deck: Deck) -> str:
@@ -189,9 +162,9 @@ velocity mobile create $(2.0*v_T) ${{seed}} temp heat dist gaussian loop geom mo
 velocity frozen set 0.0 0.0 0.0
 fix move mobile nve
 fix bath mobile langevin ${{T}} ${{T}} {1.0 / hard:g} ${{seed}} zero no
-run {round(deck.equilibrate_ps / _step_ps(deck))}
+run {round(deck.equilibrate_ps / deck.step_ps)}
 reset_timestep 0
-print "${{T}}" file ${{out}}/temperature.txt
+print "${{T}}" file ${{out}}/{TEMPERATURE}
 
 {_production(deck, "", "0")}"""
 
@@ -211,15 +184,11 @@ fix move mobile nve
 {_production(deck, ".${part}", "v_part")}"""
 
 
-def _step_ps(deck: Deck) -> float:
-    return deck.header.time_step_fs / 1000.0
-
-
 def _forces(deck: Deck) -> str:
     return f"""pair_style mliap unified {MODEL} 0
 pair_coeff * * {" ".join(deck.elements)}
 neighbor 1.0 bin
-timestep {_step_ps(deck):g}
+timestep {deck.step_ps:g}
 compute heat mobile temp
 compute_modify heat extra/dof 0
 thermo_style custom step time c_heat pe
@@ -240,7 +209,7 @@ fix drift host ave/time {frame} 1 {frame} c_shift[1] c_shift[2] c_shift[3] &
 dump ions ions custom {frame} ${{out}}/{dump} id xu yu zu
 dump_modify ions sort id format float %.6f
 restart ${{every}} ${{out}}/restart.a ${{out}}/restart.b
-run {round(deck.target_ps / _step_ps(deck))} upto
+run {round(deck.target_ps / deck.step_ps)} upto
 """
 
 
@@ -286,95 +255,3 @@ export OMP_NUM_THREADS=1
 srun lmp -k on g "$SLURM_GPUS_ON_NODE" -sf kk -pk kokkos newton on neigh half gpu/aware on \\
   "${{INPUT[@]}}" -var T "$T" -var seed "$SEED" -var out "$OUT" -log "$OUT/log.lammps"
 """
-
-
-def read(folder: Path) -> tuple[Header, list[Track]]:
-    """Header and tracks of the ions of every run in the folder of a deck: `runs/*/`, each with its dump.
-
-    Raises:
-        ValueError: no deck, no run, or a file that is cut short or does not fit.
-    """
-    deck = files.read_record(folder / DECK, Deck)
-    runs = sorted(p.parent for p in folder.glob(f"runs/*/{DUMP}"))
-    if not runs:
-        raise ValueError(f"{folder}: holds no runs/*/{DUMP}; run LAMMPS there with {SCRIPT}")
-    return deck.header, [_track(run, deck) for run in runs]
-
-
-def _track(run: Path, deck: Deck) -> Track:
-    steps, places = _dumps(run, count=len(deck.header.ions))
-    if (np.diff(steps) != deck.header.frame_steps).any():
-        raise ValueError(f"{run}/{DUMP}: frames are not {deck.header.frame_steps} steps apart; use the deck as it is")
-    drift: dict[int, list[float]] = {}
-    for path in _parts(run, DRIFT):
-        drift |= _drift(path)
-    absent = [int(s) for s in steps if int(s) not in drift]
-    if absent:
-        raise ValueError(f"{run / DRIFT}: has no line for step {absent[0]}; it is cut short, or of another run")
-    shift = np.array([drift[int(s)] for s in steps])
-    temperature = float((run / "temperature.txt").read_text(encoding="utf-8"))
-    return Track(run.name, temperature, deck.header.frame_ps, deck.header.ions, places - shift[:, None])
-
-
-def _parts(run: Path, name: str) -> list[Path]:
-    """The file of this name and those of continuations, `name.1.ending` and so on, in order."""
-    stem, ending = name.split(".")
-    later = [p for p in run.glob(f"{stem}.*.{ending}") if p.name.split(".")[1].isdecimal()]
-    return [run / name, *sorted(later, key=lambda p: int(p.name.split(".")[1]))]
-
-
-def _dumps(run: Path, *, count: int) -> tuple[NDArray[np.int64], Array]:
-    """Steps (F,) and positions (F, n, 3) of a run; what a continuation has calculated again counts from there.
-
-    Only a part that was gone on from may end in a frame that is cut off.
-    """
-    found: dict[int, list[list[float]]] = {}
-    parts = _parts(run, DUMP)
-    for path in parts:
-        try:
-            for step, rows in _blocks(path, count=count):
-                found = {s: r for s, r in found.items() if s < step} if step in found else found
-                found[step] = rows
-        except ValueError:
-            if path == parts[-1]:
-                raise
-    if not found:
-        raise ValueError(f"{run / DUMP}: holds no frame; run LAMMPS first")
-    return np.array(list(found)), np.array(list(found.values()))
-
-
-def _blocks(path: Path, *, count: int) -> Iterator[tuple[int, list[list[float]]]]:
-    """Step and positions of each frame of a dump, as far as it is whole."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    unfinished = lines.pop()  # what follows the last line feed
-    k = 0
-    while k < len(lines) or unfinished:
-        head = lines[k : k + 9]
-        if len(head) < 9 or head[0] != "ITEM: TIMESTEP" or head[8].split()[2:] != ["id", "xu", "yu", "zu"]:
-            raise ValueError(
-                f"{path}: line {k + 1} begins no whole frame 'id xu yu zu'; the file is cut short or no such dump"
-            )
-        if int(head[3]) != count:
-            raise ValueError(f"{path}: {head[3]} ions at step {head[1]}, not {count}; the file is of another deck")
-        try:
-            rows = [[float(x) for x in line.split()] for line in lines[k + 9 : k + 9 + count]]
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: a frame after line {k + 1} is not numbers ({error}); the file is damaged"
-            ) from error
-        if any(len(row) != 4 for row in rows):
-            raise ValueError(f"{path}: a line after line {k + 9} is cut short; remove the last frame")
-        if len(rows) != count:
-            raise ValueError(f"{path}: {len(rows)} ions at step {head[1]}, not {count}; the file is cut short")
-        yield int(head[1]), [row[1:] for row in sorted(rows)]
-        k += 9 + count
-
-
-def _drift(path: Path) -> dict[int, list[float]]:
-    """Mean displacement of the host by step."""
-    out = {}
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # what follows the last line feed is not whole
-        words = line.split()
-        if words and not line.startswith("#") and len(words) == 4:
-            out[int(words[0])] = [float(x) for x in words[1:]]
-    return out

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
 from mlip.atoms import extxyz
 from mlip.atoms.structures import is_slab
 from mlip.core import files
-from mlip.core.progress import console
+from mlip.core.progress import bar, literal
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.core.workers import run_parallel
@@ -200,24 +200,18 @@ def _speed(todo: Sequence[md_jobs.MdJob]) -> Iterator[Callable[[int], None]]:
     total = 0.0
     for job in todo:
         total += dynamics.grid(job.settings)[1] * job.settings.time_step_fs / 1000.0 * len(job.header.replicas)
-    columns = (
-        TextColumn("  md"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f}/{task.total:.1f} ps"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("md", total=total, note="")
+    lengths = literal("{task.completed:.1f}/{task.total:.1f} ps")
+    with bar(lengths, TimeElapsedColumn(), literal("{task.fields[note]}")) as shown:
+        task = shown.add_task("md", total=total, note="")
 
         def tick(_: int) -> None:
             notes = [n for job in todo if (n := md_jobs.noted(job.folder)) is not None]
             speed = sum(n.ps_per_s for n in notes) * 86400.0 / 1000.0
             heat = sum(n.temperature_kelvin for n in notes) / max(len(notes), 1)
-            bar.update(task, completed=sum(n.replica_ps for n in notes), note=f"{speed:.3g} ns/day, {heat:.0f} K")
+            shown.update(task, completed=sum(n.replica_ps for n in notes), note=f"{speed:.3g} ns/day, {heat:.0f} K")
 
         yield tick
-        bar.update(task, completed=total)
+        shown.update(task, completed=total)
 
 
 def report(_: Context[MdSettings], result: Trajectories) -> tuple[ReportSection, ...]:

@@ -300,7 +300,7 @@ def other_table(rows: Sequence[Other]) -> Table:
         Column("Method", TEXT, lambda r: r.method),
         Column("This work", TEXT, lambda r: r.status),
     ]
-    return table("other", columns, rows)
+    return table("other", columns, rows, stacked=True)
 
 
 def _symmetry(row: HopRow) -> str:
