@@ -86,10 +86,6 @@ def test_a_wide_interval_is_no_agreement():
     assert kinetics.verdict(line, None, None, 0.05) == kinetics.NOT_RESOLVED
 
 
-def test_stops_are_counted_by_their_first_words():
-    assert kinetics.stopped_by(["done", "desorbed: an ion ...", "done"]) == {"done": 2, "desorbed": 1}
-
-
 def test_densities_fold_into_one_cell():
     ion = np.tile([[1.9 + 3.8 * 5, 0.1, 12.0]], (50, 1, 1))
     one = trajectory.Track("r", 900.0, 0.1, ("Li",), ion)

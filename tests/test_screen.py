@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from mlip import cli, pipeline
+from mlip import cli, driver
 from mlip.core import progress
 from mlip.potential import equivalence
 from mlip.potential.backends.symmetrix import Native
-from mlip.stages.report import reporting
+from mlip.stages.report import stage
+from mlip.stages.sites import stage as sites
 
 ODD = ("pip install 'facet-mlip[native]'", "a[0].xyz", "[/]", "[bold]x[/bold]", "[link=x]", ":fire:", r"\[a]", "x{0}")
 
@@ -49,9 +50,8 @@ def test_a_note_of_molecular_dynamics_is_shown_as_it_is(shown, text):
 
 @pytest.mark.parametrize("text", ODD)
 def test_cells_of_the_table_of_barriers(shown, monkeypatch, text):
-    monkeypatch.setattr(reporting.files, "read_result", lambda *_: SimpleNamespace(headline=()))
-    monkeypatch.setattr(reporting.report, "headline_lines", lambda _: [["hop", text], ["1", f"<{text}>"]])
-    reporting.show(SimpleNamespace(path=lambda *parts: Path("run[1]", *parts)))
+    monkeypatch.setattr(stage, "headline_lines", lambda _: [["hop", text], ["1", f"<{text}>"]])
+    stage.show(SimpleNamespace(folder=Path("run[1]", "report")), SimpleNamespace(headline=()))
     assert shown.getvalue().count(text) == 2
     assert f"<{text}>" in shown.getvalue()
     assert "run[1]/report/report.html" in shown.getvalue()
@@ -65,9 +65,9 @@ def test_why_a_backend_is_not_used_keeps_its_advice(shown, monkeypatch, tmp_path
     missing = equivalence.Equivalence(
         equivalence.Way("symmetrix-xl", "cpu", "float64"), 1, None, None, accepted=False, note=str(told.value)
     )
-    monkeypatch.setattr(pipeline.gate, "check", lambda *_, **__: (missing,))
-    run = pipeline.opened(init(tmp_path))
-    pipeline._checked(run, None, [])
+    monkeypatch.setattr(sites.equivalence, "check", lambda *_, **__: (missing,))
+    run = driver.opened(init(tmp_path))
+    sites._checked(run.context(sites.STAGE), None, [])
     assert "not used: symmetrix-xl is not installed; pip install 'facet-mlip[native]'" in shown.getvalue()
 
 

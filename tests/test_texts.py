@@ -110,7 +110,7 @@ def test_every_reader_takes_a_byte_order_mark(tmp_path, end, committee):
         path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", end).encode())
         return path
 
-    assert config.load(marked(tmp_path / "c.yaml", "neb:\n  images: 7\n")).neb.images == 7
+    assert config.load(marked(tmp_path / "c.yaml", "neb:\n  images: 7\n"))["neb"].images == 7
     marked(tmp_path / "data" / "card.yaml", (tiny.DATA / "card.yaml").read_text(encoding="utf-8"))
     assert card.read_card(tmp_path / "data") == card.read_card(tiny.DATA)
     shipped = tiny.REPOSITORY / "datasets" / "references"
@@ -128,7 +128,7 @@ def test_every_reader_takes_a_byte_order_mark(tmp_path, end, committee):
 
 
 def test_a_config_of_windows():
-    assert config.load(CASES / "bom-crlf.yaml").neb.images == 7
+    assert config.load(CASES / "bom-crlf.yaml")["neb"].images == 7
 
 
 # --- keys that are given twice
@@ -220,7 +220,7 @@ def test_what_is_legal_stays_as_pyyaml_reads_it(tmp_path, text):
 
 
 def test_merge_keys_in_a_config():
-    first, second = config.load(CASES / "merge.yaml").structures.facets
+    first, second = config.load(CASES / "merge.yaml")["structures"].facets
     assert (first.name, second.name, second.layers, second.miller) == ("001", "100", 4, (1, 0, 0))
 
 

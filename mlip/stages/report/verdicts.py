@@ -89,7 +89,7 @@ def _first_limits(path: Bottleneck, results: Results) -> Barrier | None:
 
 
 def path_d3(path: Bottleneck, results: Results) -> float | None:
-    """D3 (eV) of the highest saddle relative to the start; 0 where the potential contains it, None where it is not known."""
+    """D3 (eV) of the highest saddle relative to the start; 0 where the potential contains D3, None where unknown."""
     if results.target == "pbe-d3":
         return 0.0
     barrier = _first_limits(path, results)
