@@ -17,7 +17,3 @@ def test_trajectories_say_how_they_ended():
     assert row["Outcome of the replicas"] == "1 done, 1 desorbed, 1 exploded at the start"
     assert row["Total time (ps)"] == "15.0"
     assert float(row["Mean / set temperature"]) == pytest.approx(np.average([1.01, 0.99], weights=[2, 1]), abs=1e-3)
-
-
-def test_stops_are_counted_by_their_first_words():
-    assert md.ended(["done", "desorbed: an ion ...", "done"]) == {"done": 2, "desorbed": 1}
