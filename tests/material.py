@@ -1,7 +1,8 @@
-"""A synthetic run with every status and verdict, for the tests of tables, report and plots."""
+"""A synthetic run with every status and verdict, for the tests of the report and of the sections of the stages."""
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,35 @@ from ase import Atoms
 
 from mlip import config
 from mlip.atoms.structures import Host
+from mlip.core.report import Page, ReportSection, card_section
+from mlip.core.report.html import to_html
+from mlip.core.report.markdown import to_markdown
 from mlip.literature import references
+from mlip.stages.convergence.convergence import Variant
+from mlip.stages.convergence.report import convergence_section
+from mlip.stages.diffusion.kinetics import Diffused
+from mlip.stages.diffusion.report import diffusion_section
+from mlip.stages.energetics.energetics import Energetics
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+from mlip.stages.evaluate.report import accuracy_section
 from mlip.stages.ladder.ladder import Step
+from mlip.stages.ladder.report import ladder_section
+from mlip.stages.md.md import Followed
+from mlip.stages.md.report import md_section
 from mlip.stages.neb.neb import Band, Barrier
-from mlip.stages.report import report
+from mlip.stages.neb.report import pictures_section
+from mlip.stages.report import page
 from mlip.stages.report.rows import DftBarrier, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import Bottleneck, Hop
+from mlip.stages.sites.report import sites_section
 from mlip.stages.sites.sites import Site
+from mlip.stages.structures import cells_section
+from mlip.stages.train.energy_fit import EnergyFit
+from mlip.stages.train.report import training_section
 from mlip.stages.train.train import Epoch
 
+TITLE = "Mg and Li migration on anatase TiO2: cross-check"
 FOLDER = Path(__file__).parents[1] / "datasets" / "references"
 SETTINGS = ReportSettings()
 
@@ -44,7 +63,7 @@ def host(name, *, note=""):
 
 def site(host_name, ion, name, energy=0.0, *, xyz=(1.9, 1.9, 7.5), status="relaxed"):
     layer = {"S": "surface", "U": "subsurface", "V": "bulk"}[name[0]]
-    return Site(name, host_name, ion, layer, xyz, 0.3, energy, 5, 4, status)
+    return Site(name, host_name, ion, layer, xyz, 0.3, energy, 5, 4, status, (xyz,))
 
 
 def hop(host_name, ion, name, initial, final, *, symmetric=True, length=3.07):
@@ -211,26 +230,107 @@ def evaluation():
     return Evaluation(held_out_groups=("001_perp_Li_neb",), arms=(errors, base), parity=drawn)
 
 
-def material(**changes):
-    histories = {
+@dataclass(frozen=True)
+class Material:
+    """What a run found; the optional stages are not done unless they are given."""
+
+    settings: ReportSettings
+    references: references.References
+    results: Results
+    bands: tuple[Band, ...]
+    pictures: Mapping[str, Atoms]  # host name -> relaxed clean host
+    evaluation: Evaluation | None
+    histories: Mapping[int, Sequence[Epoch]]
+    dataset_card: Mapping[str, object]
+    model_card: Mapping[str, object]
+    run_settings: Mapping[str, object]
+    provenance: Mapping[str, object]
+    energy_fits: tuple[EnergyFit, ...] = ()
+    ladder: tuple[Step, ...] = ()
+    energetics: Energetics | None = None
+    convergence: tuple[Variant, ...] = ()
+    followed: tuple[Followed, ...] = ()
+    diffused: Diffused | None = None
+
+    def stages(self) -> tuple[ReportSection, ...]:
+        """Sections of the stages that are done, in the order of the pipeline."""
+        r = self.results
+        optional = [
+            *([convergence_section(self.convergence)] if self.convergence else []),
+            *([ladder_section(self.ladder)] if self.ladder else []),
+            *([md_section(self.followed)] if self.followed else []),
+        ]
+        if self.diffused is not None:
+            optional.append(diffusion_section(self.diffused, r.sites, r.hops, self.pictures, self.references))
+        return (
+            cells_section(r.hosts),
+            card_section("dataset-card", "Dataset card", self.dataset_card),
+            training_section(self.histories, self.energy_fits),
+            card_section("model-card", "Model card", self.model_card),
+            *([] if self.evaluation is None else [accuracy_section(self.evaluation)]),
+            sites_section(r.sites),
+            pictures_section(self.pictures, r.sites, self.bands),
+            *optional,
+        )
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The report in every form."""
+
+    document: page.Document
+    page: Page
+    html: str
+    markdown: str
+    json: str
+
+
+def render(whole: Material) -> Rendered:
+    """The report of a synthetic run, made as the stage makes it."""
+    document = page.compare(whole.results, whole.references, whole.settings, title=whole.settings.title or TITLE)
+    found = page.Found(
+        bands=whole.bands,
+        energetics=whole.energetics,
+        stages=whole.stages(),
+        settings=whole.run_settings,
+        provenance=whole.provenance,
+    )
+    made = page.make_page(document, whole.references, found)
+    return Rendered(document, made, to_html(made), to_markdown(made), page.as_json(document))
+
+
+def sections_of(made: Page) -> list[ReportSection]:
+    """Every section of a page with the parts inside it."""
+    out, waiting = [], list(made.sections)
+    while waiting:
+        section = waiting.pop(0)
+        out.append(section)
+        waiting += section.parts
+    return out
+
+
+def histories():
+    return {
         m: [Epoch(e, 10 * 0.8**e, 12 * 0.8**e, 0.3 * 0.9**e, 0.01 * 0.9**e, best=True) for e in range(20)]
         for m in (1, 2)
     }
+
+
+def material(**changes):
     bands = (
         band("bulk", "Li", "bulk_oct", 1, 0.49),
         band("bulk", "Li", "bulk_oct", 2, 0.51),
         band("001", "Li", "001_in", 1, 1.03),
         band("bulk", "Mg", "bulk_oct", 1, 0.7345, status="max steps"),
     )
-    whole = report.Material(
-        title="Mg and Li migration on anatase TiO2: cross-check",
+    whole = Material(
         settings=SETTINGS,
         references=references.load(FOLDER),
         results=results(),
         bands=bands,
         pictures={"001": atoms()},
         evaluation=evaluation(),
-        histories=histories,
+        histories=histories(),
         dataset_card={
             "name": "tio2-mg-li",
             "level": "PBE",
@@ -238,7 +338,7 @@ def material(**changes):
             "limits": ["few frames"],
         },
         model_card={"target": "pbe", "elements": ["Li", "O", "Mg", "Ti"]},
-        run_settings=config.Config().model_dump(mode="json"),
+        run_settings={name: section.model_dump(mode="json") for name, section in config.defaults().items()},
         provenance={"report": {"commit": "0123abc", "versions": {"ase": "3.26.0"}, "inputs": {"x": "a" * 64}}},
     )
     return replace(whole, **changes)

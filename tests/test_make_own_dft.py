@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 from ase import Atoms
+from material import FOLDER
 from numpy.testing import assert_allclose
 
 from mlip.core import files
@@ -138,11 +139,7 @@ def test_labels_of_another_level_are_refused(script, labels):
 
 
 def test_the_values_that_come_with_the_code_are_inside_their_windows():
-    rows = {
-        (r.quantity, r.of): r
-        for r in energies.measured(None, references.load(tiny.REPOSITORY / "datasets" / "references"))
-        if r.own is not None
-    }
+    rows = {(r.quantity, r.of): r for r in energies.measured(None, references.load(FOLDER)) if r.own is not None}
     wanted = {("lattice a", "bulk"), ("lattice c", "bulk"), ("oxygen coordinate u", "bulk")}
     wanted |= {("cohesive energy", "Li"), ("cohesive energy", "Mg")}
     wanted |= {("surface energy", "(001)"), ("surface energy", "(100)")}

@@ -1,29 +1,50 @@
-"""The report: statuses instead of numbers, three formats with one content, a page that fits a phone."""
+"""The stage `report`: statuses instead of numbers, formats with one content, a page that fits a phone and folds."""
 
+import csv
+import io
 import json
 import math
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
+import motions
 import pytest
-from material import evaluation, material, results, step
+from material import evaluation, material, render, results, sections_of, step
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
+from mlip.core.report import PLUS_MINUS
+from mlip.core.report.csv import to_csv
 from mlip.stages.convergence.convergence import Variant
-from mlip.stages.report import report
+from mlip.stages.diffusion import kinetics
+from mlip.stages.md import md
+from mlip.stages.report import page, stage
 from mlip.stages.train.energy_fit import EnergyFit
 
 
 @pytest.fixture(scope="module")
 def rendered():
-    return report.render(material())
+    return render(material())
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The report with every optional stage."""
+    hot = [motions.motion(t, frames=300) for t in (900.0, 1200.0)]
+    diffused = kinetics.Diffused(tuple(hot), (motions.lines(hot),), (), 60.0, ())
+    outcome = md.Outcome("900K-1", 900.0, "done", 10.0, 909.0, 0.2)
+    followed = md.Followed("001_Li", "001", ("Li",), 49, 37, (1, 1, 1), (), (outcome,))
+    variant = Variant("cutoff", {"cutoff_ev": 400.0}, *(False, 2, 0.068, 0.3, {}, 0.01, 0.014, (), None, "calculated"))
+    return render(
+        material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,), followed=(followed,), diffused=diffused)
+    )
 
 
 def headline_cells(html):
-    table = html[html.index('<table class="stack">') :]
+    table = html[html.index('<table class="stack"') :]
     rows = re.findall(r"<tr>(.*?)</tr>", table[: table.index("</table>")], flags=re.DOTALL)
     return [
         [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", row, flags=re.DOTALL)]
@@ -43,15 +64,66 @@ def test_six_rows_with_their_verdicts(rendered):
         ("Li", "bulk"): "agrees",
     }
     assert cells["Li", "bulk"][2:6] == ["0.511", "0.512", "0.49 \u00b1 0.03", "\u22120.005"]
+    assert (
+        '<p class="tally">Published barriers: 1 agrees, 1 differs, 1 not comparable, 3 not resolved.</p>'
+        in rendered.html
+    )
+
+
+def test_the_answer_comes_first_and_what_a_specialist_checks_is_folded(whole):
+    keys = [s.key for s in whole.page.ordered()]
+    assert keys[0] == "headline"
+    folded = {s.key for s in whole.page.sections if s.level == "detail"}
+    assert folded == {
+        "nearest",
+        "dataset-card",
+        "model-card",
+        "convergence",
+        "md",
+        "energetics",
+        "literature",
+        "settings",
+    }
+    assert set(keys[-len(folded) :]) == folded
+    shown = {"order", "paths", "hops", "profiles", "other", "cells", "training", "accuracy", "sites", "pictures"}
+    assert shown | {"ladder", "diffusion", "audit", "limits"} == set(keys[1 : -len(folded)])
+
+
+def test_every_table_has_a_file_of_its_own_with_numbers(whole):
+    """Keys differ, and no column of numbers has words with a sign or an error in its CSV file."""
+    tables = [t for s in sections_of(whole.page) for t in s.tables]
+    assert len({t.key for t in tables}) == len(tables) > 25
+    for table in tables:
+        head, *rows = csv.reader(io.StringIO(to_csv(table)))
+        assert len(rows) == len(table.rows)
+        assert len(set(head)) == len(head), table.key
+        numbers = {c for c, kind in zip(table.columns, table.kinds, strict=True) if kind == "number"}
+        for row in rows:
+            for column, value in zip(head, row, strict=True):
+                if column in numbers and value:
+                    assert math.isfinite(float(value)), (table.key, column)
+
+
+def test_csv_of_the_headline_has_full_precision(rendered):
+    (table,) = (t for s in rendered.page.sections for t in s.tables if t.key == "headline")
+    rows = {(r["Ion"], r["Facet"]): r for r in csv.DictReader(io.StringIO(to_csv(table)))}
+    row = next(r for r in rendered.document.rows.headline if (r.ion, r.host) == ("Li", "bulk"))
+    column = f"Potential, {PLUS_MINUS} 2 sigma (eV)"
+    assert float(rows["Li", "bulk"][column]) == row.ours_ev
+    assert float(rows["Li", "bulk"][f"{column}: uncertainty"]) == row.two_sigma_ev
+    assert rows["Mg", "bulk"][column] == ""
 
 
 def test_what_the_fit_of_energies_did_is_said():
     fits = (EnergyFit(36, 0.096, 0.029), EnergyFit(36, 0.110, 0.044))
-    said = "On the 36 training cells that count they were off by 96 to 110 meV a cell before and are off by 29 to 44"
-    made = report.render(material(energy_fits=fits))
+    said = (
+        "On the 36 training cells of the fit, the RMS errors of the members were 96 to 110 meV per cell before the fit "
+        "and 29 to 44 meV per cell after it."
+    )
+    made = render(material(energy_fits=fits))
     assert said in made.html
     assert said in made.markdown
-    assert "energies were fitted" not in report.render(material()).html
+    assert "energies were fitted" not in render(material()).html
 
 
 def test_no_number_for_what_is_not_resolved(rendered):
@@ -80,23 +152,35 @@ def test_page_is_self_contained(rendered):
     assert rendered.html.count("<img") >= 8
 
 
-def test_ids_are_unique_and_links_lead_somewhere(rendered):
-    ids = re.findall(r' id="([^"]+)"', rendered.html)
+def test_ids_are_unique_and_links_lead_somewhere(whole):
+    ids = re.findall(r' id="([^"]+)"', whole.html)
     assert len(set(ids)) == len(ids)
-    assert set(re.findall(r'href="#([^"]+)"', rendered.html)) <= set(ids)
+    links = re.findall(r'href="#([^"]+)"', whole.html)
+    assert set(links) <= set(ids)
+    assert links == [s.key for s in whole.page.ordered()]
+
+
+def test_the_paper_under_check_is_named_with_a_link(rendered):
+    checked = material().references.checked()
+    assert f'<a href="https://doi.org/{checked.doi}">doi:{checked.doi}</a>' in rendered.html
+    assert checked.citation in rendered.markdown
+    assert "at the level PBE, side by side" in rendered.markdown
 
 
 def test_text_is_escaped():
-    html = report.render(material(title="<b>x</b> & y", pictures={}, bands=(), evaluation=None, histories={})).html
+    settings = material().settings.model_copy(update={"title": "<b>x</b> & y"})
+    html = render(material(settings=settings, pictures={}, bands=(), evaluation=None, histories={})).html
     assert "<b>x</b>" not in html
     assert "&lt;b&gt;x&lt;/b&gt; &amp; y" in html
 
 
 def test_json_round_trip(rendered):
-    adapter = TypeAdapter(report.Document)
+    adapter = TypeAdapter(page.Document)
     document = adapter.validate_json(rendered.json)
     assert adapter.dump_json(document, indent=1).decode() + "\n" == rendered.json
     raw = json.loads(rendered.json)
+    assert list(raw) == ["title", "target", "tolerances", "rows", "audit"]
+    assert list(raw["rows"]) == ["headline", "hops", "paths", "nearest", "order", "other"]
     assert raw["tolerances"] == {"agree_ev": 0.05, "max_uncertainty_ev": 0.1, "symmetric_ev": 0.005}
     by_row = {(r["ion"], r["host"]): r for r in raw["rows"]["headline"]}
     assert by_row["Mg", "bulk"]["mlip_ev"] is None
@@ -113,29 +197,81 @@ def test_markdown_tables_are_rectangular(rendered):
     assert "| Li | bulk | 0.511 |" in rendered.markdown
 
 
+def test_markdown_and_page_have_the_same_tables_and_text(whole):
+    for section in sections_of(whole.page):
+        if section.is_empty:
+            continue
+        assert f"# {section.heading}\n" in whole.markdown
+        for line in (*section.text, *section.points):
+            assert line in whole.markdown
+        for table in section.tables:
+            assert f'id="table-{table.key}"' in whole.html or not table.rows
+            assert f"| {' | '.join(table.columns)} |" in whole.markdown or not table.rows
+
+
 def test_same_material_gives_the_same_page(rendered):
-    assert report.render(material()).html == rendered.html
+    assert render(material()).html == rendered.html
 
 
 def test_another_paper_has_no_audit_but_keeps_what_it_does_not_state():
     loaded = material().references
     sources = tuple(replace(s, doi="10.1000/other") if s == loaded.checked() else s for s in loaded.sources)
-    made = report.render(material(references=replace(loaded, sources=sources)))
+    made = render(material(references=replace(loaded, sources=sources)))
     assert "Audit of the paper from its own numbers" not in made.html + made.markdown
     assert "What the paper does not state" in made.html
+
+
+def test_the_audit_shows_claim_numbers_formula_and_consequence(rendered):
+    (found,) = (f for f in rendered.document.audit if f.key == "rates")
+    (section,) = (s for s in sections_of(rendered.page) if s.key == "audit-rates")
+    assert section.heading == found.topic
+    assert section.text == (
+        f"Claim: {found.claimed} ({found.where})",
+        f"Formula: {found.formula}. Evidence: {found.evidence}.",
+        f"Consequence: {found.consequence}",
+    )
+    assert [row[0] for row in section.tables[0].rows] == [n.name for n in found.numbers]
+    assert [row[1].value for row in section.tables[0].rows] == [n.value for n in found.numbers]
+    for one in rendered.document.audit:
+        assert one.claimed in rendered.markdown
+        assert one.consequence in rendered.markdown or not one.numbers
 
 
 def test_an_empty_run_renders():
     empty = replace(results(), hosts=(), sites=(), hops=(), barriers=(), bottlenecks=(), dft=(), path_error_ev=None)
     bare = material(results=empty, bands=(), pictures={}, evaluation=None, histories={}, dataset_card={}, provenance={})
-    page = report.render(bare)
-    assert page.html.count("no path was calculated for this facet and ion") == 6
-    assert "No evaluation on held-out groups" in page.markdown
+    made = render(bare)
+    assert made.html.count("no path was calculated for this facet and ion") == 6
+    assert "No evaluation on held-out groups" in made.markdown
+    keys = {s.key for s in made.page.ordered()}
+    assert not keys & {"pictures", "profiles", "cells", "training", "dataset-card"}
+
+
+def test_accuracy_is_named_unknown_only_without_an_evaluation(rendered):
+    assert "No evaluation on held-out groups" not in rendered.html
+    assert [s.key for s in rendered.page.sections].count("accuracy") == 1
+
+
+def test_rules_name_the_tolerances_and_the_geometries_of_dft(rendered):
+    told = " ".join(page.rules(rendered.document))
+    assert "at most 0.05 eV or 2 sigma" in told
+    assert "2 sigma exceeds 0.1 eV" in told
+    assert "Li bulk bulk_oct on the SevenNet-0 images" in told
+    assert "name of a hop stands beside" not in told
+    row = next(r for r in rendered.document.rows.headline if r.dft_ev is not None)
+    rows = replace(rendered.document.rows, headline=(replace(row, dft_hop="another"),))
+    assert "the limiting hop has no DFT label" in " ".join(page.rules(replace(rendered.document, rows=rows)))
+
+
+def test_tally_without_rows(rendered):
+    none = replace(rendered.document, rows=replace(rendered.document.rows, headline=()))
+    assert page.tally(none) == "No published barrier is known to the references."
+    assert page.rules(none) == ()
 
 
 def test_terminal_lines(rendered):
-    document = TypeAdapter(report.Document).validate_json(rendered.json)
-    header, *lines = report.headline_lines(document.rows.headline)
+    document = TypeAdapter(page.Document).validate_json(rendered.json)
+    header, *lines = stage.headline_lines(document.rows.headline)
     assert header[0] == "ion"
     assert len(lines) == 6
     assert {len(line) for line in lines} == {len(header)}
@@ -143,54 +279,88 @@ def test_terminal_lines(rendered):
 
 
 def test_the_potential_stands_beside_dft_with_d3(rendered):
-    rows = TypeAdapter(report.Document).validate_json(rendered.json).rows.headline
+    rows = TypeAdapter(page.Document).validate_json(rendered.json).rows.headline
     with_d3 = [replace(r, d3_ev=-0.1) for r in rows if r.mlip_ev is not None]
     assert with_d3
     assert [r.ours_ev for r in with_d3] == [r.mlip_ev - 0.1 for r in with_d3]
-    shown = report.headline_lines(with_d3)[1:]
+    shown = stage.headline_lines(with_d3)[1:]
     assert [line[4].split()[0] for line in shown] == [f"{r.mlip_ev - 0.1:.2f}" for r in with_d3]
 
 
 def test_path_error_is_over_every_labelled_saddle():
-    assert_allclose(report.path_error_ev(evaluation()), math.sqrt((0.01**2 + 0.012**2) / 2), rtol=1e-9, atol=0)
-    assert report.path_error_ev(None) is None
+    assert_allclose(stage.path_error_ev(evaluation()), math.sqrt((0.01**2 + 0.012**2) / 2), rtol=1e-9, atol=0)
+    assert stage.path_error_ev(None) is None
 
+
+def test_optional_stages_are_shown_where_they_were_run(rendered, whole):
+    for key in ("ladder", "convergence", "md", "diffusion"):
+        assert f'id="{key}"' not in rendered.html
+        assert f'id="{key}"' in whole.html
+    assert 'id="energetics"' in rendered.html  # windows and our own DFT come with the code
+    for text in ("DFT on the potential&#39;s own bands", "Convergence of the DFT settings", "DFT band needed"):
+        assert text in whole.html
+    assert "| cutoff | cutoff ev 400.0 | 2 | 68.0 |" in whole.markdown
+
+
+def test_import_is_light():
+    code = (
+        "import sys, mlip.pipeline, mlip.stages.report.stage;"
+        "sys.exit('matplotlib' in sys.modules or 'jinja2' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- in a browser ----
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PROBE = (
-    "<script>addEventListener('load',()=>{const w=document.documentElement;"
-    "document.title='width '+w.scrollWidth+' of '+w.clientWidth})</script></body>"
+PDFTOTEXT = shutil.which("pdftotext")
+PROBE = """<script>addEventListener('load', () => {
+  const root = document.documentElement, width = () => root.scrollWidth + ' of ' + root.clientWidth;
+  const closed = width(), shut = document.querySelectorAll('details[open]').length;
+  document.querySelectorAll('summary').forEach(s => s.click());
+  const open = [...document.querySelectorAll('details')].filter(d => d.open && d.lastElementChild.offsetHeight > 0).length;
+  parent.document.title = `closed ${closed}; open ${width()}; unfolded ${open}, ${shut} before`;
+})</script></body>"""
+FRAME = (
+    "<body style='margin:0'><iframe srcdoc=\"{page}\" style='width:{width}px;height:800px;border:0'></iframe></body>"
 )
-FRAME = "<body style='margin:0'><iframe srcdoc=\"{page}\" style='width:390px;height:800px;border:0'></iframe></body>"
+
+
+def chromium(tmp_path, *flags):
+    common = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command = [CHROMIUM, *common, f"--user-data-dir={tmp_path / 'c'}", "--virtual-time-budget=3000", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_page_fits_a_phone(tmp_path, rendered):
-    """No horizontal overflow of the page in a window of 390 px; wide tables scroll inside their own box."""
-    probe = rendered.html.replace("</body>", PROBE.replace("document.title=", "parent.document.title="))
-    page = tmp_path / "phone.html"
-    page.write_text(FRAME.format(page=probe.replace("&", "&amp;").replace('"', "&quot;")), encoding="utf-8")
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path / 'c'}",
-    ]
-    command = [CHROMIUM, *flags, "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"<title>width (\d+) of (\d+)</title>", done.stdout)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_fits_a_phone_and_a_screen(tmp_path, whole, width):
+    """No horizontal overflow, folded sections closed or opened by a click; wide tables scroll inside their own box."""
+    probe = whole.html.replace("</body>", PROBE)
+    frame = tmp_path / "frame.html"
+    escaped = probe.replace("&", "&amp;").replace('"', "&quot;")
+    frame.write_text(FRAME.format(page=escaped, width=width), encoding="utf-8")
+    done = chromium(tmp_path, "--window-size=1400,900", "--dump-dom", frame.as_uri())
+    found = re.search(
+        r"<title>closed (\d+) of (\d+); open (\d+) of (\d+); unfolded (\d+), (\d+) before</title>", done.stdout
+    )
     assert found, done.stderr[-500:]
-    assert int(found[1]) <= int(found[2]) <= 390
+    closed, closed_width, opened, open_width, unfolded, before = map(int, found.groups())
+    assert closed <= closed_width <= width
+    assert opened <= open_width <= width
+    assert (unfolded, before) == (whole.html.count("<details>"), 0)
 
 
-def test_ladder_and_convergence_are_shown_where_they_were_run(rendered):
-    assert 'id="ladder"' not in rendered.html
-    assert 'id="convergence"' not in rendered.html
-    assert 'id="energetics"' in rendered.html  # windows and our own DFT come with the code
-    variant = Variant("cutoff", {"cutoff_ev": 400.0}, *(False, 2, 0.068, 0.3, {}, 0.01, 0.014, (), None, "calculated"))
-    whole = material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,))
-    found = report.render(whole)
-    for text in ("DFT on the potential&#39;s own bands", "What the DFT settings cost", "DFT band needed"):
-        assert text in found.html
-    assert "| cutoff | cutoff ev 400.0 | 2 | 68.0 |" in found.markdown
+@pytest.mark.skipif(CHROMIUM is None or PDFTOTEXT is None, reason="no chromium or pdftotext on this machine")
+def test_folded_sections_are_printed(tmp_path, whole):
+    source, target = tmp_path / "report.html", tmp_path / "report.pdf"
+    source.write_text(whole.html, encoding="utf-8")
+    done = chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={target}", source.as_uri())
+    assert target.exists(), done.stderr[-500:]
+    text = subprocess.run([PDFTOTEXT, str(target), "-"], capture_output=True, text=True, check=True).stdout
+    for section in whole.page.ordered():
+        assert section.heading.split()[0] in text
+    words = " ".join(text.split())
+    assert "This table is a caution, not a result" in words
+    assert "Langevin dynamics (BAOAB)" in words
+    assert "train.energy_fit" in words or "common.seed" in words

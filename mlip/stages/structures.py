@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from mlip.atoms import crystals, extxyz, structures
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
-from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, number, table
+from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, filled, number, table
 from mlip.core.section import Count, Positive, Section
 from mlip.core.stage import Context, Stage
 
@@ -138,7 +138,12 @@ def slab_names(hosts: Sequence[Host]) -> set[str]:
 
 
 def report(_: Context[StructuresSettings], result: Hosts) -> tuple[ReportSection, ...]:
-    """The table of the cells."""
+    """What the stage says in the report."""
+    return (cells_section(result.hosts),)
+
+
+def cells_section(hosts: Sequence[Host]) -> ReportSection:
+    """The bulk cell and the slabs; lengths in Angstrom, areas in Angstrom^2."""
     columns = [
         Column("Cell", TEXT, lambda h: h.name),
         Column("Formula", TEXT, lambda h: h.formula),
@@ -149,7 +154,7 @@ def report(_: Context[StructuresSettings], result: Hosts) -> tuple[ReportSection
         Column("Space group", TEXT, lambda h: h.spacegroup),
         Column("Note", TEXT, lambda h: h.note or DASH),
     ]
-    return (ReportSection(key="cells", heading="Cells", tables=(table("cells", columns, result.hosts),)),)
+    return ReportSection(key="cells", heading="Cells", tables=filled(table("cells", columns, hosts)))
 
 
 def _inputs(context: Context[StructuresSettings]) -> list[Path]:

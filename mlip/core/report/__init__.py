@@ -18,20 +18,53 @@ DASH = "\u2013"
 MINUS = "\u2212"
 PLUS_MINUS = "\u00b1"
 ANGSTROM = "\u00c5"
-UNITS = {"1": "", "A2": f"{ANGSTROM}\u00b2", "1/A": f"1/{ANGSTROM}", "m2/g": "m\u00b2/g", "cm2/s": "cm\u00b2/s"}
+UNITS = {
+    "1": "",
+    "Angstrom": ANGSTROM,
+    "A2": f"{ANGSTROM}\u00b2",
+    "1/A": f"1/{ANGSTROM}",
+    "m2/g": "m\u00b2/g",
+    "cm2/s": "cm\u00b2/s",
+    "J/m2": "J/m\u00b2",
+}
 
 
 class Cell(str):  # noqa: SLOT000  (a subclass of str cannot have non-empty slots with defaults)
-    """The text of a cell with the number behind it, and that number's uncertainty."""
+    """The text of a cell with the number behind it, in the unit of the column.
+
+    Attributes:
+        value: the number, or None.
+        error: its uncertainty as the heading of the column names it (1 or 2 sigma), or None.
+        low: lower end of its interval, or None.
+        high: upper end of its interval, or an upper limit where there is no value, or None.
+        note: words behind the number, such as the hop it belongs to.
+    """
 
     value: float | None
     error: float | None
+    low: float | None
+    high: float | None
+    note: str
 
-    def __new__(cls, text: str, *, value: float | None = None, error: float | None = None) -> Self:
+    def __new__(
+        cls,
+        text: str,
+        *,
+        value: float | None = None,
+        error: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        note: str = "",
+    ) -> Self:
         """A text that knows its number."""
         made = super().__new__(cls, text)
-        made.value, made.error = value, error
+        made.value, made.error, made.low, made.high, made.note = value, error, low, high, note
         return made
+
+    def noted(self, note: str) -> "Cell":
+        """The cell with a note behind its text."""
+        text = f"{self} {note}"
+        return Cell(text, value=self.value, error=self.error, low=self.low, high=self.high, note=note)
 
 
 @dataclass(frozen=True)
@@ -81,7 +114,7 @@ class ReportSection:
     """One section of the report.
 
     Attributes:
-        key: anchor in the page.
+        key: anchor in the page, different from that of every other section.
         heading: its title.
         level: 'answer' stands first, 'evidence' after it, 'detail' is folded away.
         text: paragraphs before the tables.
@@ -126,11 +159,18 @@ class Page:
 def table(
     key: str, columns: Sequence[Column], rows: Iterable[Any], *, caption: str = "", stacked: bool = False
 ) -> Table:
-    """A table of rows from its columns."""
+    """A table of rows from its columns.
+
+    Raises:
+        ValueError: two columns have the same heading.
+    """
+    headings = tuple(column.heading for column in columns)
+    if len(set(headings)) < len(headings):
+        raise ValueError(f"table {key}: two columns have the same heading in {list(headings)}; name them apart")
     return Table(
         key=key,
         caption=caption,
-        columns=tuple(column.heading for column in columns),
+        columns=headings,
         kinds=tuple(column.kind for column in columns),
         rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
         stacked=stacked,
@@ -143,7 +183,7 @@ def filled(*tables: Table) -> tuple[Table, ...]:
 
 
 def number(value: float | None, digits: int = 3, *, signed: bool = False) -> Cell:
-    """A number with a fixed count of decimals and a true minus, or a dash."""
+    """A number with a fixed count of decimals and a true minus, in the unit of the column, or a dash."""
     if value is None:
         return Cell(DASH)
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
@@ -164,10 +204,15 @@ def compact(value: float) -> Cell:
 
 
 def with_error(value: float | None, error: float | None, digits: int = 2) -> Cell:
-    """Value and error, or a dash where there is no value."""
+    """Value and error in the unit of the column, or a dash where there is no value."""
     if value is None or error is None:
         return number(value, digits)
     return Cell(f"{number(value, digits)} {PLUS_MINUS} {number(error, digits)}", value=value, error=error)
+
+
+def window(low: float, high: float) -> Cell:
+    """A range in the unit of the column, written 'low to high'."""
+    return Cell(f"{compact(low)} to {compact(high)}", low=low, high=high)
 
 
 def unit(text: str) -> str:
@@ -192,3 +237,9 @@ def card(key: str, mapping: Mapping[str, object], *, caption: str) -> Table:
     """A card, settings or provenance as two columns."""
     columns = [Column("Key", TEXT, lambda item: item[0]), Column("Value", TEXT, lambda item: item[1])]
     return table(key, columns, flat(mapping), caption=caption)
+
+
+def card_section(key: str, heading: str, mapping: Mapping[str, object]) -> ReportSection:
+    """A folded section that shows a card, such as that of a model or a dataset."""
+    shown = card(key.replace("-", "_"), mapping, caption="")
+    return ReportSection(key=key, heading=heading, level="detail", tables=filled(shown))

@@ -19,17 +19,18 @@ from mlip.stages.convergence.convergence import INSERTION, Variant
 
 TEXT_LINES = (
     (
-        "Errors of forces and energy differences against the last setting of each study. Absolute energies shift with "
-        "most settings and are not compared."
+        "Errors of forces and of energy differences relative to the reference setting of each study, which is its last "
+        "one. Absolute energies shift with most settings and are not compared. Of the energy differences the one that "
+        "changes most is shown, with the sign of its change."
     ),
 )
 
 
 def convergence_section(rows: Sequence[Variant]) -> ReportSection:
-    """Errors of the DFT settings."""
+    """Errors of the DFT settings; forces in meV/Angstrom, energies in meV."""
     return ReportSection(
         key="convergence",
-        heading="What the DFT settings cost",
+        heading="Convergence of the DFT settings",
         level="detail",
         text=TEXT_LINES,
         tables=filled(settings_table(rows)),
@@ -37,25 +38,25 @@ def convergence_section(rows: Sequence[Variant]) -> ReportSection:
 
 
 def settings_table(rows: Sequence[Variant]) -> Table:
-    """Errors of the settings against the tightest of each study."""
+    """Errors of the settings relative to the tightest of each study; forces in meV/Angstrom, energies in meV."""
     columns = [
         Column("Study", TEXT, lambda r: r.study),
         Column("Setting", TEXT, lambda r: in_words(r.settings) + (" (reference)" if r.reference else "")),
         Column("Frames", NUMBER, lambda r: str(r.frames)),
         Column(f"Force error, rms (meV/{ANGSTROM})", NUMBER, lambda r: _milli(r, r.force_rms_ev_per_angstrom)),
-        Column(f"largest (meV/{ANGSTROM})", NUMBER, lambda r: _milli(r, r.force_max_ev_per_angstrom)),
-        Column(f"By species, rms (meV/{ANGSTROM})", TEXT, _species),
+        Column(f"Force error, largest (meV/{ANGSTROM})", NUMBER, lambda r: _milli(r, r.force_max_ev_per_angstrom)),
+        Column(f"Force error by species, rms (meV/{ANGSTROM})", TEXT, _species),
         Column(f"Net force per atom (meV/{ANGSTROM})", NUMBER, lambda r: thousandth(r.net_force_ev_per_angstrom)),
-        Column("Between configurations (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=False))),
-        Column("Ion on its host (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=True))),
-        Column("Seconds a frame", NUMBER, lambda r: number(r.seconds_per_frame, 0)),
+        Column("Change between configurations (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=False))),
+        Column("Change of the insertion energy (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=True))),
+        Column("Time per frame (s)", NUMBER, lambda r: number(r.seconds_per_frame, 0)),
         Column("Status", TEXT, lambda r: r.status),
     ]
     return table("convergence", columns, rows)
 
 
 def in_words(changes: Mapping[str, object]) -> str:
-    """Settings in one line."""
+    """Settings in one line of text."""
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items()) or "as the run"
 
 

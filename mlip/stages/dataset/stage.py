@@ -6,7 +6,7 @@ The split is in `dataset/train.extxyz`, `valid.extxyz` and `test.extxyz`.
 from pathlib import Path
 
 from mlip.core import files
-from mlip.core.report import ReportSection, card
+from mlip.core.report import ReportSection, card_section
 from mlip.core.stage import Context, Stage
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import card_as_mapping, read_card
@@ -36,8 +36,7 @@ def dataset_folder(context: Context[DatasetSettings]) -> Path:
 def report(context: Context[DatasetSettings], _: dataset.Manifest) -> tuple[ReportSection, ...]:
     """The card of the dataset."""
     shown = card_as_mapping(read_card(dataset_folder(context)))
-    table = card("dataset_card", shown, caption="")
-    return (ReportSection(key="dataset-card", heading="Dataset card", level="detail", tables=(table,)),)
+    return (card_section("dataset-card", "Dataset card", shown),)
 
 
 def _inputs(context: Context[DatasetSettings]) -> list[Path]:

@@ -47,22 +47,24 @@ def everything(
     hosts: Mapping[str, Atoms],
     references: References,
 ) -> tuple[Figure, ...]:
-    """Arrhenius line, displacements, hop network and density of every ion in every system."""
+    """Arrhenius plot, mean squared displacements, hop network and density of every ion in every system."""
     out = []
     for k in found.kinetics:
         name, own = f"{k.ion} in {k.system}", [m for m in found.motions if (m.system, m.ion) == (k.system, k.ion)]
-        marks = "circles from hops, squares from displacements, open triangles upper limits"
+        marks = "circles: from hops; squares: from displacements; open triangles: upper limits"
         image = arrhenius(k, own, ranges(references, k.host, k.ion))
-        out.append(_figure(image, "svg+xml", f"{name}, D against 1/T: {marks}"))
-        out.append(_figure(displacements(own), "svg+xml", f"{name}: mean squared displacement, one standard deviation"))
+        out.append(_figure(image, "svg+xml", f"{name}: D against 1/T ({marks})"))
+        caption = f"{name}: mean squared displacement with one standard deviation"
+        out.append(_figure(displacements(own), "svg+xml", caption))
         if k.host not in hosts:
             continue
         own_sites = [s for s in sites if (s.host, s.ion, s.status) == (k.host, k.ion, "relaxed")]
-        ways = [h for h in hops if (h.host, h.ion) == (k.host, k.ion)]
-        image = network(own[-1], own_sites, ways, hosts[k.host])
-        out.append(_figure(image, "svg+xml", f"{name}: hops with rates as widths, dotted without a hop"))
+        own_hops = [h for h in hops if (h.host, h.ion) == (k.host, k.ion)]
+        caption = f"{name}: hops from above; the width grows with the rate, dotted hops did not occur"
+        out.append(_figure(network(own[-1], own_sites, own_hops, hosts[k.host]), "svg+xml", caption))
         maps = [d for d in found.densities if (d.system, d.ion) == (k.system, k.ion)]
-        out += [_figure(density(maps[-1], hosts[k.host]), "png", f"{name}: where it was, from above")] if maps else []
+        caption = f"{name}: positions of the ion from above"
+        out += [_figure(density(maps[-1], hosts[k.host]), "png", caption)] if maps else []
     return tuple(out)
 
 
@@ -71,7 +73,7 @@ def _figure(image: bytes, form: Literal["svg+xml", "png"], caption: str) -> Figu
 
 
 def ranges(references: References, host: str, ion: str) -> list[Range]:
-    """Published ranges of chemical diffusion coefficients of electrodes with this facet and ion."""
+    """Published ranges (cm^2/s) of chemical diffusion coefficients of electrodes with this facet and ion."""
     return [
         Range(f"GITT, {v.ion or 'dual'} salt, {v.facet}", v.value, v.upper)
         for v in references.values
@@ -84,7 +86,10 @@ def _is_for(value: Value, host: str) -> bool:
 
 
 def density(found: Density, host: Atoms) -> bytes:
-    """Where ions were over one cell, from above (PNG); the host's outermost atoms on top."""
+    """Number of frames with an ion at each point of one cell, from above (PNG); lengths in Angstrom.
+
+    The outermost atoms of the host are written on top.
+    """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
@@ -110,7 +115,7 @@ def density(found: Density, host: Atoms) -> bytes:
 
 
 def displacements(motions: Sequence[Motion]) -> bytes:
-    """Mean squared displacement against time with one standard deviation, one line for each temperature (SVG)."""
+    """Mean squared displacement (Angstrom^2) against time (ps) with one standard deviation, per temperature (SVG)."""
     with canvas(3.4, 2.6) as (figure, (axis,)):
         for k, m in enumerate(motions):
             r = m.from_displacements
@@ -131,7 +136,10 @@ def displacements(motions: Sequence[Motion]) -> bytes:
 
 
 def network(motion: Motion, sites: Sequence[Site], hops: Sequence[Hop], host: Atoms) -> bytes:
-    """Sites of one cell from above; hops that happened as lines whose width grows with the logarithm of the rate."""
+    """Sites and hops of one cell from above (SVG); lengths in Angstrom.
+
+    The width of a hop grows with the logarithm of its rate; a hop that did not occur is dotted.
+    """
     rates: dict[str, float] = {}
     for rate in motion.rates:
         rates[rate.hop] = max(rates.get(rate.hop, 0.0), rate.per_ps.value or 0.0)
@@ -169,7 +177,10 @@ def _width(rate: float, rates: Mapping[str, float]) -> float:
 
 
 def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Range]) -> bytes:
-    """D against 1000/T: points, line with its band, the barriers' line, published ranges of another quantity (SVG)."""
+    """D (cm^2/s) against 1000 K/T (SVG).
+
+    Points, Arrhenius line with its 95 % band, the line calculated from the barriers, and published ranges of GITT.
+    """
     line = found.diffusion
     with canvas(3.4, 3.0) as (figure, (axis,)):
         for m in motions:

@@ -1,6 +1,7 @@
 """Report section of the stage `diffusion`: diffusivities, rates, activation energies.
 
-Without a value there is an upper limit with its sign, or a status; intervals hold 95 %.
+Diffusion coefficients are shown in cm^2/s, rates in 1/ns, energies in eV. Where there is no value, the cell shows an
+upper limit marked '<' or a dash with a status. Intervals hold 95 %.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from mlip.core.report import (
     NUMBER,
     TEXT,
     VERDICT,
+    Cell,
     Column,
     ReportSection,
     Table,
@@ -34,20 +36,22 @@ PER_NS = 1000.0  # 1/ps
 DEMONSTRATION_PS = 100.0  # shorter trajectories are called a demonstration
 TEXT_LINES = (
     (
-        "D is that of a tagged ion. From hops: jumps between the sites of the network, their memory taken into "
-        "account where there are enough of them. From displacements: Bayesian regression with kinisi, "
-        "some 8 % low with eight tracks, less with more. Intervals hold 95 % and are statistical: the error of the "
-        "potential comes on top, see the NEB barriers' 2 sigma. Without a hop there is an upper limit, no value. A "
-        "jump that is no hop of the network, such as two hops from one frame to the next, is called other."
+        "D is the tracer diffusion coefficient. D from hops is calculated from the jumps between the sites of the "
+        "network; correlations between successive jumps are included where there are enough jumps. D from "
+        "displacements is a Bayesian regression with kinisi, which is about 8 % too low with eight trajectories and "
+        "less with more. Intervals hold 95 % and are statistical. The error of the potential is not part of them; the "
+        "2 sigma of the NEB barriers shows its size. Without a hop the table gives an upper limit instead of a value. "
+        "A jump that is no hop of the network, such as two hops between successive frames, is called 'other'."
     ),
     (
-        "A value at 300 K is an extrapolation along a straight line from much higher temperatures, no "
-        "measurement; its interval does not know whether the line stays straight. The dashed line follows from "
-        "NEB barriers and an assumed prefactor of 10 THz, of which calculated ones differ by up to ten times."
+        "A value at 300 K is extrapolated along a straight Arrhenius line from much higher temperatures. Its interval "
+        "does not include the error made if the line is not straight. The dashed line is calculated from the NEB "
+        "barriers with an assumed prefactor of 10 THz; calculated prefactors differ from this value by up to a factor "
+        "of ten."
     ),
     (
-        "GITT gives chemical diffusion coefficients of whole electrodes, with concentration gradients, grain "
-        "boundaries and an assumed length: another quantity, drawn for its range only."
+        "GITT gives chemical diffusion coefficients of whole electrodes, which include concentration gradients, grain "
+        "boundaries and an assumed diffusion length. This is another quantity; only its range is drawn."
     ),
 )
 
@@ -59,7 +63,7 @@ def diffusion_section(
     hosts: Mapping[str, Atoms],
     references: References,
 ) -> ReportSection:
-    """The section of the diffusion stage."""
+    """Diffusion coefficients, rates and activation energies with their figures."""
     return ReportSection(
         key="diffusion",
         heading="Diffusion from molecular dynamics",
@@ -71,7 +75,7 @@ def diffusion_section(
 
 
 def tables(found: Diffused) -> tuple[Table, ...]:
-    """All tables that have rows."""
+    """All tables that have rows; D in cm^2/s, rates in 1/ns, energies in eV."""
     return filled(
         extrapolated(found.kinetics),
         activation(found.kinetics),
@@ -82,18 +86,19 @@ def tables(found: Diffused) -> tuple[Table, ...]:
     )
 
 
-def interval(found: Estimate, factor: float = 1.0) -> str:
-    """A value with its interval, an upper limit, or a dash."""
+def interval(found: Estimate, factor: float = 1.0) -> Cell:
+    """A value with its 95 % interval, an upper limit, or a dash; `factor` converts to the unit of the column."""
     e = found.scaled(factor)
     if e.value is None:
-        return DASH if e.high is None else f"< {compact(e.high)}"
+        return Cell(DASH) if e.high is None else Cell(f"< {compact(e.high)}", high=e.high)
     if e.low is None or e.high is None:
         return compact(e.value)
-    return f"{compact(e.value)} ({compact(e.low)} to {compact(e.high)})"
+    text = f"{compact(e.value)} ({compact(e.low)} to {compact(e.high)})"
+    return Cell(text, value=e.value, low=e.low, high=e.high)
 
 
 def remarks(found: Diffused) -> tuple[str, ...]:
-    """Lines that say so where trajectories are too short to be more than a demonstration, and where no ion hopped."""
+    """Warnings where the trajectories are too short for more than a demonstration, and where no ion hopped."""
     lines = []
     if found.target_ps < DEMONSTRATION_PS:
         lines.append(
@@ -101,25 +106,25 @@ def remarks(found: Diffused) -> tuple[str, ...]:
         )
     if found.motions and not any(m.jumps for m in found.motions):
         lines.append(
-            "No ion hopped: every D and every rate below is an upper limit at 95 % (marked <), which says how long "
-            "was looked and nothing of how fast ions are. It falls as trajectories get longer."
+            "No ion hopped: every D and every rate below is an upper limit at 95 % (marked <). The limits reflect the "
+            "length of the trajectories, not the mobility of the ions, and fall as the trajectories get longer."
         )
     return tuple(lines)
 
 
 def diffusivities(motions: Sequence[Motion]) -> Table:
-    """D of every ion in every system at every temperature, by both ways."""
+    """D in cm^2/s of every ion in every system at every temperature, from hops and from displacements."""
     columns = [
         Column("System", TEXT, lambda m: m.system),
         Column("Ion", TEXT, lambda m: m.ion),
         Column("T (K)", NUMBER, lambda m: f"{m.temperature_kelvin:g}"),
-        Column("Time of ions (ps)", NUMBER, lambda m: number(m.ion_ps, 1)),
+        Column("Total ion time (ps)", NUMBER, lambda m: number(m.ion_ps, 1)),
         Column("Hops", NUMBER, lambda m: str(m.jumps)),
-        Column("Stay (ps)", NUMBER, lambda m: number(m.residence_ps, 1)),
-        Column("Below surface", NUMBER, _below),
+        Column("Residence time (ps)", NUMBER, lambda m: number(m.residence_ps, 1)),
+        Column("Time below the surface (%)", NUMBER, _below),
         Column(f"D from hops {D_UNIT}", NUMBER, lambda m: interval(m.from_jumps.mean, CM2_PER_S)),
         Column(f"D from displacements {D_UNIT}", NUMBER, lambda m: interval(m.from_displacements.mean, CM2_PER_S)),
-        Column("Do they agree", TEXT, _both),
+        Column("Intervals overlap", TEXT, _overlap),
         Column("Status", TEXT, lambda m: m.from_jumps.status),
     ]
     return table(
@@ -128,21 +133,22 @@ def diffusivities(motions: Sequence[Motion]) -> Table:
 
 
 def memory(motions: Sequence[Motion]) -> Table:
-    """How far jumps depend on the ones before, and D along the last axis over D along the others."""
+    """Correlation factor of the jumps, and the ratio of D along the last axis to D along the others."""
     columns = [
         Column("System", TEXT, lambda m: m.system),
         Column("Ion", TEXT, lambda m: m.ion),
         Column("T (K)", NUMBER, lambda m: f"{m.temperature_kelvin:g}"),
-        Column("Hops that lead somewhere", NUMBER, lambda m: str(m.from_jumps.hops)),
-        Column("D over that of independent jumps", NUMBER, lambda m: interval(m.from_jumps.correlation)),
-        Column("Ratio", TEXT, lambda m: "D_zz / mean of D_xx, D_yy" if "zz" in m.from_jumps.tensor else "D_yy / D_xx"),
+        Column("Hops with net displacement", NUMBER, lambda m: str(m.from_jumps.hops)),
+        Column("Correlation factor", NUMBER, lambda m: interval(m.from_jumps.correlation)),
+        Column("Definition of the anisotropy", TEXT, _ratio),
         Column("Anisotropy", NUMBER, lambda m: interval(m.from_jumps.anisotropy)),
     ]
-    return table("memory", columns, [m for m in motions if m.from_jumps.hops], caption="Memory of jumps and anisotropy")
+    rows = [m for m in motions if m.from_jumps.hops]
+    return table("memory", columns, rows, caption="Correlation between successive jumps, and anisotropy")
 
 
 def tensors(motions: Sequence[Motion]) -> Table:
-    """The elements of D."""
+    """The elements of the diffusion tensor in cm^2/s."""
     rows = [(m, name, e) for m in motions if m.from_jumps.hops for name, e in m.from_jumps.tensor.items()]
     columns = [
         Column("System", TEXT, lambda r: r[0].system),
@@ -151,11 +157,11 @@ def tensors(motions: Sequence[Motion]) -> Table:
         Column("Element", TEXT, lambda r: r[1]),
         Column(f"D {D_UNIT}", NUMBER, lambda r: interval(r[2], CM2_PER_S)),
     ]
-    return table("tensors", columns, rows, caption="Elements of the tensor")
+    return table("tensors", columns, rows, caption="Elements of the diffusion tensor")
 
 
 def rates(motions: Sequence[Motion]) -> Table:
-    """Hops that happened, and those of the network that did not and could have."""
+    """Rates in 1/ns of the hops that occurred, and of those hops of the network that could have occurred."""
     rows = [(m, r) for m in motions for r in m.rates if r.count or (r.exposure_ps > 0 and r.hop != OTHER)]
     columns = [
         Column("System", TEXT, lambda r: r[0].system),
@@ -171,7 +177,7 @@ def rates(motions: Sequence[Motion]) -> Table:
 
 
 def activation(kinetics: Sequence[Kinetics]) -> Table:
-    """Activation energies of hops beside the barriers of NEB."""
+    """Activation energies of hops beside their NEB barriers, in eV; attempt frequencies in THz."""
     rows = [(k, h) for k in kinetics for h in k.hops]
     columns = [
         Column("System", TEXT, lambda r: r[0].system),
@@ -180,58 +186,64 @@ def activation(kinetics: Sequence[Kinetics]) -> Table:
         Column("Sites", TEXT, lambda r: f"{r[1].initial} to {r[1].final}"),
         Column("Activation energy (eV)", NUMBER, lambda r: interval(r[1].line.activation_ev)),
         Column("NEB barrier \u00b1 2 sigma (eV)", NUMBER, lambda r: _barrier(r[1])),
-        Column("Attempts, one way (THz)", NUMBER, lambda r: interval(r[1].attempt_thz)),
+        Column("Attempt frequency per equivalent hop (THz)", NUMBER, lambda r: interval(r[1].attempt_thz)),
         Column("Verdict", VERDICT, lambda r: r[1].verdict),
-        Column("Line", TEXT, lambda r: r[1].line.status),
+        Column("Arrhenius fit", TEXT, lambda r: r[1].line.status),
     ]
     return table("activation", columns, rows, caption="Activation energies of hops beside NEB barriers")
 
 
 def extrapolated(kinetics: Sequence[Kinetics]) -> Table:
-    """D at the temperature to which the lines are extended, and what barriers alone say."""
+    """D in cm^2/s extrapolated to one temperature, beside the value calculated from the barriers alone."""
     at = {k.diffusion.at_kelvin for k in kinetics}
     label = f"{min(at, default=300.0):g} K"
     columns = [
         Column("System", TEXT, lambda k: k.system),
         Column("Ion", TEXT, lambda k: k.ion),
         Column("Activation energy of D (eV)", NUMBER, lambda k: interval(k.diffusion.activation_ev)),
-        Column("Measured at (K)", TEXT, _measured_at),
+        Column("Simulated at (K)", TEXT, _simulated_at),
         Column(f"D at {label}, extrapolated {D_UNIT}", NUMBER, lambda k: interval(k.diffusion.extrapolated, CM2_PER_S)),
         Column(f"D at {label} from NEB barriers, 10 THz assumed {D_UNIT}", NUMBER, _from_barriers),
-        Column("Line", TEXT, lambda k: k.diffusion.status),
+        Column("Arrhenius fit", TEXT, lambda k: k.diffusion.status),
     ]
     return table(
         "extrapolated", columns, kinetics, caption="Diffusion coefficients extrapolated from higher temperatures"
     )
 
 
-def _below(motion: Motion) -> str:
+def _ratio(motion: Motion) -> str:
+    return "D_zz / mean of D_xx, D_yy" if "zz" in motion.from_jumps.tensor else "D_yy / D_xx"
+
+
+def _below(motion: Motion) -> Cell:
+    """Share of the time that the ions of a slab spend below the surface (%)."""
     if "bulk" in motion.layers or not motion.layers:
-        return DASH
-    return f"{100 * motion.layers.get('subsurface', 0.0):.1f} %"
+        return Cell(DASH)
+    return number(100 * motion.layers.get("subsurface", 0.0), 1)
 
 
-def _both(motion: Motion) -> str:
-    """Whether the intervals of both ways overlap."""
+def _overlap(motion: Motion) -> str:
+    """Whether the interval of D from hops overlaps the interval of D from displacements."""
     a, b = motion.from_jumps.mean, motion.from_displacements.mean
     if a.value is None or b.value is None or None in (a.low, a.high, b.low, b.high):
         return DASH
     return "yes" if (a.low or 0.0) <= (b.high or 0.0) and (b.low or 0.0) <= (a.high or 0.0) else "no"
 
 
-def _barrier(line: HopLine) -> str:
+def _barrier(line: HopLine) -> Cell:
     return with_error(line.barrier_ev, None if line.barrier_std_ev is None else 2 * line.barrier_std_ev)
 
 
-def _measured_at(found: Kinetics) -> str:
+def _simulated_at(found: Kinetics) -> str:
     points = found.diffusion.points
     if not points:
         return DASH
     return f"{points[0].temperature_kelvin:g} to {points[-1].temperature_kelvin:g}"
 
 
-def _from_barriers(found: Kinetics) -> str:
+def _from_barriers(found: Kinetics) -> Cell:
     if found.expected is None:
-        return DASH
+        return Cell(DASH)
     value = compact(found.expected.angstrom2_per_ps[0] * CM2_PER_S)
-    return f"{value}, without {', '.join(found.expected.missing)}" if found.expected.missing else value
+    missing = ", ".join(found.expected.missing)
+    return value.noted(f"without {missing}") if missing else value

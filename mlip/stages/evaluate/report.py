@@ -1,4 +1,4 @@
-"""Report section of the stage `evaluate`: how accurate the potential is where it was not trained."""
+"""Report section of the stage `evaluate`: the accuracy of the potential on frames that it was not trained on."""
 
 from __future__ import annotations
 
@@ -31,47 +31,52 @@ Array = NDArray[np.float64]
 
 
 def report_sections(_: Any, result: Evaluation) -> tuple[ReportSection, ...]:
-    """Errors on held-out groups."""
+    """What the stage says in the report."""
+    return (accuracy_section(result),)
+
+
+def accuracy_section(result: Evaluation) -> ReportSection:
+    """Errors on held-out groups; the first potential of `result` is that of the run."""
     figure = Figure(
         image=parity(result.parity),
         form="png",
         caption="Potential against DFT on held-out frames",
-        alt="parity of energies and forces",
+        alt="energies and forces of the potential against those of DFT",
     )
     text = (
-        f"Errors against DFT on groups that no training frame came from: {', '.join(result.held_out_groups)}.",
-        "The force slope is 1 for a potential without softening.",
-        "Calibration is the factor from the committee's spread to its error.",
+        f"Errors against DFT on held-out groups, which contain no training frame: {', '.join(result.held_out_groups)}.",
+        "The force slope is that of the forces of the potential against DFT forces; below 1 the potential is too soft.",
+        "The force RMSE at the ion is that of the ion and of the atoms in its first shell.",
+        "The calibration is the ratio of the error of the committee to its spread.",
     )
     own = result.arms[:1]
     tables = filled(
-        arms_table(result.arms),
+        models_table(result.arms),
         *(species_table(errors) for errors in own),
         *(groups_table(errors.groups) for errors in own),
         *(path_errors_table(errors.paths) for errors in own),
     )
-    section = ReportSection(
+    return ReportSection(
         key="accuracy", heading="Accuracy of the potential", text=text, tables=tables, figures=(figure,)
     )
-    return (section,)
 
 
-def arms_table(found: Sequence[Errors]) -> Table:
-    """Errors of every potential on the same held-out frames."""
+def models_table(found: Sequence[Errors]) -> Table:
+    """Errors of every potential on the same held-out frames: forces in meV/Angstrom, energies in meV per atom."""
     columns = [
         Column("Potential", TEXT, lambda e: e.arm),
         Column("Frames", NUMBER, lambda e: str(e.frames)),
         Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.force_rmse_ev_per_angstrom, 1)),
-        Column(f"Ion and first shell (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.ion_shell_force_rmse, 1)),
+        Column(f"Force RMSE at the ion (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.ion_shell_force_rmse, 1)),
         Column("Energy RMSE (meV/atom)", NUMBER, lambda e: thousandth(e.energy_rmse_ev_per_atom, 2)),
         Column("Force slope", NUMBER, lambda e: number(e.force_slope)),
         Column("Calibration", NUMBER, lambda e: number(e.calibration, 2)),
     ]
-    return table("errors", columns, found, caption="All potentials on the same frames")
+    return table("errors", columns, found, caption="Errors of all potentials on the same frames")
 
 
 def species_table(found: Errors) -> Table:
-    """Force errors of the run's own potential by species."""
+    """Force errors (meV/Angstrom) of one potential by species."""
     columns = [
         Column("Species", TEXT, lambda item: item[0]),
         Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda item: thousandth(item[1], 1)),
@@ -80,12 +85,12 @@ def species_table(found: Errors) -> Table:
         "errors_by_species",
         columns,
         found.species_force_rmse.items(),
-        caption="The potential of this run, by species",
+        caption="Errors of the potential of this run by species",
     )
 
 
 def groups_table(found: Sequence[GroupErrors]) -> Table:
-    """Errors of the run's own potential by held-out group."""
+    """Errors of one potential by held-out group: forces in meV/Angstrom, energies in meV per atom."""
     columns = [
         Column("Held-out group", TEXT, lambda g: g.group),
         Column("Frames", NUMBER, lambda g: str(g.frames)),
@@ -96,12 +101,12 @@ def groups_table(found: Sequence[GroupErrors]) -> Table:
         "errors_by_group",
         columns,
         found,
-        caption="The potential of this run, by group",
+        caption="Errors of the potential of this run by held-out group",
     )
 
 
 def path_errors_table(found: Sequence[PathError]) -> Table:
-    """Energy of the saddles of held-out paths, per cell."""
+    """Energies (eV) of the saddles of held-out paths relative to the initial image, and their errors (meV per cell)."""
     columns = [
         Column("Held-out path", TEXT, lambda p: p.group),
         Column("Saddle", TEXT, lambda p: p.saddle),
@@ -113,12 +118,12 @@ def path_errors_table(found: Sequence[PathError]) -> Table:
         "errors_on_paths",
         columns,
         found,
-        caption="Energy of the saddle of held-out paths, relative to the initial image",
+        caption="Saddle energies of held-out paths relative to the initial image",
     )
 
 
 def parity(found: Parity) -> bytes:
-    """Energies and forces of the potential against DFT (PNG)."""
+    """Energies (eV per atom) and forces (eV/Angstrom) of the potential against DFT (PNG)."""
     with canvas(6.4, 2.9, panels=2) as (figure, axes):
         energy = np.array(found.energy_ref_ev_per_atom), np.array(found.energy_ev_per_atom)
         _parity_panel(axes[0], *energy, "energy (eV/atom)", size=14)
@@ -137,4 +142,4 @@ def _parity_panel(axis: Axes, reference: Array, model: Array, label: str, *, siz
     axis.scatter(reference, model, s=size, color=BLUE, alpha=0.45, linewidths=0)
     axis.set_aspect("equal", adjustable="box")
     axis.set_xlabel(f"DFT {label}")
-    axis.set_ylabel(f"model {label}")
+    axis.set_ylabel(f"predicted {label}")

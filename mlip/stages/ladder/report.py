@@ -7,14 +7,15 @@ from mlip.stages.ladder.ladder import Step
 
 TEXT_LINES = (
     (
-        "DFT single points at the ends, the saddle image and its neighbours of the band whose barrier is nearest to "
-        "the committee mean; of a symmetric hop, one half. Nothing is relaxed with DFT: the remaining forces show how "
-        "far the geometry is from a DFT saddle. A barrier stands where the force on the ion and the difference are "
-        "below the limits of the run; elsewhere only a band relaxed with DFT can decide."
+        "For every hop, DFT single points are made on the band whose barrier is nearest to the mean of the committee: "
+        "at its ends, at the saddle image and at the neighbours of the saddle image, and on one half of the band where "
+        "the hop is symmetric. Nothing is relaxed with DFT; the remaining forces show how far the geometry is from a "
+        "DFT saddle. A barrier stands where the force on the ion and the difference from DFT are below the limits of "
+        "the run. Elsewhere only a band relaxed with DFT can decide."
     ),
     (
-        "Energies and forces are at the level of the potential. Where a neighbour lies above the saddle image, the "
-        "DFT maximum of this path is elsewhere and at least as high."
+        "Energies and forces are at the level of the potential. Where DFT puts a neighbour above the saddle image, the "
+        "DFT maximum of the path is not at the saddle image and is at least as high as the neighbour."
     ),
 )
 _HOP: list[Column] = [
@@ -25,7 +26,7 @@ _HOP: list[Column] = [
 
 
 def ladder_section(rows: Sequence[Step]) -> ReportSection:
-    """Barriers and the DFT forces at the saddle image."""
+    """Barriers (eV) and the DFT forces at the saddle image (meV/Angstrom)."""
     return ReportSection(
         key="ladder",
         heading="DFT on the potential's own bands",
@@ -35,47 +36,49 @@ def ladder_section(rows: Sequence[Step]) -> ReportSection:
 
 
 def barriers_table(rows: Sequence[Step]) -> Table:
-    """Barriers of the potential and of DFT at the same geometry."""
+    """Barriers of the potential and of DFT at the same geometry, in eV."""
     columns = [
         *_HOP,
-        Column("Committee (eV)", NUMBER, lambda r: number(r.committee_forward_ev)),
-        Column("Potential, this band (eV)", NUMBER, lambda r: number(r.mlip_forward_ev)),
-        Column("DFT at its geometry (eV)", NUMBER, lambda r: number(r.dft_forward_ev)),
+        Column("Committee mean (eV)", NUMBER, lambda r: number(r.committee_forward_ev)),
+        Column("Potential, labelled band (eV)", NUMBER, lambda r: number(r.mlip_forward_ev)),
+        Column("DFT, same geometry (eV)", NUMBER, lambda r: number(r.dft_forward_ev)),
         Column("Difference (eV)", NUMBER, lambda r: number(r.difference_ev, signed=True)),
         Column("Reverse, potential (eV)", NUMBER, lambda r: number(r.mlip_reverse_ev)),
         Column("Reverse, DFT (eV)", NUMBER, lambda r: number(r.dft_reverse_ev)),
         Column("D3 (eV)", NUMBER, lambda r: number(r.d3_forward_ev, signed=True)),
-        Column("Consequence", TEXT, _follows),
+        Column("Consequence", TEXT, _consequence),
     ]
     return table("ladder", columns, rows)
 
 
 def forces_table(rows: Sequence[Step]) -> Table:
-    """DFT forces that are left at the saddle image, and the errors of the potential there."""
+    """DFT forces that remain at the saddle image, and the errors of the potential there, in meV/Angstrom."""
     milli = f"(meV/{ANGSTROM})"
     columns = [
         *_HOP,
-        Column(f"On the ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_ev_per_angstrom)),
-        Column(f"along its path {milli}", NUMBER, lambda r: thousandth(r.ion_force_along_ev_per_angstrom)),
+        Column(f"Force on the ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_ev_per_angstrom)),
+        Column(f"Force along the path {milli}", NUMBER, lambda r: thousandth(r.ion_force_along_ev_per_angstrom)),
         Column(f"First shell, largest {milli}", NUMBER, lambda r: thousandth(r.shell_force_ev_per_angstrom)),
         Column(f"First shell, rms {milli}", NUMBER, lambda r: thousandth(r.shell_force_rms_ev_per_angstrom)),
         Column(f"Error on the ion {milli}", NUMBER, lambda r: thousandth(r.ion_force_error_ev_per_angstrom)),
         Column(
-            f"Error, first shell, rms {milli}", NUMBER, lambda r: thousandth(r.shell_force_error_rms_ev_per_angstrom)
+            f"Error, first shell, rms {milli}",
+            NUMBER,
+            lambda r: thousandth(r.shell_force_error_rms_ev_per_angstrom),
         ),
     ]
     return table(
         "ladder_forces",
         columns,
         [r for r in rows if r.ion_force_ev_per_angstrom is not None],
-        caption="DFT forces at the saddle image",
+        caption="DFT forces at the saddle image, and the force errors of the potential there",
     )
 
 
-def _follows(row: Step) -> str:
+def _consequence(row: Step) -> str:
     parts = [row.verdict]
     if row.peak_ev is not None and row.peak != "saddle":
-        parts.append(f"its DFT maximum is at least {number(row.peak_ev)} eV")
+        parts.append(f"the DFT maximum of the path is at least {number(row.peak_ev)} eV")
     if row.lacking and row.dft_forward_ev is not None:
         parts.append(row.status)
     return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Report section of the stage `md`: what was followed, and how it ended."""
+"""Report section of the stage `md`: the trajectories, and how they ended."""
 
 from collections.abc import Sequence
 
@@ -7,32 +7,32 @@ from mlip.stages.md import md
 
 TEXT_LINES = (
     (
-        "Langevin dynamics (BAOAB) with the forces of one member. The whole committee checks every stored frame; a "
-        "replica that gets too hot, loses an ion or leaves the range of the potential is stopped. The cell and the "
-        "lowest layers of a slab are fixed at their relaxed size and positions."
+        "Langevin dynamics (BAOAB) with the forces of one member of the committee. The whole committee checks every "
+        "stored frame: a replica that overheats, loses an ion or leaves the domain of the potential is stopped. The "
+        "cell is fixed at its relaxed size, and the lowest layers of a slab at their relaxed positions."
     ),
 )
 
 
 def md_section(found: Sequence[md.Followed]) -> ReportSection:
-    """The trajectories."""
+    """The trajectories of every system."""
     return ReportSection(
         key="md", heading="Molecular dynamics", level="detail", text=TEXT_LINES, tables=(trajectories(found),)
     )
 
 
 def trajectories(followed: Sequence[md.Followed]) -> Table:
-    """Every system, with what became of its replicas."""
+    """Every system with the time (ps) and temperatures (K) of its replicas, and how they ended."""
     columns = [
         Column("System", TEXT, lambda f: f.name),
         Column("Atoms", NUMBER, lambda f: str(f.atoms)),
-        Column("Mobile", NUMBER, lambda f: str(f.mobile)),
+        Column("Mobile atoms", NUMBER, lambda f: str(f.mobile)),
         Column("Temperatures (K)", TEXT, lambda f: ", ".join(f"{t:g}" for t in dict.fromkeys(_temperatures(f)))),
         Column("Replicas", NUMBER, lambda f: str(len(f.replicas))),
-        Column("Together (ps)", NUMBER, lambda f: number(sum(o.length_ps for o in f.replicas), 1)),
-        Column("Measured over set temperature", NUMBER, lambda f: number(_heat(f))),
+        Column("Total time (ps)", NUMBER, lambda f: number(sum(o.length_ps for o in f.replicas), 1)),
+        Column("Mean / set temperature", NUMBER, lambda f: number(_heat(f))),
         Column(
-            "Ended",
+            "Outcome of the replicas",
             TEXT,
             lambda f: ", ".join(f"{n} {why}" for why, n in md.ended([o.status for o in f.replicas]).items()),
         ),
@@ -45,7 +45,7 @@ def _temperatures(followed: md.Followed) -> list[float]:
 
 
 def _heat(followed: md.Followed) -> float | None:
-    """Mean over the replicas of measured over set temperature, each weighted by its length."""
+    """Ratio of mean to set temperature, averaged over the replicas with their lengths as weights."""
     known = [o for o in followed.replicas if o.mean_temperature_kelvin is not None and o.length_ps > 0]
     time = sum(o.length_ps for o in known)
     parts = [o.length_ps * (o.mean_temperature_kelvin or 0.0) / o.temperature_kelvin for o in known]

@@ -1,4 +1,4 @@
-"""Report section of the stage `neb`: pictures of the paths, and the figure of the energy along a hop."""
+"""Report section of the stage `neb`: figures of the cells with sites and paths, and of the energy along a hop."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Array = NDArray[np.float64]
 ELEMENTS = {"O": "#EBD3C8", "Ti": "#8EA4B8"}
 LAYERS = {"surface": VERMILION, "subsurface": BLUE, "bulk": GREEN}
 LEGEND = (
-    "Oxygen is pale and the metal blue-grey. Surface sites are red, subsurface sites blue, bulk sites green. Lines are "
-    "the paths of the ion along the bands."
+    "Oxygen atoms are pale and metal atoms blue-grey. Surface sites are red, subsurface sites blue and bulk sites "
+    "green. The lines are the paths of the ion along the bands."
 )
 
 
 def pictures_section(hosts: Mapping[str, Atoms], sites: Sequence[Site], bands: Sequence[Band]) -> ReportSection:
-    """Every host from above and from the side, with the sites and paths of each ion."""
+    """Every host from above and from the side, with the sites and paths of each ion; empty without hosts."""
     figures = []
     for host, atoms in hosts.items():
         for ion in sorted({s.ion for s in sites if s.host == host}) or [""]:
@@ -43,15 +43,17 @@ def pictures_section(hosts: Mapping[str, Atoms], sites: Sequence[Site], bands: S
                     alt=f"{caption}: cell from above and from the side",
                 )
             )
-    return ReportSection(key="pictures", heading="Sites and paths", text=(LEGEND,), figures=tuple(figures))
+    return ReportSection(
+        key="pictures", heading="Sites and paths", text=(LEGEND,) if figures else (), figures=tuple(figures)
+    )
 
 
 def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
-    """Energy along one hop (SVG): every member thin, their mean thick where all converged; others dashed.
+    """Energy (eV) along one hop (SVG): every member thin, dashed if not converged; the mean thick if all converged.
 
     Args:
         bands: of one hop and ion, one per member.
-        dft_ev: DFT barrier, drawn as a level.
+        dft_ev: DFT barrier (eV), drawn as a horizontal line.
     """
     with canvas(3.1, 2.1) as (figure, axes):
         axis = axes[0]
@@ -88,12 +90,12 @@ def _mean_line(axis: Axes, bands: Sequence[Band]) -> None:
 
 
 def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = ()) -> bytes:
-    """A cell from above and from the side, with its sites and the ion's ways along bands (SVG).
+    """A cell from above and from the side, with its sites and the paths of the ion (SVG); lengths in Angstrom.
 
     Args:
         host: the relaxed clean cell; drawn with its periodic images within 1.2 Angstrom of the cell.
         sites: of one ion, coloured by layer, the name beside each.
-        bands: of the same ion; the ion's way is drawn as a line.
+        bands: of the same ion; the positions of the ion are drawn as a line.
     """
     lengths = host.cell.lengths()
     ratio = _depth(host) / lengths[1]
@@ -111,7 +113,7 @@ def _depth(host: Atoms) -> float:
 
 
 def periodic(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Array]:
-    """Symbols and positions of the atoms in the cell and of their lateral images within a margin around it."""
+    """Symbols and positions (Angstrom) of the atoms in the cell and of the lateral images within a margin."""
     symbols, positions = [], []
     inverse = np.linalg.inv(np.array(host.cell))
     margin = margin_angstrom / host.cell.lengths()
@@ -128,7 +130,7 @@ def periodic(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Arra
 def _view(
     axis: Axes, host: Atoms, sites: Sequence[Site], bands: Sequence[Band], *, plane: tuple[int, int, int]
 ) -> None:
-    """Circles ordered by height along plane[2], the cell, the ion's ways and the sites, in one projection."""
+    """Circles ordered by height along plane[2], the cell, the paths and the sites, in one projection."""
     from matplotlib.patches import Circle
 
     across, up, along = plane
@@ -144,7 +146,7 @@ def _view(
         axis.add_patch(Circle((positions[k, across], positions[k, up]), radius, zorder=1 + near, **style))
     _outline(axis, host, across, up)
     for band in bands:
-        _way(axis, np.array(band.ion_angstrom), across, up)
+        _path(axis, np.array(band.ion_angstrom), across, up)
     for site in sites:
         _mark(axis, site, across, up)
     _frame(axis, positions, sites, across, up)
@@ -157,9 +159,9 @@ def _outline(axis: Axes, host: Atoms, across: int, up: int) -> None:
         axis.plot(corners[:, across], corners[:, up], color="#55606B", linewidth=0.6, linestyle="--", zorder=3)
 
 
-def _way(axis: Axes, way: Array, across: int, up: int) -> None:
-    if way.ndim == 2 and len(way) > 1:
-        axis.plot(way[:, across], way[:, up], "-", color=PURPLE, linewidth=1.4, zorder=4)
+def _path(axis: Axes, path: Array, across: int, up: int) -> None:
+    if path.ndim == 2 and len(path) > 1:
+        axis.plot(path[:, across], path[:, up], "-", color=PURPLE, linewidth=1.4, zorder=4)
 
 
 def _mark(axis: Axes, site: Site, across: int, up: int) -> None:

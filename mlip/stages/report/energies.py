@@ -1,6 +1,7 @@
-"""Report section on the energies around the barriers: quantities beside their windows, metals, surfaces, adsorption.
+"""Report section of the stage `energetics`: quantities beside reference ranges, metals, surfaces, adsorption.
 
-Without a run of the stage `energetics` the section shows the project's own DFT, which comes with the references.
+The section belongs to the report because it is shown without the stage too: the project's own DFT comes with the
+references.
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from mlip.core.report import (
     ANGSTROM,
     DASH,
     NUMBER,
+    PLUS_MINUS,
     TEXT,
     UNITS,
+    Cell,
     Column,
     ReportSection,
     Table,
@@ -20,6 +23,7 @@ from mlip.core.report import (
     number,
     table,
     unit,
+    window,
 )
 from mlip.core.section import Target
 from mlip.literature.references import References, Value
@@ -28,36 +32,42 @@ from mlip.stages.energetics.energetics import Adsorption, Energetics, Surface
 INSIDE, OUTSIDE, OPEN = "inside", "outside", "not resolved"
 TEXT_LINES = (
     (
-        "PBE, extrapolated to zero smearing; D3(BJ) beside it. The bulk modulus is the mean of the hydrostatic "
-        "(Reuss) and the isotropic-strain (Voigt) one. 'Project' is our own DFT that comes with the code, with its "
-        "settings and date in datasets/references; 'this run' is what the run itself calculated. A value whose "
-        "standard error is more than half its window is not resolved."
+        "Values are PBE, extrapolated to zero smearing; values with D3(BJ) are given beside them. The window of a "
+        "quantity is a range that holds published PBE values. The bulk modulus is the mean of the hydrostatic (Reuss) "
+        "and the isotropic-strain (Voigt) moduli. 'This run' is calculated by the run itself. 'Project' is earlier DFT "
+        "of this project, distributed with the code; its settings and date are in datasets/references. A value whose "
+        "standard error exceeds half the width of its window is not resolved."
     ),
     (
-        "Adsorption energies are single points at geometries relaxed by the potential, the clean host by the same "
-        "potential. The electron of the ion sits where spin-paired PBE puts it, so adsorption energies are less "
-        "certain than barriers. The potential's column is at its own level and takes the metal from DFT."
+        "Adsorption energies are single points at geometries relaxed by the potential; the clean host is relaxed by "
+        "the same potential. Spin-paired PBE decides where the electron of the ion is localised, so adsorption "
+        "energies are less certain than barriers. The values of the potential are at the level of the potential, with "
+        "the energy of the metal taken from DFT."
     ),
 )
 
 
 def energies_section(found: Energetics | None, references: References) -> ReportSection:
-    """Quantities beside their windows, and what the stage `energetics` calculated."""
+    """Quantities beside their windows, and what the stage `energetics` calculated; empty without any of them."""
     tables = [windows(measured(found, references))]
     if found is not None:
         tables += [metals(found), surfaces(found.surfaces, found.target), adsorption(found.adsorption, found.target)]
+    shown = filled(*tables, earlier(references))
     return ReportSection(
         key="energetics",
-        heading="Energies around the barriers",
+        heading="Lattice, metals, surfaces and adsorption",
         level="detail",
-        text=TEXT_LINES,
-        tables=filled(*tables, earlier(references)),
+        text=TEXT_LINES if shown else (),
+        tables=shown,
     )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One PBE quantity beside its window; `run` is of this run, `own` from an earlier calculation of the project."""
+    """One PBE quantity beside its window, in `unit`.
+
+    `run` was calculated by this run, `own` by an earlier calculation of the project.
+    """
 
     quantity: str
     of: str
@@ -103,22 +113,22 @@ def measured(found: Energetics | None, references: References) -> tuple[Measured
 
 
 def windows(rows: Sequence[Measured]) -> Table:
-    """Quantities beside their windows."""
+    """Quantities beside their windows, each in the unit of its row."""
     columns = [
         Column("Quantity", TEXT, lambda r: r.quantity),
-        Column("Of", TEXT, lambda r: r.of),
+        Column("Element or facet", TEXT, lambda r: r.of),
         Column("This run", NUMBER, _run),
-        Column("Project, PBE", NUMBER, lambda r: DASH if r.own is None else compact(r.own)),
-        Column("Window", NUMBER, lambda r: f"{compact(r.low)} to {compact(r.high)}"),
+        Column("Project", NUMBER, lambda r: Cell(DASH) if r.own is None else compact(r.own)),
+        Column("Window", NUMBER, lambda r: window(r.low, r.high)),
         Column("Unit", TEXT, lambda r: unit(r.unit)),
-        Column("Window for", TEXT, lambda r: r.method),
-        Column("In the window", TEXT, lambda r: r.where),
+        Column("Method of the window", TEXT, lambda r: r.method),
+        Column("Position", TEXT, lambda r: r.where),
     ]
     return table("windows", columns, rows)
 
 
 def metals(found: Energetics) -> Table:
-    """Metals and atoms that adsorption energies refer to."""
+    """The metals that adsorption energies refer to: lengths in Angstrom, moduli in GPa, energies in eV per atom."""
     columns = [
         Column("Metal", TEXT, lambda r: f"{r.structure} {r.symbol}"),
         Column(
@@ -126,14 +136,14 @@ def metals(found: Energetics) -> Table:
         ),
         Column("Bulk modulus (GPa)", NUMBER, lambda r: number(r.lattice.hill_gpa if r.lattice else None, 1)),
         Column("Cohesive energy, PBE (eV)", NUMBER, lambda r: number(r.cohesive_ev)),
-        Column("with D3 (eV)", NUMBER, lambda r: number(r.cohesive_d3_ev)),
+        Column("Cohesive energy, PBE-D3 (eV)", NUMBER, lambda r: number(r.cohesive_d3_ev)),
         Column("Status", TEXT, lambda r: r.status),
     ]
     return table("metals", columns, found.metals, caption="Metals")
 
 
 def surfaces(rows: Sequence[Surface], target: Target) -> Table:
-    """Surface energies of the facets."""
+    """Surface energies of the facets (J/m^2)."""
     columns = [
         Column("Facet", TEXT, lambda r: r.name),
         Column("Layers", NUMBER, lambda r: str(r.layers)),
@@ -145,49 +155,50 @@ def surfaces(rows: Sequence[Surface], target: Target) -> Table:
         Column("Relaxed by", TEXT, lambda r: r.relaxed_by),
         Column("Status", TEXT, lambda r: r.status),
     ]
-    return table("surfaces", columns, rows, caption="Surfaces")
+    return table("surfaces", columns, rows, caption="Surface energies")
 
 
 def adsorption(rows: Sequence[Adsorption], target: Target) -> Table:
-    """Adsorption energies against atom and metal."""
+    """Adsorption energies (eV per ion) relative to the atom and to the metal, and voltages (V)."""
+    relative = "Relative to the metal"
     columns = [
         Column("Host", TEXT, lambda r: r.host),
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Site", TEXT, lambda r: r.site),
-        Column("Against atom, PBE (eV)", NUMBER, lambda r: number(r.atom_ev)),
-        Column("with D3 (eV)", NUMBER, lambda r: number(r.atom_d3_ev)),
-        Column("Against metal, PBE (eV)", NUMBER, lambda r: number(r.metal_ev)),
-        Column("with D3 (eV)", NUMBER, lambda r: number(r.metal_d3_ev)),
-        Column(f"Potential, against metal, {target.upper()} (eV)", NUMBER, lambda r: number(r.potential_metal_ev)),
-        Column("Per electron (eV)", NUMBER, lambda r: number(r.metal_per_electron_ev)),
-        Column("Voltage against own metal (V)", NUMBER, lambda r: number(r.voltage_v)),
+        Column("Relative to the atom, PBE (eV)", NUMBER, lambda r: number(r.atom_ev)),
+        Column("Relative to the atom, PBE-D3 (eV)", NUMBER, lambda r: number(r.atom_d3_ev)),
+        Column(f"{relative}, PBE (eV)", NUMBER, lambda r: number(r.metal_ev)),
+        Column(f"{relative}, PBE-D3 (eV)", NUMBER, lambda r: number(r.metal_d3_ev)),
+        Column(f"{relative}, potential, {target.upper()} (eV)", NUMBER, lambda r: number(r.potential_metal_ev)),
+        Column(f"{relative}, per electron (eV)", NUMBER, lambda r: number(r.metal_per_electron_ev)),
+        Column("Voltage against the metal (V)", NUMBER, lambda r: number(r.voltage_v)),
         Column("Status", TEXT, lambda r: r.status),
     ]
     return table("adsorption", columns, rows, caption="Adsorption energies per ion")
 
 
 def earlier(references: References) -> Table:
-    """Our own DFT that comes with the references and has no window."""
+    """Earlier DFT of this project that has no window, each value in the unit of its row."""
     known = {_key(v) for v in references.values if v.role == "window"}
     columns = [
         Column("Quantity", TEXT, lambda v: v.quantity),
-        Column("Of", TEXT, lambda v: " ".join(filter(None, (v.ion, v.facet)))),
+        Column("Ion and facet", TEXT, lambda v: " ".join(filter(None, (v.ion, v.facet)))),
         Column("Value", NUMBER, lambda v: compact(v.value)),
         Column("Unit", TEXT, lambda v: unit(v.unit)),
-        Column("How", TEXT, lambda v: v.method),
+        Column("Method", TEXT, lambda v: v.method),
     ]
     return table(
         "own_dft",
         columns,
         [v for v in references.values if v.role == "own" and _key(v) not in known],
-        caption="DFT of this project from earlier calculations",
+        caption="Earlier DFT of this project",
     )
 
 
-def _run(row: Measured) -> str:
-    if row.run is None:
-        return DASH
-    return compact(row.run) + ("" if row.error is None else f" \u00b1 {row.error:.2g}")
+def _run(row: Measured) -> Cell:
+    if row.run is None or row.error is None:
+        return Cell(DASH) if row.run is None else compact(row.run)
+    return Cell(f"{compact(row.run)} {PLUS_MINUS} {row.error:.2g}", value=row.run, error=row.error)
 
 
 def _lengths(lengths: Sequence[float]) -> str:

@@ -1,4 +1,7 @@
-"""The report's own sections: published values beside ours, paths and hops, the audit of the paper, the limits."""
+"""The report's own sections: published values beside ours, paths and hops, the audit of the paper, the limits.
+
+Takes rows of the report, bands and references; gives sections. Energies are in eV, lengths in Angstrom.
+"""
 
 from collections.abc import Sequence
 
@@ -9,6 +12,7 @@ from mlip.core.report import (
     PLUS_MINUS,
     TEXT,
     VERDICT,
+    Cell,
     Column,
     Figure,
     ReportSection,
@@ -28,76 +32,80 @@ from mlip.stages.report import figures
 from mlip.stages.report.rows import Comparison, Headline, HopRow, Nearest, Other, PathRow, Rows
 
 VERDICTS_TEXT = (
-    "Our DFT is with D3 of its images, the potential with D3 of its own where known; differences are taken so.",
     (
-        "The uncertainty joins the larger of calibrated committee spread and held-out path error with "
-        "convergence and, where D3 at the saddle is not known, dispersion. All tolerances were set before "
-        "results were seen."
+        "Our DFT values include D3 at the labelled images. The barriers of the potential include D3 at the saddle "
+        "where D3 is known there. The differences are taken between these values."
     ),
     (
-        "Ours is the lowest path between neighbouring equivalent sites; the published surface paths are not "
-        "described in the text, so agreement is with a number, not with a path."
+        "The uncertainty combines three terms in quadrature: the model term, which is the larger of the calibrated "
+        "committee spread and the held-out path error; the convergence term; and, where D3 at the saddle is not known, "
+        "the dispersion term. All tolerances were set before results were seen."
+    ),
+    (
+        "Our value is that of the lowest path between neighbouring equivalent sites. The paper does not describe its "
+        "surface paths in the text, so agreement on a surface is agreement with a number, not with a path."
     ),
 )
 ORDER_TEXT = (
     (
-        "Bulk against facets and ion against ion, where values are published. The published order is reported "
-        "here, not imposed; an order counts only where the difference exceeds 2 sigma. Errors are combined as if "
-        "they were independent: shared errors of the potential may cancel in a difference."
+        "Barriers of the bulk are compared with those of the facets, and barriers of the two ions with each other. The "
+        "published order is tested, not imposed: an order counts only where the difference exceeds 2 sigma. Errors are "
+        "combined as if they were independent, although errors that both barriers share may cancel in the difference."
     ),
 )
 PATHS_TEXT = (
     (
-        "For every facet, ion and direction the path whose highest saddle is lowest, over all combinations of"
-        " converged hops through surface and subsurface sites; its barrier counts from the site where it "
-        "starts."
+        "For every facet, ion and direction, the table gives the path whose highest saddle is lowest among all "
+        "combinations of converged hops through surface and subsurface sites. The barrier is measured from the site "
+        "where the path starts."
     ),
 )
 HOPS_TEXT = (
     (
-        "A hop without a number did not converge, lost its ion or left the range of the potential: its status"
-        " says which. Spread is the standard deviation over the committee members' own bands, not calibrated."
+        "A hop without a number did not converge, lost its ion or left the domain of the potential; the status says "
+        "which. The spread is the standard deviation over the bands of the committee members and is not calibrated. "
+        "Equivalent hops are those that leave one initial site and are related by symmetry."
     ),
 )
 NEAREST_TEXT = (
     (
-        "A caution, not a result: among many hops some barrier comes close to any published value. The chance"
-        " is that of at least one match within the tolerance if as many values were spread evenly over the "
-        "computed range."
+        "This table is a caution, not a result: among many hops, some barrier is close to any published value. The "
+        "chance is the probability of at least one match within the tolerance if as many values were spread evenly "
+        "over the computed range."
     ),
 )
 PROFILES_TEXT = (
     (
-        "Thin lines: the members of the committee, dashed where a band is not converged; thick: their mean. "
-        "Energies are relative to the initial image, at the level of the potential."
+        "Thin lines show the members of the committee, dashed where a band is not converged; the thick line is their "
+        "mean. Energies are relative to the initial image and at the level of the potential."
     ),
 )
 LITERATURE_TEXT = (
     (
-        "Evidence: S read in the source, C computed from public data or geometry, M expert knowledge that was"
-        " not verified, I judgement. These values are for comparison; no verdict uses them."
+        "Evidence: S read in the source, C computed from public data or geometry, M expert knowledge that was not "
+        "verified, I judgement. These values are for comparison; no verdict uses them."
     ),
 )
 LIMITS = (
     (
-        "Barriers are for ideal, unreconstructed facets in vacuum at zero temperature, one ion in the cell: "
-        "no electrolyte, no fluorine, no steps, no other coverage."
+        "Barriers are for ideal, unreconstructed facets in vacuum at zero temperature with one ion in the cell: "
+        "without electrolyte, fluorine, steps or other coverages."
     ),
     (
-        "Band gaps and charges are not computed; adsorption energies and voltages are those of one ion in the cell,"
-        " not of a composition."
+        "Band gaps and charges are not computed. Adsorption energies and voltages are those of one ion in the cell, "
+        "not of a composition."
     ),
     (
-        "DFT barriers are single points on images of a potential's path, not relaxed with DFT; they "
-        "bound the error of the potential there, they are no DFT nudged elastic bands."
+        "DFT barriers are single points on images of the path of a potential and are not relaxed with DFT. The single "
+        "points bound the error of the potential at these images; they do not replace nudged elastic bands with DFT."
     ),
     (
-        "Slab thickness, lateral size, k-points, dipole and the functional (PBE against hybrid or +U, about "
-        "0.1 eV) are not part of the uncertainty."
+        "Errors from slab thickness, lateral size, k-points, the dipole and the functional (PBE against a hybrid or "
+        "+U, about 0.1 eV) are not part of the uncertainty."
     ),
     (
-        "A lowest path is the lowest among the sites and hops that were found; a path through a site that was"
-        " missed would lower it further."
+        "A lowest path is the lowest among the sites and hops that were found; a path through a site that was missed "
+        "may be lower still."
     ),
     "Rates, prefactors and diffusion coefficients do not follow from a barrier alone; trajectories are classical.",
 )
@@ -106,22 +114,26 @@ LIMITS = (
 def comparison_sections(
     rows: Rows, bands: Sequence[Band], rules: Sequence[str], *, target: str
 ) -> tuple[ReportSection, ...]:
-    """Every table that sets published values beside ours."""
+    """Every section that sets published values beside ours; barriers in eV."""
+    drawn = profile_figures(rows.hops, bands)
     return (
         headline_section(rows.headline, rules, target=target),
-        ReportSection(key="order", heading="Claimed orders", text=ORDER_TEXT, tables=(order_table(rows.order),))
-        if rows.order
-        else ReportSection(key="order", heading="Claimed orders"),
+        ReportSection(
+            key="order",
+            heading="Published order of the barriers",
+            text=ORDER_TEXT if rows.order else (),
+            tables=filled(order_table(rows.order)),
+        ),
         ReportSection(
             key="paths",
             heading="Lowest paths between neighbouring equivalent sites",
             text=PATHS_TEXT,
             tables=(paths_table(rows.paths),),
         ),
-        ReportSection(key="hops", heading="Every hop", text=HOPS_TEXT, tables=(hops_table(rows.hops),)),
+        ReportSection(key="hops", heading="All hops", text=HOPS_TEXT, tables=(hops_table(rows.hops),)),
         ReportSection(
             key="nearest",
-            heading="Nearest hop to each published value",
+            heading="Computed barrier nearest to each published value",
             level="detail",
             text=NEAREST_TEXT if rows.nearest else (),
             tables=filled(nearest_table(rows.nearest)),
@@ -129,8 +141,8 @@ def comparison_sections(
         ReportSection(
             key="profiles",
             heading="Energy along the hops",
-            text=PROFILES_TEXT,
-            figures=profile_figures(rows.hops, bands),
+            text=PROFILES_TEXT if drawn else (),
+            figures=drawn,
             small_figures=True,
         ),
         ReportSection(key="other", heading="Other published quantities", tables=filled(other_table(rows.other))),
@@ -138,7 +150,7 @@ def comparison_sections(
 
 
 def headline_section(rows: Sequence[Headline], rules: Sequence[str], *, target: str) -> ReportSection:
-    """The barriers, how verdicts are reached, and the uncertainty."""
+    """The barriers (eV), how verdicts are reached, and the uncertainty."""
     picture = Figure(
         image=figures.headline(rows),
         form="svg+xml",
@@ -158,7 +170,7 @@ def headline_section(rows: Sequence[Headline], rules: Sequence[str], *, target: 
 
 
 def profile_figures(rows: Sequence[HopRow], bands: Sequence[Band]) -> tuple[Figure, ...]:
-    """The energy along every hop that has a band, with the DFT barrier where there is one."""
+    """The energy (eV) along every hop that has a band, with the DFT barrier where there is one."""
     drawn = []
     for row in rows:
         own = [b for b in bands if (b.host, b.ion, b.hop) == (row.host, row.ion, row.hop)]
@@ -175,8 +187,8 @@ def profile_figures(rows: Sequence[HopRow], bands: Sequence[Band]) -> tuple[Figu
 
 
 def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
-    """The headline table: one line per published barrier; DFT with D3, the potential where D3 is known."""
-    dispersion = [Column("D3 in it (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True))]
+    """One line per published barrier, in eV; DFT includes D3, the potential includes D3 where it is known."""
+    dispersion = [Column("D3 included (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True))]
     columns = [
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Facet", TEXT, lambda r: r.facet),
@@ -186,38 +198,39 @@ def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
         *(dispersion if target == "pbe" else ()),
         Column("Difference (eV)", NUMBER, lambda r: number(r.difference_ev, 2, signed=True)),
         Column("Verdict", VERDICT, lambda r: r.verdict),
-        Column("Why", TEXT, lambda r: r.reason),
+        Column("Reason", TEXT, lambda r: r.reason),
         Column("Limiting hop", TEXT, lambda r: f"{r.limiting_hop}, from {r.start}" if r.limiting_hop else DASH),
     ]
     return table("headline", columns, rows, stacked=True)
 
 
-def dft_with_hop(row: Headline) -> str:
-    """The DFT barrier of a headline row, with the hop where it is not the limiting one."""
-    return number(row.dft_ev) + (f" ({row.dft_hop})" if row.dft_is_elsewhere else "")
+def dft_with_hop(row: Headline) -> Cell:
+    """The DFT barrier (eV) of a headline row, with the name of the hop where it is not the limiting one."""
+    barrier = number(row.dft_ev)
+    return barrier.noted(f"({row.dft_hop})") if row.dft_is_elsewhere else barrier
 
 
 def budget_table(rows: Sequence[Headline]) -> Table:
-    """Parts of the uncertainty of every headline barrier that has one, 1 sigma each."""
+    """Terms of the uncertainty of every headline barrier that has one, 1 sigma each, in eV."""
     columns = [
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Facet", TEXT, lambda r: r.facet),
-        Column("Committee, calibrated (eV)", NUMBER, lambda r: number(r.budget.committee_ev)),
-        Column("Held-out path (eV)", NUMBER, lambda r: number(r.budget.held_out_ev)),
+        Column("Committee spread, calibrated (eV)", NUMBER, lambda r: number(r.budget.committee_ev)),
+        Column("Held-out path error (eV)", NUMBER, lambda r: number(r.budget.held_out_ev)),
         Column("Convergence (eV)", NUMBER, lambda r: number(r.budget.convergence_ev)),
         Column("Dispersion (eV)", NUMBER, lambda r: number(r.budget.dispersion_ev)),
         Column("Total, 1 sigma (eV)", NUMBER, lambda r: number(r.budget.total_ev)),
     ]
-    return table("uncertainty", columns, [r for r in rows if r.budget is not None], caption="Uncertainty")
+    return table("uncertainty", columns, [r for r in rows if r.budget is not None])
 
 
 def paths_table(rows: Sequence[PathRow]) -> Table:
-    """Lowest way between neighbouring equivalent sites, per host, ion and direction."""
+    """Lowest path between neighbouring equivalent sites, per host, ion and direction; barriers in eV."""
     columns = [
         Column("Host", TEXT, lambda r: r.host),
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Direction", TEXT, lambda r: r.direction),
-        Column("From", TEXT, lambda r: r.start),
+        Column("Start", TEXT, lambda r: r.start),
         Column(f"Barrier, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.barrier_ev, r.two_sigma_ev)),
         Column("D3 (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True)),
         Column("Path", TEXT, lambda r: " then ".join(r.hops) or DASH),
@@ -228,14 +241,14 @@ def paths_table(rows: Sequence[PathRow]) -> Table:
 
 
 def hops_table(rows: Sequence[HopRow]) -> Table:
-    """Every hop of the network."""
+    """Every hop of the network; lengths in Angstrom, barriers in eV."""
     columns = [
         Column("Host", TEXT, lambda r: r.host),
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Hop", TEXT, lambda r: r.hop),
         Column("Sites", TEXT, lambda r: r.sites),
         Column(f"Length ({ANGSTROM})", NUMBER, lambda r: number(r.length_angstrom, 2)),
-        Column("Ways", NUMBER, lambda r: str(r.multiplicity)),
+        Column("Equivalent hops", NUMBER, lambda r: str(r.multiplicity)),
         Column("Status", TEXT, lambda r: r.status),
         Column("Forward (eV)", NUMBER, lambda r: number(r.forward_ev)),
         Column("Reverse (eV)", NUMBER, lambda r: number(r.reverse_ev)),
@@ -250,59 +263,59 @@ def hops_table(rows: Sequence[HopRow]) -> Table:
 
 
 def nearest_table(rows: Sequence[Nearest]) -> Table:
-    """The computed hop nearest to each published value, and how likely that is by chance."""
+    """The computed barrier (eV) nearest to each published value, and the chance (%) of such a match."""
     columns = [
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Facet", TEXT, lambda r: r.facet),
         Column("Published (eV)", NUMBER, lambda r: number(r.published_ev)),
         Column("Nearest hop", TEXT, lambda r: f"{r.hop}, {r.sense}" if r.hop else "none converged"),
-        Column("Its barrier (eV)", NUMBER, lambda r: number(r.mlip_ev)),
+        Column("Computed barrier (eV)", NUMBER, lambda r: number(r.mlip_ev)),
         Column("Difference (eV)", NUMBER, lambda r: number(r.difference_ev, signed=True)),
-        Column("Barriers looked at", NUMBER, lambda r: str(r.looked_at)),
-        Column("Chance of a match", NUMBER, lambda r: f"{100 * r.chance:.0f} %" if r.chance is not None else DASH),
+        Column("Barriers compared", NUMBER, lambda r: str(r.looked_at)),
+        Column("Chance of a match (%)", NUMBER, lambda r: number(100 * r.chance if r.chance is not None else None, 0)),
     ]
     return table("nearest", columns, rows)
 
 
 def order_table(rows: Sequence[Comparison]) -> Table:
-    """Claimed orders and facet contrasts."""
+    """Published orders of two barriers beside the computed difference, in eV."""
     columns = [
-        Column("Claim", TEXT, lambda r: r.statement),
+        Column("Published order", TEXT, lambda r: r.statement),
         Column("Published (eV)", NUMBER, lambda r: number(r.published_difference_ev, signed=True)),
-        Column(f"Ours, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.difference_ev, r.two_sigma_ev)),
-        Column("In sigmas", NUMBER, lambda r: number(r.sigmas, 1)),
+        Column(f"Computed, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.difference_ev, r.two_sigma_ev)),
+        Column("Computed / sigma", NUMBER, lambda r: number(r.sigmas, 1)),
         Column("Outcome", TEXT, lambda r: r.outcome),
     ]
     return table("order", columns, rows)
 
 
 def other_table(rows: Sequence[Other]) -> Table:
-    """Published quantities that this run has no value for."""
+    """Published quantities other than barriers, each in the unit of its row, and what this work says about them."""
     columns = [
         Column("Quantity", TEXT, lambda r: r.quantity),
         Column("Ion", TEXT, lambda r: r.ion or DASH),
         Column("Facet", TEXT, lambda r: r.facet),
         Column("Published", NUMBER, lambda r: compact(r.value)),
-        Column("Unit", TEXT, lambda r: r.unit),
+        Column("Unit", TEXT, lambda r: unit(r.unit)),
         Column("Method", TEXT, lambda r: r.method),
-        Column("Ours", TEXT, lambda r: r.status),
+        Column("This work", TEXT, lambda r: r.status),
     ]
-    return table("other", columns, rows)
+    return table("other", columns, rows, stacked=True)
 
 
 def _symmetry(row: HopRow) -> str:
     if row.mirrored:
-        return "by construction: half of the images made by symmetry"
+        return "by construction: symmetry gives half of the images"
     if not row.symmetric or row.asymmetry_ev is None:
         return DASH
     return f"{'yes' if row.asymmetry_ok else 'no'}, {1e3 * row.asymmetry_ev:.1f} meV"
 
 
 def audit_section(found: Sequence[Finding], not_stated: Sequence[str]) -> ReportSection:
-    """What follows from the paper's own numbers, and what the paper does not state."""
+    """What follows from the numbers that the paper states, and what the paper does not state."""
     text = (
-        "Each part takes numbers that the paper states and does the arithmetic. Evidence: P stated in the paper, C "
-        "computed here, S read in another source, M expert knowledge that was not verified."
+        "Each part starts from numbers that the paper states and calculates what follows from them. Evidence: P stated "
+        "in the paper, C computed here, S read in another source, M expert knowledge that was not verified."
     )
     gaps = ReportSection(key="not-stated", heading="What the paper does not state", points=tuple(not_stated))
     return ReportSection(
@@ -319,29 +332,29 @@ def _finding(found: Finding) -> ReportSection:
         Column("Value", NUMBER, lambda n: compact(n.value)),
         Column("Unit", TEXT, lambda n: unit(n.unit)),
     ]
-    follows = (f"Formula: {found.formula}. Evidence: {found.evidence}.", found.consequence)
+    known = (f"Formula: {found.formula}. Evidence: {found.evidence}.", f"Consequence: {found.consequence}")
     return ReportSection(
         key=f"audit-{found.key}",
         heading=found.topic,
-        text=(f"Claimed: {found.claimed} ({found.where})", *(follows if found.numbers else (found.status,))),
+        text=(f"Claim: {found.claimed} ({found.where})", *(known if found.numbers else (found.status,))),
         tables=filled(table(f"audit_{found.key}", columns, found.numbers)),
     )
 
 
 def independent_section(references: References) -> ReportSection:
-    """Barriers from other sources; no verdict uses them."""
-    tables = filled(independent_table(references))
+    """Barriers (eV) from other sources; no verdict uses them."""
+    shown = independent_table(references)
     return ReportSection(
         key="literature",
-        heading="Independent barriers",
+        heading="Barriers from other sources",
         level="detail",
-        text=LITERATURE_TEXT if tables else (),
-        tables=tables,
+        text=LITERATURE_TEXT if shown.rows else (),
+        tables=filled(shown),
     )
 
 
 def independent_table(references: References) -> Table:
-    """Independent migration barriers with their sources and evidence tags."""
+    """Independent migration barriers (eV) with their sources and evidence tags."""
     cited = {s.key: s.citation for s in references.sources}
     columns = [
         Column("Ion", TEXT, lambda v: v.ion or DASH),

@@ -24,7 +24,7 @@ UPPER_BOUND = "upper bound"  # status of a path that hops without a barrier migh
 
 
 def budget(spread_ev: float | None, results: Results, settings: ReportSettings, *, d3_known: bool) -> Budget:
-    """Uncertainty of a barrier whose committee spread is `spread_ev`."""
+    """Uncertainty (eV, 1 sigma) of a barrier whose committee spread is `spread_ev`."""
     factor = max(1.0, results.calibration) if results.calibration is not None else 1.0
     committee = spread_ev * factor if spread_ev is not None else None
     terms = [t for t in (committee, results.path_error_ev) if t is not None]
@@ -62,7 +62,7 @@ def _traversal(path: Bottleneck, results: Results) -> list[tuple[Hop, Barrier, b
 
 
 def spread(path: Bottleneck, results: Results) -> float | None:
-    """Committee spread of a path: the steps up to the limiting one in quadrature; None if any is unknown.
+    """Committee spread (eV) of a path: the steps up to the limiting one in quadrature; None if any is unknown.
 
     Where the limiting hop leaves a copy of the start, the steps before it do not enter the barrier, nor its spread.
     """
@@ -89,7 +89,7 @@ def _first_limits(path: Bottleneck, results: Results) -> Barrier | None:
 
 
 def path_d3(path: Bottleneck, results: Results) -> float | None:
-    """D3 of the highest saddle against the start; 0 where the potential contains it, None where it is not known."""
+    """D3 (eV) of the highest saddle relative to the start; 0 where the potential contains D3, None where unknown."""
     if results.target == "pbe-d3":
         return 0.0
     barrier = _first_limits(path, results)
@@ -111,16 +111,19 @@ class _Case:
 
     @property
     def difference_ev(self) -> float | None:
+        """Our barrier with D3, where D3 is known, minus the published one (eV)."""
         if self.path is None or self.path.barrier_ev is None:
             return None
         return self.path.barrier_ev + (self.d3_ev or 0.0) - self.value.value
 
     @property
     def two_sigma_ev(self) -> float | None:
+        """2 sigma of our barrier (eV), or None where no uncertainty is known."""
         return 2 * self.budget.total_ev if self.budget is not None and self.budget.total_ev is not None else None
 
     @property
     def allowed_ev(self) -> float:
+        """Largest difference that counts as agreement (eV)."""
         return max(self.settings.agree_ev, self.two_sigma_ev or 0.0)
 
 

@@ -7,19 +7,19 @@ from mlip.stages.sites.sites import Site
 
 TEXT_LINES = (
     (
-        "Energies are relative to the lowest site of the same host and ion. Depth counts from the outermost metal "
-        "plane, inwards."
+        "Energies are relative to the lowest site of the same host and ion. The depth is measured inwards from the "
+        "outermost plane of metal atoms."
     ),
 )
 
 
 def sites_section(found: Sequence[Site]) -> ReportSection:
-    """The section of the sites."""
+    """Every site of every ion; energies in eV, depths in Angstrom."""
     return ReportSection(key="sites", heading="Sites", text=TEXT_LINES, tables=(sites_table(found),))
 
 
 def sites_table(found: Sequence[Site]) -> Table:
-    """Relaxed sites; a site that is not relaxed has a status and no energy."""
+    """Sites with energy (eV) and depth (Angstrom); a site that is not relaxed has a status and no energy."""
     columns = [
         Column("Host", TEXT, lambda s: s.host),
         Column("Ion", TEXT, lambda s: s.ion),
@@ -28,7 +28,7 @@ def sites_table(found: Sequence[Site]) -> Table:
         Column("Energy (eV)", NUMBER, lambda s: number(s.energy_ev if s.status == "relaxed" else None)),
         Column(f"Depth ({ANGSTROM})", NUMBER, lambda s: number(s.depth_angstrom, 2)),
         Column("O neighbours", NUMBER, lambda s: str(s.coordination)),
-        Column("Copies", NUMBER, lambda s: str(s.multiplicity)),
+        Column("Equivalent sites", NUMBER, lambda s: str(s.multiplicity)),
         Column("Status", TEXT, lambda s: s.status),
     ]
     return table("sites", columns, found)

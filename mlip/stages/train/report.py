@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlip.core.figures import MEMBERS, canvas, encoded
-from mlip.core.report import Figure, ReportSection, card
+from mlip.core.report import Figure, ReportSection, card_section
 from mlip.potential import models
 from mlip.stages.train.energy_fit import EnergyFit
 from mlip.stages.train.train import Epoch
@@ -21,23 +21,26 @@ def report_sections(context: Context[TrainSettings], result: Committee) -> tuple
     """How the training went, and the card of the committee."""
     histories = {m.member: m.history for m in result.members}
     fits = tuple(m.energy_fit for m in result.members if m.energy_fit is not None)
-    figures = [_training_figure(histories)] if any(histories.values()) else []
-    shown = card("model_card", models.load(context.folder / "model").card, caption="")
-    return (
-        ReportSection(key="training", heading="Training", text=fitted(fits), figures=tuple(figures)),
-        ReportSection(key="model-card", heading="Model card", level="detail", tables=(shown,)),
-    )
+    shown = models.load(context.folder / "model").card
+    return (training_section(histories, fits), card_section("model-card", "Model card", shown))
+
+
+def training_section(histories: Mapping[int, Sequence[Epoch]], fits: Sequence[EnergyFit]) -> ReportSection:
+    """The training history of every member, and what the fit of the energies changed."""
+    figures = (_training_figure(histories),) if any(histories.values()) else ()
+    return ReportSection(key="training", heading="Training", text=fitted(fits), figures=figures)
 
 
 def fitted(fits: Sequence[EnergyFit]) -> tuple[str, ...]:
-    """What fitting the energies changed, on training frames."""
+    """The error of the energies on training frames (meV per cell) before and after their fit; empty without a fit."""
     if not fits:
         return ()
     before, after = ([1e3 * x for x in found] for found in ([f.before_ev for f in fits], [f.after_ev for f in fits]))
     said = (
-        f"After the epochs the energies were fitted in closed form (train.energy_fit). The fit reduced the error on "
-        f"the {fits[0].cells} training cells that count from {min(before):.0f} to {max(before):.0f} meV per cell to "
-        f"{min(after):.0f} to {max(after):.0f} meV. The training curves show the errors before the fit."
+        f"After the epochs, the energies were fitted in closed form (train.energy_fit). On the {fits[0].cells} "
+        f"training cells of the fit, the RMS errors of the members were {min(before):.0f} to {max(before):.0f} meV per "
+        f"cell before the fit and {min(after):.0f} to {max(after):.0f} meV per cell after it. The training curves show "
+        f"the errors before the fit."
     )
     return (said,)
 
@@ -46,13 +49,13 @@ def _training_figure(histories: Mapping[int, Sequence[Epoch]]) -> Figure:
     return Figure(
         image=training(histories),
         form="svg+xml",
-        caption="Training of every member; the loss is dotted on training frames, solid on validation frames",
+        caption="Training of every member; the loss is dotted for training frames and solid for validation frames",
         alt="loss and force error by epoch",
     )
 
 
 def training(histories: Mapping[int, Sequence[Epoch]]) -> bytes:
-    """Loss and force error by epoch, a colour per member (SVG)."""
+    """Loss and validation force error (meV/Angstrom) by epoch, one colour per member (SVG)."""
     with canvas(6.4, 2.3, panels=2) as (figure, axes):
         for member, history in histories.items():
             colour = MEMBERS[member % len(MEMBERS)]

@@ -1,17 +1,16 @@
-"""Figures of molecular dynamics: they are images, and limits, ranges and rates are in them."""
+"""Figures of diffusion: they are images, and limits, ranges and rates are in them."""
 
 from dataclasses import replace
 
+import motions as known
 import numpy as np
 import pytest
-import test_kinetics as known
 import walks
 from ase import Atoms
-from mlip.run import place
 
+from mlip.core.files import place
 from mlip.literature.references import load
-from mlip.stages.diffusion import density, kinetics
-from mlip.stages.report import md_plots
+from mlip.stages.diffusion import density, figures, kinetics
 
 HOST = Atoms("TiO", positions=[[0, 0, 10.0], [1.9, 0, 10.5]], cell=walks.SQUARE, pbc=True)
 
@@ -25,35 +24,31 @@ def motions():
 def axes(monkeypatch):
     """The axes of the figure that is drawn."""
     kept = {}
-    monkeypatch.setattr(md_plots, "encoded", lambda figure, form="svg": kept.update(axis=figure.axes[0]) or b"")
+    monkeypatch.setattr(figures, "encoded", lambda figure, form="svg": kept.update(axis=figure.axes[0]) or b"")
     return kept
-
-
-def lines(motions):
-    return kinetics.kinetics(motions, known.HOPS, known.SITES, [known.barrier("x", 0.3)], known.WHERE, known.SETTINGS)
 
 
 def test_every_figure_of_a_run(motions):
     maps = density.densities(("001_Li", "001", "Li"), known.tracks(900.0, frames=100), walks.SQUARE)
-    found = kinetics.Diffused(tuple(motions), (lines(motions),), tuple(maps), 60.0, ())
-    drawn = md_plots.everything(found, known.SITES, known.HOPS, {"001": HOST}, load(place("datasets/references")))
+    found = kinetics.Diffused(tuple(motions), (known.lines(motions),), tuple(maps), 60.0, ())
+    drawn = figures.everything(found, known.SITES, known.HOPS, {"001": HOST}, load(place("datasets/references")))
     assert [d.form for d in drawn] == ["svg+xml", "svg+xml", "svg+xml", "png"]
     assert all(d.image.startswith(b"<?xml") for d in drawn[:3])
     assert drawn[3].image.startswith(b"\x89PNG")
     assert len({d.caption for d in drawn}) == 4
-    assert len(md_plots.everything(found, (), (), {}, load(place("datasets/references")))) == 2
+    assert len(figures.everything(found, (), (), {}, load(place("datasets/references")))) == 2
 
 
 def test_the_ranges_are_those_of_the_facet_and_the_ion():
     references = load(place("datasets/references"))
-    found = md_plots.ranges(references, "001", "Li")
+    found = figures.ranges(references, "001", "Li")
     assert [(r.low_cm2_per_s, r.high_cm2_per_s) for r in found] == [(1e-11, 1e-7)]
-    assert len(md_plots.ranges(references, "bulk", "Mg")) == 2
-    assert md_plots.ranges(references, "101", "Li") == []
+    assert len(figures.ranges(references, "bulk", "Mg")) == 2
+    assert figures.ranges(references, "101", "Li") == []
 
 
 def test_arrhenius_marks_limits_and_another_quantity(axes, motions):
-    md_plots.arrhenius(lines(motions), motions, [md_plots.Range("GITT", 1e-11, 1e-7)])
+    figures.arrhenius(known.lines(motions), motions, [figures.Range("GITT", 1e-11, 1e-7)])
     axis = axes["axis"]
     labels = [t.get_text() for t in axis.get_legend().get_texts()]
     assert labels == ["molecular dynamics", "NEB barriers, 10 THz assumed", "GITT: another quantity"]
@@ -65,9 +60,9 @@ def test_arrhenius_marks_limits_and_another_quantity(axes, motions):
 def test_widths_of_hops_follow_their_rates(axes, motions):
     hot = motions[1]
     slower = tuple(replace(r, per_ps=r.per_ps.scaled(0.1)) if r.hop == "y" else r for r in hot.rates)
-    md_plots.network(replace(hot, rates=slower), known.SITES, known.HOPS, HOST)
+    figures.network(replace(hot, rates=slower), known.SITES, known.HOPS, HOST)
     widths = [line.get_linewidth() for line in axes["axis"].get_lines() if line.get_linestyle() == "-"]
-    assert np.isclose(widths[0], md_plots.WIDEST)
+    assert np.isclose(widths[0], figures.WIDEST)
     assert widths[1] < 0.8 * widths[0]
-    md_plots.network(motions[2], known.SITES, known.HOPS, HOST)
+    figures.network(motions[2], known.SITES, known.HOPS, HOST)
     assert {line.get_linestyle() for line in axes["axis"].get_lines() if len(line.get_xdata()) == 2} == {":"}

@@ -9,10 +9,11 @@ from ase import Atoms
 from material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
+from mlip.core.report import DASH
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.energetics.energetics import Adsorption
-from mlip.stages.report import sheets, tables
+from mlip.stages.report import sections, tables
 from mlip.stages.report.rows import DftBarrier
 
 
@@ -61,7 +62,7 @@ def test_equal_by_construction_is_no_check(loaded):
     found = tables.rows(replace(results(), barriers=(half,)), loaded, SETTINGS)
     row = next(r for r in found.hops if r.host == "bulk" and r.ion == "Li")
     assert (row.mirrored, row.asymmetry_ok) == (True, None)
-    assert any("by construction" in str(cell) for line in sheets.hops(found.hops).rows for cell in line)
+    assert any("by construction" in str(cell) for line in sections.hops_table(found.hops).rows for cell in line)
 
 
 def test_nearest_looks_at_both_senses_and_counts(rows):
@@ -165,9 +166,9 @@ def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded
     rows = {h.reference: h for h in tables.rows(replace(results(), dft=(high, low)), loaded, SETTINGS).headline}
     row = rows["barrier-Li-001"]
     assert row.dft_is_elsewhere
-    assert sheets.dft_with_hop(row) == "1.000 (001_perp_over)"
+    assert sections.dft_with_hop(row) == "1.000 (001_perp_over)"
     assert (row.verdict, row.reason) == (bare["barrier-Li-001"].verdict, bare["barrier-Li-001"].reason)
-    assert sheets.dft_with_hop(rows["barrier-Mg-001"]) == sheets.DASH
+    assert sections.dft_with_hop(rows["barrier-Mg-001"]) == DASH
     own = tables.ladder_barriers((step("001_in", 1.03, 1.09),))
     limiting = tables.rows(replace(results(), dft=(high, low, *own)), loaded, SETTINGS).headline
     row = next(h for h in limiting if h.reference == "barrier-Li-001")

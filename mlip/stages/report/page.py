@@ -1,0 +1,180 @@
+"""The report as data: the comparison, and the page with its sections.
+
+Takes results of a run, references and the sections of the stages; gives a `Document` for the JSON file and a `Page` for
+the other formats. Reads and writes nothing. Energies are in eV.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ase.data import atomic_numbers
+from pydantic import TypeAdapter
+
+from mlip.core.report import Page, ReportSection, card, filled
+from mlip.literature import audit
+from mlip.literature.references import References
+from mlip.stages.energetics.energetics import Energetics
+from mlip.stages.neb.neb import Band
+from mlip.stages.report import sections, tables
+from mlip.stages.report.energies import energies_section
+from mlip.stages.report.given import Given
+from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Headline, Results, Rows
+from mlip.stages.report.settings import ReportSettings
+
+ACCURACY = "accuracy"  # key of the section of the stage `evaluate`
+NO_ACCURACY = "No evaluation on held-out groups is part of this run: the errors of the potential are not known."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """The comparison as data: what the JSON file holds."""
+
+    title: str
+    target: str  # 'pbe' | 'pbe-d3': level of the potential
+    tolerances: dict[str, float]  # eV
+    rows: Rows
+    audit: tuple[audit.Finding, ...]
+    crystal: Given | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the page shows of a run beside the comparison."""
+
+    bands: tuple[Band, ...]
+    energetics: Energetics | None
+    stages: tuple[ReportSection, ...]  # sections of the stages, in the order of the pipeline
+    settings: Mapping[str, object]  # every section of the config
+    provenance: Mapping[str, object]  # versions, hashes, times
+
+
+def title(ions: Sequence[str], crystal: str) -> str:
+    """The title of a report whose settings give none, heavier ions first."""
+    *first, last = sorted(ions, key=lambda symbol: -atomic_numbers[symbol])
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{listed} migration on {crystal}: cross-check"
+
+
+def compare(
+    results: Results,
+    references: References,
+    settings: ReportSettings,
+    *,
+    title: str,
+    crystal: Given | None = None,
+) -> Document:
+    """Published values of the run's crystal beside ours, with verdicts."""
+    return Document(
+        title=title,
+        target=results.target,
+        tolerances={
+            "agree_ev": settings.agree_ev,
+            "max_uncertainty_ev": settings.max_uncertainty_ev,
+            "symmetric_ev": settings.symmetric_ev,
+        },
+        rows=tables.rows(results, references, settings),
+        audit=audit.findings(references),
+        crystal=crystal,
+    )
+
+
+def as_json(document: Document) -> str:
+    """The document as JSON text."""
+    return TypeAdapter(Document).dump_json(document, indent=1).decode() + "\n"
+
+
+def make_page(document: Document, references: References, found: Found) -> Page:
+    """The sections of the comparison, those of the stages, the audit of the paper, the limits and the settings."""
+    compared = sections.comparison_sections(document.rows, found.bands, rules(document), target=document.target)
+    return Page(
+        title=document.title,
+        subtitle=subtitle(document, references),
+        summary=tally(document),
+        sections=(
+            *compared,
+            ReportSection(key="crystal", heading="Crystal", text=document.crystal.words if document.crystal else ()),
+            *found.stages,
+            *_accuracy_unknown(found.stages),
+            energies_section(found.energetics, references),
+            sections.independent_section(references),
+            sections.audit_section(document.audit, references.not_stated),
+            sections.limits_section(),
+            settings_section(found.settings, found.provenance),
+        ),
+    )
+
+
+def _accuracy_unknown(stages: Sequence[ReportSection]) -> tuple[ReportSection, ...]:
+    """A section that says so where no stage reports the accuracy of the potential."""
+    if any(section.key == ACCURACY for section in stages):
+        return ()
+    return (ReportSection(key=ACCURACY, heading="Accuracy of the potential", text=(NO_ACCURACY,)),)
+
+
+def settings_section(settings: Mapping[str, object], provenance: Mapping[str, object]) -> ReportSection:
+    """Settings of the run; versions, hashes and times of its stages."""
+    return ReportSection(
+        key="settings",
+        heading="Settings and provenance",
+        level="detail",
+        tables=filled(
+            card("settings", settings, caption="Settings of the run"),
+            card("provenance", provenance, caption="Versions, hashes and times"),
+        ),
+    )
+
+
+def subtitle(document: Document, references: References) -> str:
+    """What stands side by side, and which paper is under check."""
+    if not document.rows.headline:
+        return f"Migration barriers by a machine-learned potential at the level {document.target.upper()}."
+    text = (
+        "Published barriers, our DFT single points and a machine-learned potential at the level "
+        f"{document.target.upper()}, side by side."
+    )
+    checked = references.checked()
+    if checked is None:
+        return text
+    doi = f", doi:{checked.doi}" if checked.doi else ""
+    return f"{text} Paper under check: {checked.citation}{doi}; parts read: {checked.read}."
+
+
+def tally(document: Document) -> str:
+    """Counts of the verdicts in words."""
+    rows = document.rows.headline
+    counts = [(v, sum(r.verdict == v for r in rows)) for v in (AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED)]
+    words = ", ".join(f"{n} {v}" for v, n in counts if n)
+    of = f" of {document.crystal.name}" if document.crystal is not None else ""
+    return f"Published barriers: {words}." if words else f"No published barrier{of} is known to the references."
+
+
+def rules(document: Document) -> tuple[str, ...]:
+    """How verdicts are reached, with the tolerances (eV) of this run; nothing where there are no verdicts."""
+    if not document.rows.headline:
+        return ()
+    agree, largest = (document.tolerances[name] for name in ("agree_ev", "max_uncertainty_ev"))
+    return (
+        (
+            f"agrees: the difference is at most {agree:g} eV or 2 sigma, whichever is larger; differs: the difference "
+            "is larger."
+        ),
+        (
+            "not resolved: no path converged, no uncertainty is known, only an upper bound above the published value "
+            f"is known, or the difference is within 2 sigma and 2 sigma exceeds {largest:g} eV."
+        ),
+        "not comparable: the slab or the site is not the one that the published value is for.",
+        *_geometries(document.rows.headline),
+        *sections.VERDICTS_TEXT,
+    )
+
+
+def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:
+    """The geometry of every DFT value of the headline table, and what the name of a hop beside a value means."""
+    known = [f"{r.ion} {r.facet} {r.dft_hop} on the {r.dft_geometry}" for r in rows if r.dft_ev is not None]
+    lines = [f"Our DFT values are single points at fixed geometries: {'; '.join(known)}."] if known else []
+    if any(r.dft_is_elsewhere for r in rows):
+        lines.append(
+            "Where the name of a hop stands beside our DFT value, the limiting hop has no DFT label; the value is that "
+            "of the lowest labelled hop of the ion on the facet."
+        )
+    return tuple(lines)

@@ -1,0 +1,51 @@
+"""The section of the evaluation: errors in milli-units, and the figure of potential against DFT."""
+
+from dataclasses import replace
+
+from material import evaluation
+
+from mlip.stages.evaluate import report
+from mlip.stages.evaluate.evaluate import Parity
+
+
+def test_errors_in_milli_units():
+    found = evaluation()
+    assert report.models_table(found.arms).rows[0] == (
+        *("fine-tuned committee", "12", "62.1", "81.0", "1.20", "0.985", "1.50"),
+    )
+    assert report.models_table(found.arms).rows[1][3] == report.models_table(found.arms).rows[1][-1] == "\u2013"
+    assert report.path_errors_table(found.arms[0].paths).rows[1][-1] == "+12"
+    assert report.path_errors_table(found.arms[0].paths).rows[0][-1] == "\u221210"
+    assert report.groups_table(found.arms[0].groups).rows == (("001_perp_Li_neb", "5", "70.0", "1.00"),)
+    assert report.species_table(found.arms[0]).rows == (("Li", "80.0"), ("O", "60.0"), ("Ti", "61.0"))
+
+
+def test_the_section_names_the_held_out_groups_and_has_every_table():
+    section = report.accuracy_section(evaluation())
+    assert section.text[0].endswith("which contain no training frame: 001_perp_Li_neb.")
+    assert [t.caption for t in section.tables] == [
+        "Errors of all potentials on the same frames",
+        "Errors of the potential of this run by species",
+        "Errors of the potential of this run by held-out group",
+        "Saddle energies of held-out paths relative to the initial image",
+    ]
+    assert [f.form for f in section.figures] == ["png"]
+    bare = replace(evaluation(), arms=())
+    assert report.accuracy_section(bare).tables == ()
+
+
+def test_parity_is_png():
+    image = report.parity(evaluation().parity)
+    assert image.startswith(b"\x89PNG")
+    assert report.parity(Parity((), (), (), ())).startswith(b"\x89PNG")
+
+
+def test_parity_shows_every_frame_and_force(monkeypatch):
+    kept = {}
+    monkeypatch.setattr(report, "encoded", lambda figure, form="svg": kept.update(axes=figure.axes) or b"")
+    found = evaluation().parity
+    report.parity(found)
+    energy, force = kept["axes"]
+    assert len(energy.collections[0].get_offsets()) == 12
+    assert tuple(force.collections[0].get_offsets()[:, 1]) == found.force
+    assert (energy.get_xlabel(), energy.get_ylabel()) == ("DFT energy (eV/atom)", "predicted energy (eV/atom)")
