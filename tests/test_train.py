@@ -416,13 +416,13 @@ def test_matrices_that_are_off_are_not_used(update, monkeypatch, caplog):
     state, samples = update
     state.check_matrices(samples[0])
     assert state.as_matrices
-    right = train.scalar.energies_and_forces
+    right = train.mace_scalar.energies_and_forces
 
     def off(*given, **more):
         energies, forces = right(*given, **more)
         return energies, forces + 0.01
 
-    monkeypatch.setattr(train.scalar, "energies_and_forces", off)
+    monkeypatch.setattr(train.mace_scalar, "energies_and_forces", off)
     state.check_matrices(samples[0])
     assert not state.as_matrices
     assert "training as matrices differs by" in caplog.text
