@@ -28,6 +28,7 @@ from mlip.stages.md.report import md_section
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.neb.report import pictures_section
 from mlip.stages.report import page
+from mlip.stages.report.given import Given
 from mlip.stages.report.rows import DftBarrier, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import Bottleneck, Hop
@@ -285,9 +286,11 @@ class Rendered:
     json: str
 
 
-def render(whole: Material) -> Rendered:
+def render(whole: Material, *, title: str = TITLE, crystal: Given | None = None) -> Rendered:
     """The report of a synthetic run, made as the stage makes it."""
-    document = page.compare(whole.results, whole.references, whole.settings, title=whole.settings.title or TITLE)
+    document = page.compare(
+        whole.results, whole.references, whole.settings, title=whole.settings.title or title, crystal=crystal
+    )
     found = page.Found(
         bands=whole.bands,
         energetics=whole.energetics,

@@ -10,13 +10,13 @@ from ase import Atoms
 from ase.build import make_supercell
 from ase.io import read, write
 from ase.spacegroup import crystal as build
-from mlip.run import init
 from numpy.testing import assert_allclose
 
-from mlip import pipeline
+from mlip import driver
 from mlip.atoms import crystals, structures
 from mlip.atoms.structures import Facet
 from mlip.core import files
+from mlip.stages.structures import Hosts
 
 DATA = Path(__file__).parent / "data" / "crystals"
 G_PER_CM3 = 1.66053907
@@ -158,9 +158,9 @@ def test_the_structures_stage_stores_what_was_done(tmp_path):
     settings = "tracking: {mode: disabled}\nstructures:\n  ions: [Li]\n  bond_angstrom: 2.35\n  facets: []\n"
     config = tmp_path / "run.yaml"
     config.write_text(f"{settings}  crystal: {DATA / 'programs' / 'lifepo4-pbnm.cif'}\n")
-    init(config, tmp_path / "run")
-    pipeline.run_one("structures", tmp_path / "run")
-    made = files.read_result(tmp_path / "run" / "structures" / "result.json", pipeline.Structures)
+    driver.init(config, tmp_path / "run")
+    driver.run_one("structures", tmp_path / "run")
+    made = files.read_result(tmp_path / "run" / "structures" / "result.json", Hosts)
     assert made.crystal.name == "FeLiO4P (Pnma)"
     assert "4.692 x 10.332 x 6.010 A, was brought to the standard conventional cell of Pnma (62)" in made.notes[0]
 

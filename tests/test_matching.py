@@ -7,13 +7,16 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.spacegroup import crystal as build
-from material import FOLDER, SETTINGS, host, material, results
+from material import FOLDER, SETTINGS, host, material, render, results
 
 from mlip.atoms import crystals, structures
+from mlip.atoms import planes as of_planes
 from mlip.atoms.structures import Facet
-from mlip.literature import audit, references
-from mlip.stages.dataset.card import LabelledPath
-from mlip.stages.report import dft_sheets, matching, md_plots, report, reporting, tables
+from mlip.literature import audit, matching, references
+from mlip.stages.dataset.card import LabelledPath, labels_fit
+from mlip.stages.diffusion import figures
+from mlip.stages.report import page, tables
+from mlip.stages.report.energies import energies_section
 from mlip.stages.report.given import Given
 
 PLANES = {"bulk": None, "001": (0, 0, 1), "100": (1, 0, 0)}
@@ -43,10 +46,10 @@ def test_anatase_keeps_every_row_of_its_report(shipped):
     assert own.sources == shipped.sources
     assert own.not_stated == shipped.not_stated
     assert tables.rows(results(), own, SETTINGS) == tables.rows(results(), shipped, SETTINGS)
-    assert dft_sheets.energies(None, own) == dft_sheets.energies(None, shipped)
+    assert energies_section(None, own) == energies_section(None, shipped)
     assert audit.findings(own) == audit.findings(shipped)
     for place in ("001", "100", "bulk"):
-        assert md_plots.ranges(own, place, "Mg") == md_plots.ranges(shipped, place, "Mg")
+        assert figures.ranges(own, place, "Mg") == figures.ranges(shipped, place, "Mg")
 
 
 @pytest.mark.parametrize("name", ["operations", "suffix-2", "number-only"])
@@ -74,12 +77,11 @@ def test_another_crystal_has_values_of_elements_only(shipped):
 def test_report_of_another_crystal_names_that_crystal(shipped):
     own, name = crystals.identify(RUTILE), matching.name_of(shipped, crystals.identify(RUTILE))
     given = Given(name, own, "rutile.cif", ("what was done",), matching.others(shipped, own))
-    title = reporting.title(("Li", "Mg"), name)
-    made = report.render(
-        material(title=title, references=of(shipped, RUTILE), crystal=given, results=replace(results(), dft=()))
-    )
-    assert made.headline == ()
-    for text in (made.markdown.split("## Cards")[0], made.html.split('id="cards"')[0]):
+    title = page.title(("Li", "Mg"), name)
+    own_rows = material(references=of(shipped, RUTILE), results=replace(results(), dft=()))
+    made = render(own_rows, title=title, crystal=given)
+    assert made.document.rows.headline == ()
+    for text in (made.markdown.split("## Dataset card")[0], made.html.split('id="dataset-card"')[0]):
         assert "Mg and Li migration on TiO2 (P4_2/mnm): cross-check" in text
         assert "No published barrier of TiO2 (P4_2/mnm) is known to the references" in text
         assert "Crystal: TiO2 (P4_2/mnm), from rutile.cif; space group P4_2/mnm (no. 136)" in text
@@ -88,17 +90,22 @@ def test_report_of_another_crystal_names_that_crystal(shipped):
         assert "0.475" not in text
         assert "10.1007/s40820-025-01861-7" not in text
         assert text.count("natase") == 1
-        for heading in ("Independent barriers", "Nearest hop", "Audit of the paper", "How the verdicts"):
+        for heading in (
+            "Barriers from other sources",
+            "nearest to each published",
+            "Audit of the paper",
+            "How the verdicts",
+        ):
             assert heading not in text
-    whole = report.render(material(references=of(shipped, ANATASE)))
-    assert len(whole.headline) == 6
-    assert "Independent barriers" in whole.markdown
+    whole = render(material(references=of(shipped, ANATASE)))
+    assert len(whole.document.rows.headline) == 6
+    assert "Barriers from other sources" in whole.markdown
 
 
 def test_titles():
-    assert reporting.title(("Li", "Mg"), "anatase TiO2") == "Mg and Li migration on anatase TiO2: cross-check"
-    assert reporting.title(("Li",), "MgO (Fm-3m)") == "Li migration on MgO (Fm-3m): cross-check"
-    assert reporting.title(("Li", "Mg", "Na"), "X") == "Mg, Na and Li migration on X: cross-check"
+    assert page.title(("Li", "Mg"), "anatase TiO2") == "Mg and Li migration on anatase TiO2: cross-check"
+    assert page.title(("Li",), "MgO (Fm-3m)") == "Li migration on MgO (Fm-3m): cross-check"
+    assert page.title(("Li", "Mg", "Na"), "X") == "Mg, Na and Li migration on X: cross-check"
 
 
 @pytest.mark.parametrize(
@@ -158,23 +165,23 @@ def test_labels_are_of_a_composition_and_a_plane():
     frame += Atoms("Li", positions=[[0, 0, 0]])
     path = LabelledPath("g", "001", "Li", "001_in", "a", "b", "images")
     frames = {"a": frame}
-    assert matching.labels_fit(path, frames, hosts(**PLANES), ANATASE)
-    assert not matching.labels_fit(path, frames, hosts(bulk=None, **{"001": (1, 0, 1)}), ANATASE)
-    assert not matching.labels_fit(path, frames, hosts(**PLANES), RUTILE)
+    assert labels_fit(path, frames, hosts(**PLANES), ANATASE)
+    assert not labels_fit(path, frames, hosts(bulk=None, **{"001": (1, 0, 1)}), ANATASE)
+    assert not labels_fit(path, frames, hosts(**PLANES), RUTILE)
     zirconium = Atoms(
         ["Zr" if s == "Ti" else s for s in ANATASE.symbols], positions=ANATASE.positions, cell=ANATASE.cell
     )
-    assert not matching.labels_fit(path, frames, hosts(**PLANES), zirconium)
-    assert matching.labels_fit(path, frames, hosts(bulk=None), RUTILE)
+    assert not labels_fit(path, frames, hosts(**PLANES), zirconium)
+    assert labels_fit(path, frames, hosts(bulk=None), RUTILE)
 
 
 def test_registry_names_are_for_anatase_and_facets_that_are_named_rightly():
     anatase, rutile = crystals.identify(ANATASE), crystals.identify(RUTILE)
     for one in hosts(**PLANES, top=(0, 0, 1)):
-        assert matching.has_registry(anatase, one)
-        assert not matching.has_registry(rutile, one)
-    assert not matching.has_registry(anatase, *hosts(**{"001": (1, 0, 1)}))
-    assert not matching.has_registry(anatase, *hosts(**{"001_thick": (1, 0, 1)}))
+        assert of_planes.has_registry(anatase, one)
+        assert not of_planes.has_registry(rutile, one)
+    assert not of_planes.has_registry(anatase, *hosts(**{"001": (1, 0, 1)}))
+    assert not of_planes.has_registry(anatase, *hosts(**{"001_thick": (1, 0, 1)}))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +195,7 @@ def test_registry_names_are_for_anatase_and_facets_that_are_named_rightly():
     ],
 )
 def test_miller_indices_of_a_facet(facet, miller):
-    assert matching.miller_of(facet) == miller
+    assert of_planes.miller_of(facet) == miller
 
 
 def test_references_that_name_no_crystal_apply_as_before(tmp_path, shipped):
