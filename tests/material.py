@@ -37,7 +37,7 @@ from mlip.stages.sites.sites import Site
 from mlip.stages.structures import cells_section
 from mlip.stages.train.energy_fit import EnergyFit
 from mlip.stages.train.report import training_section
-from mlip.stages.train.train import Epoch
+from mlip.stages.train.training import Epoch
 
 TITLE = "Mg and Li migration on anatase TiO2: cross-check"
 FOLDER = Path(__file__).parents[1] / "datasets" / "references"

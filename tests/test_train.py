@@ -13,7 +13,8 @@ import tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip.potential import models, potential
-from mlip.stages.train import train
+from mlip.stages.train import samples as sampling
+from mlip.stages.train import train, training
 from mlip.stages.train.settings import EnergyFitSettings
 
 FIT = EnergyFitSettings(prior_ev=0.1, min_atoms=13)
@@ -110,28 +111,28 @@ def test_members_differ_and_seeds_repeat(whole, do, tmp_path):
 
 def test_group_weights_are_a_bootstrap_with_mean_one():
     groups = ["a", "b", "b", "c"]
-    assert train.group_weights(groups, seed=1, member=1) == {"a": 1.0, "b": 1.0, "c": 1.0}
-    drawn = train.group_weights(groups, seed=1, member=2)
+    assert sampling.group_weights(groups, seed=1, member=1) == {"a": 1.0, "b": 1.0, "c": 1.0}
+    drawn = sampling.group_weights(groups, seed=1, member=2)
     assert_allclose(np.mean(list(drawn.values())), 1.0, rtol=1e-12, atol=0)
     assert min(drawn.values()) > 0
-    assert drawn == train.group_weights(groups[::-1], seed=1, member=2)
-    assert drawn != train.group_weights(groups, seed=1, member=3)
-    many = list(train.group_weights([str(n) for n in range(4000)], seed=1, member=2).values())
+    assert drawn == sampling.group_weights(groups[::-1], seed=1, member=2)
+    assert drawn != sampling.group_weights(groups, seed=1, member=3)
+    many = list(sampling.group_weights([str(n) for n in range(4000)], seed=1, member=2).values())
     assert_allclose(np.std(many), 0.5, rtol=0.05)
 
 
 def test_learning_rate_rises_then_falls_along_a_cosine(split, one_thread):
     settings = tiny.TRAIN.model_copy(update={"epochs": 11})
     shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
-    state = train.Training(settings, shape, weights, device="cpu", steps_per_epoch=10)
+    state = training.Training(settings, shape, weights, device="cpu", steps_per_epoch=10)
     rates = []
     for step in range(110):
         state.set_rate(step)
         rates.append(state.optimiser.param_groups[0]["lr"] / settings.learning_rate)
     assert_allclose(rates[0], 0.1, rtol=1e-12, atol=0)
     assert_allclose(rates[10], 1.0, rtol=1e-12, atol=0)  # end of the warm-up epoch
-    assert_allclose(rates[60], (1 + train.FINAL_RATE) / 2, rtol=1e-12, atol=0)  # half way
-    assert train.FINAL_RATE < rates[109] < 1.1 * train.FINAL_RATE
+    assert_allclose(rates[60], (1 + training.FINAL_RATE) / 2, rtol=1e-12, atol=0)  # half way
+    assert training.FINAL_RATE < rates[109] < 1.1 * training.FINAL_RATE
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -196,7 +197,7 @@ def test_killed_at_a_random_moment_ends_with_the_same_weights(do, split, tmp_pat
 def test_energies_are_fitted_at_the_end_and_forces_stay(do, whole, split, tmp_path, monkeypatch):
     """The epochs are those of a training without the fit, and are not done again for it."""
     do()
-    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(training.Training, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
     outcome, shape, weights = do({"energy_fit": FIT})
     assert outcome.history == whole[0].history
     assert whole[0].energy_fit is None
@@ -221,8 +222,8 @@ def test_energies_are_fitted_at_the_end_and_forces_stay(do, whole, split, tmp_pa
 def update(split, one_thread):
     """A training between two updates, and its samples."""
     shape, weights = train.start(SMALL, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
-    state = train.Training(SMALL, shape, weights, device="cpu", steps_per_epoch=1)
-    return state, train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])
+    state = training.Training(SMALL, shape, weights, device="cpu", steps_per_epoch=1)
+    return state, sampling.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])
 
 
 def gradients(state):
@@ -233,13 +234,13 @@ def test_calls_are_packed_by_edges(update):
     _, samples = update
     edges = [s.graph.edges for s in samples]
     limit = max(edges) + min(edges)
-    calls = train.packed(samples, limit)
+    calls = sampling.packed(samples, limit)
     assert [s for part in calls for s in part] == samples
     assert all(sum(s.graph.edges for s in part) <= limit for part in calls)
     assert all(
         sum(s.graph.edges for s in part) + following[0].graph.edges > limit for part, following in pairwise(calls)
     )
-    assert [len(part) for part in train.packed(samples, 1)] == [1] * len(samples)
+    assert [len(part) for part in sampling.packed(samples, 1)] == [1] * len(samples)
 
 
 def test_gradients_of_small_calls_add_up_to_that_of_the_update(update):
@@ -286,7 +287,7 @@ def test_checkpoint_does_not_care_where_the_base_lies(do, committee, tmp_path, m
     moved = tmp_path / "moved"
     moved.symlink_to(committee)
     first = do({"base": str(committee), "epochs": 1})[0]
-    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(training.Training, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
     assert do({"base": str(moved), "epochs": 1})[0] == first
 
 
@@ -301,8 +302,8 @@ def test_damaged_checkpoint(do, tmp_path, damage):
 
 def test_early_stop(do, monkeypatch):
     losses = iter([3.0, 2.0, 1.0, 1.5, 1.2, 1.1, 1.0, 0.5])
-    monkeypatch.setattr(train.Training, "validate", lambda *_: (next(losses), 0.1, 0.01))
-    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: 1.0)
+    monkeypatch.setattr(training.Training, "validate", lambda *_: (next(losses), 0.1, 0.01))
+    monkeypatch.setattr(training.Training, "train_epoch", lambda *_, **__: 1.0)
     outcome, *_ = do({"epochs": 50, "patience": 4})
     assert outcome.status == "stopped early"
     assert outcome.best_epoch == 2
@@ -311,14 +312,14 @@ def test_early_stop(do, monkeypatch):
 
 def test_best_weights_are_kept_not_the_last(do, monkeypatch):
     weights = {}
-    validate = train.Training.validate
+    validate = training.Training.validate
 
     def judged(self, valid):
         epoch = len(self.history)
         weights[epoch] = self.averaged_weights()
         return [3.0, 1.0, 2.0, 2.5, 2.6][epoch], *validate(self, valid)[1:]
 
-    monkeypatch.setattr(train.Training, "validate", judged)
+    monkeypatch.setattr(training.Training, "validate", judged)
     outcome, _, best = do()
     assert outcome.best_epoch == 1
     same(best, weights[1])
@@ -360,7 +361,7 @@ def test_absent_labels_are_an_error(do, split):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(do, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.Training, "train_epoch", lambda *_, **__: math.nan)
+    monkeypatch.setattr(training.Training, "train_epoch", lambda *_, **__: math.nan)
     with pytest.raises(ValueError, match=r"member 1, epoch 0: the loss is not finite; lower train\.learning_rate"):
         do()
     assert not (tmp_path / "checkpoint.pt").exists()
@@ -400,8 +401,8 @@ def test_history_is_one_json_line_per_epoch(trained):
 def test_matrices_have_the_loss_and_gradients_of_mace_torch(split, one_thread, changes):
     settings = SMALL.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update=changes)})
     shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
-    state = train.Training(settings, shape, weights, device="cpu", steps_per_epoch=1)
-    samples = train.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])[:5]
+    state = training.Training(settings, shape, weights, device="cpu", steps_per_epoch=1)
+    samples = sampling.samples(split.train, ("Li", "O", "Mg", "Ti"), shape["r_max"])[:5]
     assert state.as_matrices
     loss, found = state.gradient(samples), gradients(state)
     state.as_matrices = False
@@ -416,13 +417,13 @@ def test_matrices_that_are_off_are_not_used(update, monkeypatch, caplog):
     state, samples = update
     state.check_matrices(samples[0])
     assert state.as_matrices
-    right = train.mace_scalar.energies_and_forces
+    right = training.mace_scalar.energies_and_forces
 
     def off(*given, **more):
         energies, forces = right(*given, **more)
         return energies, forces + 0.01
 
-    monkeypatch.setattr(train.mace_scalar, "energies_and_forces", off)
+    monkeypatch.setattr(training.mace_scalar, "energies_and_forces", off)
     state.check_matrices(samples[0])
     assert not state.as_matrices
     assert "training as matrices differs by" in caplog.text
@@ -431,4 +432,4 @@ def test_matrices_that_are_off_are_not_used(update, monkeypatch, caplog):
 def test_vector_messages_are_trained_with_mace_torch(split, one_thread):
     settings = SMALL.model_copy(update={"architecture": tiny.ARCHITECTURE.model_copy(update={"max_l": 1})})
     shape, weights = train.start(settings, frames=split.train, e0_ev=split.e0_ev, seed=1, member=1)
-    assert not train.Training(settings, shape, weights, device="cpu", steps_per_epoch=1).as_matrices
+    assert not training.Training(settings, shape, weights, device="cpu", steps_per_epoch=1).as_matrices

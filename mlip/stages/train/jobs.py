@@ -22,6 +22,7 @@ from mlip.potential import models, potential
 from mlip.stages.dataset import dataset, labels
 from mlip.stages.train import train
 from mlip.stages.train.settings import TrainSettings
+from mlip.stages.train.training import Epoch
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def train_member(job: TrainJob) -> train.Trained:
     done = job.folder / "outcome.json"
     if done.exists():
         return files.read_record(done, train.Trained)
-    history: list[train.Epoch] = []
+    history: list[Epoch] = []
 
-    def note(epoch: train.Epoch) -> None:
+    def note(epoch: Epoch) -> None:
         history.append(epoch)
         files.write_text_atomic(job.folder / "history.jsonl", train.history_lines(history))
 

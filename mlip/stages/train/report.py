@@ -9,7 +9,7 @@ from mlip.core.figures import MEMBERS, canvas, encoded
 from mlip.core.report import Figure, ReportSection, card_section
 from mlip.potential import models
 from mlip.stages.train.energy_fit import EnergyFit
-from mlip.stages.train.train import Epoch
+from mlip.stages.train.training import Epoch
 
 if TYPE_CHECKING:
     from mlip.core.stage import Context
