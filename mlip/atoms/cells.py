@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
+
 VACUUM_ANGSTROM = 8.0  # an empty gap from here on is vacuum
 RELAXED_ANGSTROM = 7.5  # the gap between the hosts' surfaces of a slab that was built with 8 and has relaxed
 FULL_ANGSTROM = 4.0  # a smaller largest gap means that atoms fill the cell along this vector

@@ -20,12 +20,10 @@ from ase import Atoms
 from ase.cell import Cell
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
-from numpy.typing import NDArray
 
 from mlip.atoms.cif_tags import Tags, block_of, first, number_in, stated
 from mlip.atoms.spacegroups import Setting, from_operations, named
-
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
 
 SAME_SITE_ANGSTROM = 0.4  # images of a fully occupied site that are nearer than this are one atom
 SHORTEST_OF_RADII = 0.65  # of the sum of two covalent radii: no two atoms of a crystal are nearer

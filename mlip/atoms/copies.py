@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
 
 REACH_ANGSTROM = 5.0
 CENTRES_ANGSTROM = np.arange(1.5, 5.0, 0.5)

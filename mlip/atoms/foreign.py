@@ -15,8 +15,7 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from mlip.atoms import cells, symmetry
-
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
 
 SAME = 1e-6  # of two values under two names, in the unit of the file
 ALONE_ANGSTROM = 6.0  # to the nearest image of an isolated atom, beyond the bonds of any metal

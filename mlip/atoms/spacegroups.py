@@ -12,9 +12,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
+
 _Find = Callable[[Any, str | None], tuple[list["Setting"], int | None]]
 
 METRIC_SHARE = 0.02  # by which a cell may differ from the symmetry of its group

@@ -25,9 +25,8 @@ from pydantic import Field, model_validator
 from mlip.atoms import crystals
 from mlip.atoms.crystals import SYMPREC_ANGSTROM, Crystal
 from mlip.atoms.symmetry import is_translation, operations, tilts
+from mlip.core.arrays import Array
 from mlip.core.section import Count, Section
-
-Array = NDArray[np.float64]
 
 ANION_CHARGES = {"O": -2.0, "S": -2.0, "Se": -2.0, "F": -1.0, "Cl": -1.0, "Br": -1.0, "I": -1.0, "N": -3.0}
 CATION_CHARGES = {

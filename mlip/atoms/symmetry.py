@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def digest(frame: Atoms, dft: Dft) -> str:
     """
     points = engines.engine(dft).mesh(frame, engines.settings_of(dft))
     numbers = [frame.numbers.tolist(), *((np.round(x, 6) + 0.0).tolist() for x in (frame.cell.array, frame.positions))]
-    return files.digest_of([settings_hash(dft), engines.is_slab(frame), points, numbers])[:16]
+    return files.digest_of([settings_hash(dft), engines.said_to_be_slab(frame), points, numbers])[:16]
 
 
 def tasks(frames: Mapping[str, Atoms], dft: Dft, *, streams: int) -> list[Task]:

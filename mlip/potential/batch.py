@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.potential.graphs import Graph, graph, ordered
 from mlip.potential.potential import Evaluator, Predicted, split
-
-Array = NDArray[np.float64]
 
 SKIN_ANGSTROM = 0.5
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from mlip.core.arrays import Array
 from mlip.potential import models
 from mlip.potential.batch import Batch
-from mlip.potential.potential import Array, Backend, Evaluator, Predicted
+from mlip.potential.potential import Backend, Evaluator, Predicted
 
 MOVE_ANGSTROM = 0.03  # standard deviation of every coordinate between the two calls
 

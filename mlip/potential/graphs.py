@@ -14,8 +14,8 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from mlip.atoms import cells
+from mlip.core.arrays import Array
 
-Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 

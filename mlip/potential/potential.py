@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from numpy.typing import NDArray
 
 from mlip.atoms import cells
 from mlip.atoms.extxyz import read_frames
+from mlip.core.arrays import Array
 from mlip.core.files import require_writable, write_frames
 from mlip.core.progress import console
 from mlip.potential import models
@@ -24,7 +24,6 @@ from mlip.potential.backends.mace_torch import Plain
 from mlip.potential.backends.symmetrix import Native
 from mlip.potential.graphs import Graph, graph, offsets
 
-Array = NDArray[np.float64]
 Backend = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl"]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")

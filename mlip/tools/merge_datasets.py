@@ -29,7 +29,7 @@ from mlip.stages.dataset import dataset, labels, unit_checks
 from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
 from mlip.stages.dataset.settings import DatasetSettings
 
-SAME_EV, SAME_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
+SAME_LABEL_EV, SAME_LABEL_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
 STAGES = ("label", "ladder")
 RELEASED = "datasets/models/tio2-mg-li"
 
@@ -280,8 +280,8 @@ def _free(name: str, path: Path, taken: Collection[str]) -> str:
 def _same(one: Atoms, other: Atoms) -> bool:
     return (
         np.array_equal(one.numbers, other.numbers)
-        and np.allclose(one.positions, other.positions, rtol=0, atol=SAME_ANGSTROM)
-        and abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) < SAME_EV
+        and np.allclose(one.positions, other.positions, rtol=0, atol=SAME_LABEL_ANGSTROM)
+        and abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) < SAME_LABEL_EV
     )
 
 

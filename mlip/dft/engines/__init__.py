@@ -112,7 +112,7 @@ def varied(dft: Dft, changes: Mapping[str, Any]) -> Dft:
     return dft.model_copy(update={"preset": str(preset), "settings": rest})
 
 
-def is_slab(atoms: Atoms) -> bool:
+def said_to_be_slab(atoms: Atoms) -> bool:
     """Whether the frame is a slab, as its info says; `cells.require_claims` holds that against its atoms."""
     return bool(atoms.info.get("vacuum", False))
 
@@ -122,7 +122,7 @@ def normal_axis(atoms: Atoms) -> int | None:
 
     None for a frame that is not a slab.
     """
-    if not is_slab(atoms):
+    if not said_to_be_slab(atoms):
         return None
     axes = cells.slab_axes(atoms) if np.isfinite(atoms.positions).all() else ()
     return axes[0] if len(axes) == 1 else 2

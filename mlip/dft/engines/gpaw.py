@@ -27,10 +27,10 @@ from mlip.dft.engines import (
     Mesh,
     Refused,
     clear_of_boundary,
-    is_slab,
     length_mesh,
     normal,
     normal_axis,
+    said_to_be_slab,
 )
 
 INSTALL = "make setup-dft installs it (docs/labelling.md)"
@@ -169,7 +169,7 @@ class Session:
             energy_ev = float(own.get_potential_energy(force_consistent=True))
             extrapolated_ev = float(own.get_potential_energy())
             moment = float(own.get_magnetic_moment()) if self._settings.spin == "polarised" else None
-            along = normal(atoms) if is_slab(atoms) and clear_of_boundary(atoms) else None
+            along = normal(atoms) if said_to_be_slab(atoms) and clear_of_boundary(atoms) else None
             dipole = None if along is None else float(own.get_dipole_moment() @ along)
             iterations = int(own.calc.get_number_of_iterations())
         except OSError as error:
@@ -182,11 +182,11 @@ class Session:
         return Calculated(energy_ev, extrapolated_ev, np.array(forces), iterations, dipole, moment)
 
     def _prepared(self, atoms: Atoms, folder: Path) -> Atoms:
-        key = (tuple(atoms.numbers), tuple(atoms.cell.array.ravel().round(8)), is_slab(atoms))
+        key = (tuple(atoms.numbers), tuple(atoms.cell.array.ravel().round(8)), said_to_be_slab(atoms))
         if self._atoms is not None and self._key == key and self._settings.spin == "paired":
             self._atoms.positions = atoms.positions
             return self._atoms
-        corrected = self._settings.dipole and is_slab(atoms)
+        corrected = self._settings.dipole and said_to_be_slab(atoms)
         if corrected and not clear_of_boundary(atoms):
             raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
         if corrected and not (normal_axis(atoms) == 2 and np.allclose(normal(atoms), [0.0, 0.0, 1.0], atol=1e-6)):

@@ -41,9 +41,9 @@ from mlip.dft.engines import (
     Refused,
     Waiting,
     clear_of_boundary,
-    is_slab,
     length_mesh,
     normal_axis,
+    said_to_be_slab,
 )
 
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
@@ -149,7 +149,7 @@ def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
 
     VASP stops at left-handed cell vectors, so the POSCAR then has all three reversed.
     """
-    if settings.dipole and is_slab(atoms) and not clear_of_boundary(atoms):
+    if settings.dipole and said_to_be_slab(atoms) and not clear_of_boundary(atoms):
         raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
     from ase.io.vasp_parsers.incar_writer import generate_incar_lines
 

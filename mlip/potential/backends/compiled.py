@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.process import unchanged
 
-Array = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
 VERSION = "0.1.1"  # as pinned in pyproject.toml

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.potential import models
 from mlip.potential.backends.mace_torch import EDGES_PER_CALL, require_device
 from mlip.potential.graphs import Graph, joined_edges, offsets
-
-Array = NDArray[np.float64]
 
 FIRST, RESIDUAL = "RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"
 HIGHEST = 3  # correlation

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mlip.core.arrays import Array
 from mlip.potential import edge_chunks, models
 from mlip.potential.graphs import Graph, collate
 
-Array = NDArray[np.float64]
 EDGES_PER_CALL = {"cpu": 24_000, "cuda": 800_000}  # about 0.5 and 16 GB in float64; twice that goes through in parts
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlip.core import files
+from mlip.core.arrays import Array
 from mlip.core.process import unchanged
 from mlip.potential import models
 from mlip.potential.backends import compiled
 from mlip.potential.graphs import Graph, joined_edges
-
-Array = NDArray[np.float64]
 
 MAX_ELL = 3  # of the edge harmonics, the only one the package knows
 SPLINE_POINTS = 1024  # of the tables over distance

@@ -25,12 +25,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels
 
-Array = NDArray[np.float64]
 Predict = Callable[[Sequence[Atoms]], Sequence[tuple[float, Array]]]  # energies (eV), forces (eV/Angstrom)
 
 KITTEL = """

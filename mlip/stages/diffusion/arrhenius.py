@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from mlip.core.arrays import Array
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion.hops import Estimate
 
-Array = NDArray[np.float64]
 GRID, REACH = 81, 6.0  # points and standard deviations of the grid of the posterior, either way
 CURVED = 0.01  # a straight line less probable than this does not fit
 

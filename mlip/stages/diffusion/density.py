@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.stages.md.trajectory import Track
 
-Array = NDArray[np.float64]
 SPACING_ANGSTROM = 0.2
 
 

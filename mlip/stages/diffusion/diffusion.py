@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from mlip.core.arrays import Array
 from mlip.stages.diffusion.hops import NOTHING, Estimate, poisson_rate
 from mlip.stages.diffusion.settings import DiffusionSettings
 
-Array = NDArray[np.float64]
 AXES = "xyz"
 INDEPENDENT = "jumps counted as independent"
 CORRELATED = "resolved"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from mlip.core.figures import BLACK, GREEN, GREY, MEMBERS, VERMILION, canvas, encoded
 from mlip.core.report import Figure
@@ -25,7 +24,6 @@ from mlip.stages.sites.sites import Site
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = NDArray[np.float64]
 PARTS = ("value", "low", "high")
 OUTERMOST_ANGSTROM = 1.6  # atoms this far down are drawn
 WIDEST, THINNEST = 6.0, 0.6  # widths of hops, points

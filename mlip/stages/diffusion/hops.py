@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
+from mlip.core.arrays import Array
 from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
-Array = NDArray[np.float64]
 Image = tuple[int, int, int]
 CORE_PART = 0.4  # of the distance between the nearest two basins: cores do not touch
 NOWHERE_ANGSTROM = 1e-6

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import arrhenius, diffusion, hops
 from mlip.stages.diffusion.arrhenius import Line, Point
@@ -24,7 +24,6 @@ from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
-Array = NDArray[np.float64]
 ASSUMED_PREFACTOR_PER_PS = 10.0  # 10 THz, of every hop; calculated ones lie between 1 and 20
 AGREES, DIFFERS, NOT_RESOLVED = "agrees", "differs", "not resolved"
 

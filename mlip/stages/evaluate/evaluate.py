@@ -16,11 +16,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlip.atoms.dispersion import absent_labels, target_labels
+from mlip.core.arrays import Array
 from mlip.core.section import Target
 from mlip.potential.potential import LEVELS, Predicted
 from mlip.stages.dataset.card import LabelledPath
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

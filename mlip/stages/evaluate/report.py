@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.figures import BLUE, canvas, encoded
 from mlip.core.report import (
     ANGSTROM,
@@ -26,8 +26,6 @@ from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Array = NDArray[np.float64]
 
 
 def report_sections(_: Any, result: Evaluation) -> tuple[ReportSection, ...]:

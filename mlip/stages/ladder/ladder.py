@@ -17,16 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from numpy.typing import NDArray
 
 from mlip.atoms.dispersion import target_labels
+from mlip.core.arrays import Array
 from mlip.core.section import Target
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder.settings import LadderSettings
 from mlip.stages.neb import neb
 from mlip.stages.sites.network import Hop
 
-Array = NDArray[np.float64]
 SADDLE, INITIAL, FINAL, BEFORE, AFTER = "saddle", "initial", "final", "before", "after"
 RANK = {SADDLE: 0, INITIAL: 0, FINAL: 1, BEFORE: 2, AFTER: 2}  # a barrier needs the first two
 ABOVE_EV = 2e-3  # a neighbour this much above the saddle image is above it: the noise of labels is smaller

@@ -18,11 +18,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.units import ACCELERATION, BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Frames, Header
 
-Array = NDArray[np.float64]
 RUNNING = "running"
 MAX_STEP_ANGSTROM = 1.0  # no atom moves farther in one step
 EQUILIBRATION_FRICTION_PER_PS = 10.0  # at least, until equilibration ends

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.io.lammpsdata import write_lammps_data
-from numpy.typing import NDArray
 
 from mlip.atoms import cells
 from mlip.core import files
@@ -28,7 +27,6 @@ from mlip.stages.md.lammps_runs import read
 from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Header
 
-Array = NDArray[np.float64]
 RESTART_END = "LammpS RestartT"  # at the end of a restart file that is whole
 __all__ = ["Deck", "export", "export_model", "read"]
 

@@ -11,12 +11,11 @@ from itertools import product
 
 import numpy as np
 from ase.calculators.lammps import Prism
-from numpy.typing import NDArray
 
 from mlip.atoms import cells
+from mlip.core.arrays import Array
 from mlip.stages.md.trajectory import Header
 
-Array = NDArray[np.float64]
 COPY = "copy or make it again"
 MODEL, START, SCRIPT, DECK = "model-mliap_lammps.pt", "start.data", "submit.sh", "deck.json"
 INPUT, MORE = "in.md", "in.more"

@@ -18,6 +18,7 @@ from ase.io.lammpsrun import construct_cell
 from numpy.typing import NDArray
 
 from mlip.core import files
+from mlip.core.arrays import Array
 from mlip.core.texts import read_text
 from mlip.stages.md import lammps_inputs
 from mlip.stages.md.lammps_deck import (
@@ -31,7 +32,6 @@ from mlip.stages.md.lammps_deck import (
     SCRIPT,
     START,
     TEMPERATURE,
-    Array,
     Deck,
     edges_in_words,
     lattice_difference_angstrom,

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.files import write_atomic
 from mlip.stages.md import trajectory
 from mlip.stages.md.dynamics import RUNNING, Batch, Begin, State, advance, grid, start
 from mlip.stages.md.settings import MdSettings
 
-Array = NDArray[np.float64]
 DONE = "done"
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.core.arrays import Array
 from mlip.potential import potential, use
 from mlip.potential.batch import Batch
 from mlip.potential.use import ModelUse
@@ -22,7 +22,6 @@ from mlip.stages.md import dynamics, md
 from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Header
 
-Array = NDArray[np.float64]
 NOTE_S = 1.0  # seconds between notes of progress
 
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from mlip.atoms.structures import LAYER_GAP_ANGSTROM, is_slab, metals
 from mlip.atoms.symmetry import distances
+from mlip.core.arrays import Array
 from mlip.stages.md.settings import MdSystem
 from mlip.stages.sites.sites import PLANE_ANGSTROM, Site
-
-Array = NDArray[np.float64]
 
 
 def name_of(system: MdSystem) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.files import read_record, write_atomic, write_record
 
-Array = NDArray[np.float64]
 HEADER = "header.json"
 
 

@@ -23,9 +23,9 @@ def turning(initial: Atoms, final: Atoms, settings: NebSettings) -> Mirror | Non
 
 def still(turned: Mirror | None, images: Sequence[Atoms], *, running: bool) -> Mirror | None:
     """The operation that turns a band around, if it does: to the last digit its ends and, once it runs, its images."""
-    if turned is None or turned.apart([images[0], images[-1]]) > mirror.SAME_ANGSTROM:
+    if turned is None or turned.apart([images[0], images[-1]]) > mirror.EXACT_ANGSTROM:
         return None
-    limit = mirror.SAME_ANGSTROM if running else mirror.NEAR_ANGSTROM
+    limit = mirror.EXACT_ANGSTROM if running else mirror.NEAR_ANGSTROM
     return turned if turned.apart(images) <= limit else None
 
 

@@ -9,9 +9,8 @@ doi:10.1063/1.2841941. There is no line search: forces of a band are no gradient
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
 
 
 class Lbfgs:

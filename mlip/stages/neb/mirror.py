@@ -17,11 +17,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlip.atoms.symmetry import Operation, operations
-
-Array = NDArray[np.float64]
+from mlip.core.arrays import Array
 
 NEAR_ANGSTROM = 0.1  # how far an atom of a path may be from where the operation brings another one
-SAME_ANGSTROM = 1e-6
+EXACT_ANGSTROM = 1e-6
 STRAIN = 1e-6  # an operation of the lattice keeps lengths to this
 
 
@@ -78,6 +77,6 @@ def _mirror(middle: Atoms, operation: Operation) -> Mirror | None:
     lattice = np.round(whole) @ cell
     shift = (middle.positions[onto] - moved - lattice).mean(axis=0)
     shifts = shift + lattice
-    if np.abs(shifts @ turn + shifts[onto]).max() > SAME_ANGSTROM:
+    if np.abs(shifts @ turn + shifts[onto]).max() > EXACT_ANGSTROM:
         return None
     return Mirror(turn, shifts, onto)

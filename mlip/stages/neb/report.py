@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.core.figures import BLACK, BLUE, GREEN, GREY, MEMBERS, ORANGE, PURPLE, VERMILION, canvas, encoded
 from mlip.core.report import Figure, ReportSection
 from mlip.stages.neb.neb import Band
@@ -18,7 +18,6 @@ from mlip.stages.sites.sites import Site
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = NDArray[np.float64]
 ELEMENTS = {"O": "#EBD3C8", "Ti": "#8EA4B8"}
 LAYERS = {"surface": VERMILION, "subsurface": BLUE, "bulk": GREEN}
 LEGEND = (

@@ -17,16 +17,15 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
-from numpy.typing import NDArray
 
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, apply, cell_image, distances, images, operations
+from mlip.core.arrays import Array
 from mlip.stages.dataset.card import hop_group
 from mlip.stages.sites.paths import Edge, Node, minimax
 from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.sites import Site
 
-Array = NDArray[np.float64]
 Vector = tuple[float, float, float]
 
 MIN_HOP_ANGSTROM = 0.3  # shorter than this nothing hops

@@ -25,9 +25,9 @@ from scipy.spatial import cKDTree
 
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
+from mlip.core.arrays import Array
 from mlip.stages.sites.settings import ROUNDS, SitesSettings
 
-Array = NDArray[np.float64]
 Vector = tuple[float, float, float]
 
 # six-fold ionic radii in Angstrom, Shannon 1976, doi:10.1107/S0567739476001551

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip.core.arrays import Array
 from mlip.potential.graphs import Graph
 from mlip.stages.train.settings import EnergyFitSettings
 
-Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 Calculated = Callable[..., tuple[Any, Any]]  # graphs, training=bool -> energies (B,), forces (N, 3)
