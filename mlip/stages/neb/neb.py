@@ -173,9 +173,7 @@ def climbing(
         )
         if not failed:
             if progress is None:
-                between = [image.copy() for image in begun[1:-1]]
-                interpolated = [] if between else moving.interpolated(*images, count=settings.images)
-                images[:] = interpolated or [images[0], *between, images[1]]
+                images[:] = _first_images(images, begun, count=settings.images)
             turned = half_band.still(turned, images, running=progress is not None)
             progress, turned = yield from half_band.optimised(
                 images, tally, settings=settings, progress=progress, save=save, turned=turned
@@ -185,19 +183,17 @@ def climbing(
         images[1:-1] = []  # the ends keep their energies; the images between have none
     spread = _spread(images, judge)
     status = failed or _judged(images, progress, settings=settings, spread=spread)
-    band = _band(
-        images,
-        name,
-        ion=initial.symbols[-1],
-        status=status,
-        progress=progress,
-        calls=tally.calls,
-        spread=spread,
-        note=note,
-    )
+    ion, calls = initial.symbols[-1], tally.calls
+    band = _band(images, name, ion=ion, status=status, progress=progress, calls=calls, spread=spread, note=note)
     if turned is None or progress is None:
         return band, images
     return band.noted(half_band.NOTE, mirrored=True), images
+
+
+def _first_images(ends: Sequence[Atoms], begun: Sequence[Atoms], *, count: int) -> list[Atoms]:
+    """The band to start from, ends included: the images that were begun, or else an interpolation."""
+    between = [image.copy() for image in begun[1:-1]]
+    return [ends[0], *between, ends[1]] if between else moving.interpolated(*ends, count=count)
 
 
 def _key(initial: Atoms, final: Atoms, *, settings: NebSettings, name: BandName) -> str:
