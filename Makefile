@@ -38,7 +38,7 @@ setup-dft: setup ## GPAW for labelling: system packages (Debian, Ubuntu), then G
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 $(DFT_PACKAGES)
 	GPAW_CONFIG=$(CURDIR)/configs/hpc/gpaw.siteconfig \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dft]'
-	$(BIN)/python -c 'from mlip.engines import gpaw; gpaw.require(gpaw.PRESETS["gpaw-pbe-520"], ["Li", "Mg", "O", "Ti"])'
+	$(BIN)/python -c 'from mlip.dft.engines import gpaw; gpaw.require(gpaw.PRESETS["gpaw-pbe-520"], ["Li", "Mg", "O", "Ti"])'
 
 run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quick
 	$(BIN)/mlip run $(CONFIG) $(RUN)
