@@ -26,6 +26,9 @@ SHARED: dict[str, type[Section]] = {
 }  # sections that no single stage owns
 
 
+MOVED = {"report.references": "literature.references"}  # keys of version 0.1
+
+
 def stages() -> tuple[Stage[Any, Any], ...]:
     """The stages of the pipeline, in order.
 
@@ -98,6 +101,8 @@ def _schema(known: tuple[tuple[str, type[Section]], ...]) -> type[Section]:
 
 def _reason(error: object) -> str:
     details = dict(error)  # type: ignore[call-overload]
+    if details["type"] == "extra_forbidden" and (moved := MOVED.get(".".join(map(str, details["loc"])))):
+        return f"has moved: write it as {moved}"
     if details["type"] == "extra_forbidden":
         where = str(details["loc"][0]) if len(details["loc"]) > 1 else ""
         return f"unknown key; the keys are listed by: mlip settings {where}".rstrip()

@@ -9,6 +9,7 @@ the fingerprints of the stages before it. A result with the same fingerprint is 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -68,7 +69,16 @@ class Run:
 
     def upstream(self, stage: Stage[Any, Any]) -> tuple[Stage[Any, Any], ...]:
         """The stages whose results a stage reads: those it needs, and those it uses where they are done."""
-        return stage.needs + tuple(other for other in stage.uses if self.is_done(other))
+        return stage.needs + tuple(other for other in self._used(stage) if self.is_done(other))
+
+    def before(self, stage: Stage[Any, Any]) -> tuple[Stage[Any, Any], ...]:
+        """The stages that stand before this one in the pipeline."""
+        return tuple(itertools.takewhile(lambda one: one is not stage, self.stages))
+
+    def _used(self, stage: Stage[Any, Any]) -> tuple[Stage[Any, Any], ...]:
+        """The stages whose results a stage reads only where they are done."""
+        others = self.before(stage) if stage.uses_all else stage.uses
+        return tuple(other for other in others if all(other is not one for one in stage.needs))
 
     def planned(self) -> tuple[Stage[Any, Any], ...]:
         """The stages of a whole run, in order."""
@@ -79,7 +89,7 @@ class Run:
         found = {other.name: self.fingerprint(other) for other in self.upstream(stage)}
         for path in stage.inputs(self.context(stage)) if stage.inputs is not None else ():
             found[f"file:{_name(Path(path))}"] = self._hash(place(path))  # a file may bear the name of a stage
-        for other in stage.uses:  # what an unfinished stage adds later makes another result
+        for other in self._used(stage):  # what an unfinished stage adds later makes another result
             if self.is_done(other):
                 found[f"{other.name}/result.json"] = self._hash(self.path(other.name, "result.json"))
         return found

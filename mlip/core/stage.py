@@ -42,6 +42,7 @@ class Stage(Generic[S, R]):
         run: the computation.
         needs: stages whose results it reads; they must be done before.
         uses: optional stages whose results it reads where they are done.
+        uses_all: whether it reads every stage before it where that is done, as the report does.
         settings_of: stages of which it reads the settings and nothing else.
         common: names of the settings of `common` it uses.
         sections: sections of the config that no stage owns and that it uses, such as that of the DFT level.
@@ -58,6 +59,7 @@ class Stage(Generic[S, R]):
     run: Callable[[Context[S]], R]
     needs: tuple[Stage[Any, Any], ...] = ()
     uses: tuple[Stage[Any, Any], ...] = ()
+    uses_all: bool = False
     settings_of: tuple[Stage[Any, Any], ...] = ()
     common: tuple[str, ...] = ()
     sections: tuple[type[Section], ...] = ()
@@ -186,14 +188,11 @@ class Context(Generic[S]):
 
     def report_sections(self) -> tuple[ReportSection, ...]:
         """Report sections of the stages that are needed or used, where they are done, in the order of the pipeline."""
-        return self._run.report_sections(self._reported())
+        return self._run.report_sections(self._run.upstream(self._stage))
 
     def provenances(self) -> dict[str, files.Provenance]:
         """Where the results of the stages that are needed or used come from, where they are done."""
-        return self._run.provenances(self._reported())
-
-    def _reported(self) -> tuple[Stage[Any, Any], ...]:
-        return (*self._stage.needs, *self._stage.uses)
+        return self._run.provenances(self._run.upstream(self._stage))
 
     def configuration(self) -> dict[str, Any]:
         """Every section of the config, JSON-able: to be shown, not to be computed with."""
@@ -212,7 +211,8 @@ class Context(Generic[S]):
             files.write_text_atomic(mark, reason + "\n")
 
     def _require(self, stage: Stage[Any, Any], declared: Iterable[Stage[Any, Any]], where: str) -> None:
-        if all(stage is not one for one in (*declared, self._stage)):
+        may_read = (*declared, self._stage, *(self._run.before(self._stage) if self._stage.uses_all else ()))
+        if all(stage is not one for one in may_read):
             raise ValueError(f"stage {self._stage.name}: reads stage {stage.name}; add it to `{where}`")
 
 

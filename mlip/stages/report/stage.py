@@ -24,16 +24,12 @@ from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.convergence.stage import STAGE as CONVERGENCE
 from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
-from mlip.stages.diffusion.stage import STAGE as DIFFUSION
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
 from mlip.stages.evaluate.evaluate import Evaluation
 from mlip.stages.evaluate.stage import STAGE as EVALUATE
-from mlip.stages.label import STAGE as LABEL
 from mlip.stages.ladder.stage import STAGE as LADDER
-from mlip.stages.md.stage import STAGE as MD
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.report import page, sections, tables
 from mlip.stages.report.given import Given
@@ -202,7 +198,7 @@ STAGE = Stage(
     result=Reported,
     run=run,
     needs=(structures.STAGE, DATASET, TRAIN, EVALUATE, SITES, NEB),
-    uses=(LABEL, CONVERGENCE, ENERGETICS, LADDER, MD, DIFFUSION),
+    uses_all=True,
     sections=(Literature,),
     inputs=_inputs,
     show=show,
