@@ -22,15 +22,15 @@ from ase import Atoms
 from mlip.core import files
 from mlip.dft.engines import settings_of
 from mlip.dft.settings import Dft
+from mlip.literature import matching
 from mlip.literature import references as published
-from mlip.pipeline import Structures
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.energetics import energetics, lattice
 from mlip.stages.neb import endpoints
 from mlip.stages.neb.band import largest
-from mlip.stages.report import matching
 from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.structures import Hosts
 
 LARGEST_ERROR = 0.05  # of a value; a fit that says less is no measurement
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
@@ -258,7 +258,7 @@ def with_labels(found: energetics.Energetics, folder: Path) -> energetics.Energe
 def crystal_of(run: Path, folder: Path) -> dict[str, object]:
     """The entry `crystal` of the file, by the name that the other references have; empty without the structures."""
     path = run / "structures" / "result.json"
-    crystal = files.read_result(path, Structures).crystal if path.exists() else None
+    crystal = files.read_result(path, Hosts).crystal if path.exists() else None
     if crystal is None:
         return {}
     name = matching.name_of(published.load(folder), crystal) if any(folder.glob("*.yaml")) else crystal.name
