@@ -16,7 +16,7 @@ TIGHT = NebSettings(fmax_ev_per_angstrom=0.01)
 
 def path(*, symmetric=True, limiting=True, name="001_par", **shape):
     """The band of one hop with the committee of two that it stands for."""
-    ends = hop()
+    ends = hop(box=(10.5, 9.0, 14.0))  # empty along the third vector only, as around a slab
     surface = CosineSurface(ends[0], **shape)
     label = neb.BandName(hop=name, host="001", member=2)
     band, images = neb.climb(*displaced(ends), calculator=surface, settings=TIGHT, name=label)

@@ -28,6 +28,7 @@ from mlip.stages.ladder.stage import Ladder
 from mlip.stages.neb.stage import Barriers
 from mlip.stages.sites.network import Bottleneck
 from mlip.stages.sites.stage import SiteNetwork
+from mlip.stages.train.stage import Committee
 
 MORE = Path(__file__).parent / "more_engines"
 REPOSITORY = Path(__file__).parents[1]
@@ -62,6 +63,8 @@ def made(folder, bands, **changes):
     limiting = Bottleneck("001", "Li", "x", (3.0, 0.0, 0.0), "S1", 0.5, ("001_par",), "001_par", "resolved")
     results = {
         "structures": structures.Hosts(hosts=(host("001"),)),
+        "dataset": dataset.Manifest(target="pbe", settings_hash="", parts={}, e0_ev={}),
+        "train": Committee(target="pbe", e0_ev={}, members=()),
         "sites": SiteNetwork(sites=(), hops=tuple(p.hop for p in bands), notes=(), equivalence=()),
         "neb": Barriers(
             bands=tuple(p.band for p in bands), barriers=tuple(p.barrier for p in bands), bottlenecks=(limiting,)
@@ -274,7 +277,7 @@ def test_energetics_of_surfaces_and_sites(finished, tmp_path):
     before = report_fingerprint(tmp_path / "run")
     assert cli.main(["report", str(tmp_path / "run")]) == 0
     page = (tmp_path / "run" / "report" / "report.md").read_text()
-    assert "### Surfaces" in page
+    assert "### Surface energies" in page
     assert f"{surface.pbe_j_per_m2:.3f}".replace("-", "\u2212") in page
     result = tmp_path / "run" / "energetics" / "result.json"
     result.write_text(result.read_text().replace("the potential", "a potential"))  # as if it had gone on
