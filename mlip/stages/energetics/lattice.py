@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from mlip.atoms.structures import metals
 from mlip.atoms.symmetry import operations
 from mlip.core.arrays import Array
-from mlip.core.units import ELEMENTARY_CHARGE_COULOMB
+from mlip.core.units import GPA_PER_EV_PER_ANGSTROM3
 
 SYMPREC_ANGSTROM = 1e-3
-GPA_PER_EV_PER_ANGSTROM3 = ELEMENTARY_CHARGE_COULOMB * 1e21  # 1.602e-19 J / 1e-30 m^3 in 1e9 Pa
 ORDER = 3
 SMALL = 1e-3  # of a standard error, to differentiate
 
