@@ -38,11 +38,20 @@ class Known:
 
 
 def alone(symbol, energy_ev):
-    return energetics.Atom(symbol, energy_ev, 0.0, energetics.DONE)
+    return energetics.Atom(symbol=symbol, energy_ev=energy_ev, moment_bohr=0.0, status=energetics.DONE)
 
 
 def elemental(symbol, energy_ev, d3_ev=0.0):
-    return energetics.Metal(symbol, "bcc", None, energy_ev, d3_ev, None, None, energetics.DONE)
+    return energetics.Metal(
+        symbol=symbol,
+        structure="bcc",
+        lattice=None,
+        energy_ev=energy_ev,
+        d3_ev=d3_ev,
+        cohesive_ev=None,
+        cohesive_d3_ev=None,
+        status=energetics.DONE,
+    )
 
 
 def occupied(ion="Mg"):

@@ -36,7 +36,7 @@ class Number:
     unit: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One row of the audit."""
 

@@ -35,7 +35,7 @@ DONE, NOT_CALCULATED = "calculated", "not calculated"
 SIMPLE = ("bcc", "fcc", "hcp", "diamond")  # reference states whose cell has no parameter but its lengths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Atom:
     """An isolated atom."""
 
@@ -45,7 +45,7 @@ class Atom:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metal:
     """The elemental metal of an ion; energies per atom."""
 
@@ -59,7 +59,7 @@ class Metal:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """The energy of making a facet, both faces counted."""
 
@@ -74,7 +74,7 @@ class Surface:
     potential_j_per_m2: float | None = None  # of the run's potential, at its own level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adsorption:
     """An ion on a site, per ion; negative: bound."""
 
@@ -92,7 +92,7 @@ class Adsorption:
     potential_metal_ev: float | None = None  # of the run's potential, at its own level, against the metal in DFT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Energetics:
     """Everything that was asked for."""
 
@@ -139,8 +139,8 @@ def atom(symbol: str, ask: Ask, settings: EnergeticsSettings) -> Atom:
     spin = {"spin": "polarised", "moments_bohr": {symbol: moment}} if moment else {}
     found = ask([frame], settings.atom_settings | spin)[0]
     if found is None:
-        return Atom(symbol, None, moment, NOT_CALCULATED)
-    return Atom(symbol, energies(found)[0], moment, DONE)
+        return Atom(symbol=symbol, energy_ev=None, moment_bohr=moment, status=NOT_CALCULATED)
+    return Atom(symbol=symbol, energy_ev=energies(found)[0], moment_bohr=moment, status=DONE)
 
 
 def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | None) -> Metal:
@@ -221,7 +221,17 @@ def surface(
     own = None
     if potential_ev is not None:
         own = joule_per_m2(potential_ev[0] - len(slab) / len(bulk_cell) * potential_ev[1], 2 * area)
-    return Surface(name, layers, len(slab), area, pbe, d3, relaxed_by, status, own)
+    return Surface(
+        name=name,
+        layers=layers,
+        atoms=len(slab),
+        area_angstrom2=area,
+        pbe_j_per_m2=pbe,
+        d3_j_per_m2=d3,
+        relaxed_by=relaxed_by,
+        status=status,
+        potential_j_per_m2=own,
+    )
 
 
 def adsorption_frames(of: Occupied) -> tuple[Atoms, Atoms]:
@@ -341,7 +351,16 @@ def relaxed_by_labels(ask: Ask, *, fmax_ev_per_angstrom: float, name: str, vacuu
 
 
 def _without_metal(symbol: str, structure: str, status: str) -> Metal:
-    return Metal(symbol, structure, None, None, None, None, None, status)
+    return Metal(
+        symbol=symbol,
+        structure=structure,
+        lattice=None,
+        energy_ev=None,
+        d3_ev=None,
+        cohesive_ev=None,
+        cohesive_d3_ev=None,
+        status=status,
+    )
 
 
 def _less(value: float | None, reference: float | None) -> float | None:

@@ -50,7 +50,7 @@ class Sample:
     atoms: Atoms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Errors:
     """Standard errors of a lattice, from the residual of its fit."""
 
@@ -59,7 +59,7 @@ class Errors:
     hill_gpa: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lattice:
     """The minimum of a crystal's energy."""
 
@@ -201,7 +201,7 @@ def _errors(fit: _Fit, low: Array, whole: Lattice) -> Errors | None:
         now, before = (np.array([*r.lengths_angstrom, r.apex or 0.0, r.hill_gpa]) for r in (moved, whole))
         changes.append((now - before) / SMALL)
     a, b, c, height, modulus = np.sqrt((np.array(changes) ** 2).sum(axis=0)).tolist()
-    return Errors((a, b, c), height if whole.apex is not None else None, modulus)
+    return Errors(lengths_angstrom=(a, b, c), apex=height if whole.apex is not None else None, hill_gpa=modulus)
 
 
 def apex(atoms: Atoms, length_angstrom: float) -> float | None:
