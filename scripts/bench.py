@@ -177,7 +177,7 @@ def neb_part(peer, hops, fmax):
     start, used = time.perf_counter(), time.process_time()
     for hop in hops.split(","):
         initial, final = (f for f in frames() if f.info["hop"] == hop)
-        steps = bands.climbing(initial, final, settings=settings, name=bands.BandName(hop, hop))
+        steps = bands.climbing(initial, final, settings=settings, name=bands.BandName(hop=hop, host=hop))
         entries.append(pool.Entry(steps, initial, IMAGES + 2, 0))
     pool.advance(entries, use, on_done=lambda k, result: done.update({k: result[0]}))
     found = list(done.values())

@@ -39,20 +39,20 @@ OURS = "saddle and end of the CI-NEB band of this potential's first release, tra
 GEOMETRY = "CI-NEB image of SevenNet-0 (11July2024), not relaxed with DFT"
 PATHS = (
     card.LabelledPath(
-        "bulk_Li_neb", "bulk", "Li", "bulk_oct", "bulk_Li_neb0", "bulk_Li_neb3", GEOMETRY,
-        "octahedral void to octahedral void; residual DFT force 0.20 eV/A at the saddle",
+        group="bulk_Li_neb", host="bulk", ion="Li", hop="bulk_oct", initial="bulk_Li_neb0", saddle="bulk_Li_neb3", geometry=GEOMETRY,
+        note="octahedral void to octahedral void; residual DFT force 0.20 eV/A at the saddle",
     ),
     card.LabelledPath(
-        "bulk_Mg_neb", "bulk", "Mg", "bulk_oct", "bulk_Mg_neb1", "bulk_Mg_neb3", GEOMETRY,
-        "from the lowest image (5-fold Mg): the ends of the symmetric path are not minima",
+        group="bulk_Mg_neb", host="bulk", ion="Mg", hop="bulk_oct", initial="bulk_Mg_neb1", saddle="bulk_Mg_neb3", geometry=GEOMETRY,
+        note="from the lowest image (5-fold Mg): the ends of the symmetric path are not minima",
     ),
     card.LabelledPath(
-        "100_zz_Mg_neb", "100", "Mg", "100_010zz", "100_zz_Mg_neb0", "100_zz_Mg_neb3", GEOMETRY,
-        "one step of the zigzag along [010]",
+        group="100_zz_Mg_neb", host="100", ion="Mg", hop="100_010zz", initial="100_zz_Mg_neb0", saddle="100_zz_Mg_neb3", geometry=GEOMETRY,
+        note="one step of the zigzag along [010]",
     ),
     card.LabelledPath(
-        "001_perp_Li_neb", "001", "Li", "001_in+001_in", "001_perp_Li_neb0", "001_perp_Li_neb4", GEOMETRY,
-        "surface hollow to the next one in two steps through the subsurface void; image 3 is near the void; "
+        group="001_perp_Li_neb", host="001", ion="Li", hop="001_in+001_in", initial="001_perp_Li_neb0", saddle="001_perp_Li_neb4", geometry=GEOMETRY,
+        note="surface hollow to the next one in two steps through the subsurface void; image 3 is near the void; "
         "image 4 is the highest of the labelled ones",
     ),
 )  # fmt: skip
@@ -125,7 +125,17 @@ def paths(frames):
         if f"{name}_initial" in there:
             hop, ion = name.removeprefix(LADDER).rsplit("_", 1)
             host, group = hop.split("_")[0], SAME_PATH.get(name, name)
-            own.append(card.LabelledPath(group, host, ion, hop, f"{name}_initial", f"{name}_saddle", OURS))
+            own.append(
+                card.LabelledPath(
+                    group=group,
+                    host=host,
+                    ion=ion,
+                    hop=hop,
+                    initial=f"{name}_initial",
+                    saddle=f"{name}_saddle",
+                    geometry=OURS,
+                )
+            )
     return (*own, *PATHS)
 
 

@@ -20,9 +20,19 @@ def path(*, symmetric=True, limiting=True, name="001_par", **shape):
     surface = CosineSurface(ends[0], **shape)
     label = neb.BandName(hop=name, host="001", member=2)
     band, images = neb.climb(*displaced(ends), calculator=surface, settings=TIGHT, name=label)
-    way = Hop(name, "001", "Li", "S1", "S1" if symmetric else "U1", LENGTH, (LENGTH, 0.0, 0.0), 2, symmetric)
+    way = Hop(
+        name=name,
+        host="001",
+        ion="Li",
+        initial="S1",
+        final="S1" if symmetric else "U1",
+        length_angstrom=LENGTH,
+        vector_angstrom=(LENGTH, 0.0, 0.0),
+        multiplicity=2,
+        symmetric=symmetric,
+    )
     committee = neb.committee([band, replace(band, member=1)], symmetric=symmetric)
-    return ladder.Path(way, band, committee, tuple(images), vacuum=True, limiting=limiting)
+    return ladder.Path(hop=way, band=band, barrier=committee, images=tuple(images), vacuum=True, limiting=limiting)
 
 
 def gold_on_aluminium():

@@ -64,11 +64,33 @@ def host(name, *, note=""):
 
 def site(host_name, ion, name, energy=0.0, *, xyz=(1.9, 1.9, 7.5), status="relaxed"):
     layer = {"S": "surface", "U": "subsurface", "V": "bulk"}[name[0]]
-    return Site(name, host_name, ion, layer, xyz, 0.3, energy, 5, 4, status, (xyz,))
+    return Site(
+        name=name,
+        host=host_name,
+        ion=ion,
+        layer=layer,
+        position_angstrom=xyz,
+        depth_angstrom=0.3,
+        energy_ev=energy,
+        coordination=5,
+        multiplicity=4,
+        status=status,
+        copies_angstrom=(xyz,),
+    )
 
 
 def hop(host_name, ion, name, initial, final, *, symmetric=True, length=3.07):
-    return Hop(name, host_name, ion, initial, final, length, (1.9, 0.0, -2.4), 2, symmetric)
+    return Hop(
+        name=name,
+        host=host_name,
+        ion=ion,
+        initial=initial,
+        final=final,
+        length_angstrom=length,
+        vector_angstrom=(1.9, 0.0, -2.4),
+        multiplicity=2,
+        symmetric=symmetric,
+    )
 
 
 def barrier(  # noqa: PLR0913 (a factory of test data)
@@ -94,7 +116,17 @@ def barrier(  # noqa: PLR0913 (a factory of test data)
 
 def path(host_name, ion, start, value, hops, *, limiting=None, status="resolved", direction="x (a = 3.80 A)"):
     limits = limiting if limiting is not None or value is None else hops[0]
-    return Bottleneck(host_name, ion, direction, (3.8, 0.0, 0.0), start, value, hops, limits, status)
+    return Bottleneck(
+        host=host_name,
+        ion=ion,
+        direction=direction,
+        translation_angstrom=(3.8, 0.0, 0.0),
+        start=start,
+        barrier_ev=value,
+        hops=hops,
+        limiting_hop=limits,
+        status=status,
+    )
 
 
 def band(host_name, ion, name, member, height, *, status="converged"):
@@ -190,7 +222,19 @@ def results():
             path("001", "Mg", "S1", 0.4711, ("001_par",)),
             path("100", "Li", "U1", 0.4422, ("100_010zz",)),
         ),
-        dft=(DftBarrier("bulk", "Li", "bulk_oct", "bulk1_Li_neb", 0.516, -0.004, 0.20, "SevenNet-0 images", ""),),
+        dft=(
+            DftBarrier(
+                host="bulk",
+                ion="Li",
+                hop="bulk_oct",
+                group="bulk1_Li_neb",
+                barrier_ev=0.516,
+                d3_ev=-0.004,
+                saddle_force_ev_per_angstrom=0.20,
+                geometry="SevenNet-0 images",
+                note="",
+            ),
+        ),
         calibration=1.5,
         path_error_ev=0.012,
     )
@@ -217,17 +261,26 @@ def evaluation():
         force_slope=0.985,
         species_force_rmse={"Li": 0.08, "O": 0.06, "Ti": 0.061},
         ion_shell_force_rmse=0.081,
-        groups=(GroupErrors("001_perp_Li_neb", 5, 0.07, 0.001),),
+        groups=(
+            GroupErrors(
+                group="001_perp_Li_neb", frames=5, force_rmse_ev_per_angstrom=0.07, energy_rmse_ev_per_atom=0.001
+            ),
+        ),
         paths=(
-            PathError("001_perp_Li_neb", "p_0", "p_1", 0.4, 0.39),
-            PathError("001_perp_Li_neb", "p_0", "p_2", 1.09, 1.102),
+            PathError(group="001_perp_Li_neb", initial="p_0", saddle="p_1", dft_ev=0.4, model_ev=0.39),
+            PathError(group="001_perp_Li_neb", initial="p_0", saddle="p_2", dft_ev=1.09, model_ev=1.102),
         ),
         calibration=1.5,
     )
     base = replace(
         errors, arm="base model", force_rmse_ev_per_angstrom=0.16, calibration=None, ion_shell_force_rmse=None
     )
-    drawn = Parity(tuple(energy), tuple(energy + 0.01), tuple(force), tuple(force + rng.normal(scale=0.05, size=300)))
+    drawn = Parity(
+        energy_ref_ev_per_atom=tuple(energy),
+        energy_ev_per_atom=tuple(energy + 0.01),
+        force_ref=tuple(force),
+        force=tuple(force + rng.normal(scale=0.05, size=300)),
+    )
     return Evaluation(held_out_groups=("001_perp_Li_neb",), arms=(errors, base), parity=drawn)
 
 
@@ -314,7 +367,17 @@ def sections_of(made: Page) -> list[ReportSection]:
 
 def histories():
     return {
-        m: [Epoch(e, 10 * 0.8**e, 12 * 0.8**e, 0.3 * 0.9**e, 0.01 * 0.9**e, best=True) for e in range(20)]
+        m: [
+            Epoch(
+                epoch=e,
+                train_loss=10 * 0.8**e,
+                valid_loss=12 * 0.8**e,
+                valid_force_rmse_ev_per_angstrom=0.3 * 0.9**e,
+                valid_energy_rmse_ev_per_atom=0.01 * 0.9**e,
+                best=True,
+            )
+            for e in range(20)
+        ]
         for m in (1, 2)
     }
 

@@ -41,7 +41,20 @@ def motion(temperature, **options):
 
 
 def barrier(hop, forward, *, std=0.01):
-    return neb.Barrier(hop, "001", "Li", "converged", 4, forward, std, forward, std, None, True, 0.0)  # noqa: FBT003
+    return neb.Barrier(
+        hop=hop,
+        host="001",
+        ion="Li",
+        status="converged",
+        members=4,
+        forward_ev=forward,
+        forward_std_ev=std,
+        reverse_ev=forward,
+        reverse_std_ev=std,
+        d3_forward_ev=None,
+        symmetric=True,
+        asymmetry_ev=0.0,
+    )
 
 
 def lines(motions):

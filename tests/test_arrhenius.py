@@ -15,11 +15,14 @@ def rate(temperature, energy=0.4, prefactor=5.0):
 
 
 def drawn(rng, exposure, **known):
-    return [Point(t, float(rng.poisson(rate(t, **known) * exposure)), exposure) for t in TEMPERATURES]
+    return [
+        Point(temperature_kelvin=t, count=float(rng.poisson(rate(t, **known) * exposure)), exposure=exposure)
+        for t in TEMPERATURES
+    ]
 
 
 def test_exact_counts_give_the_line_back():
-    points = [Point(t, rate(t) * 1e5, 1e5) for t in TEMPERATURES]
+    points = [Point(temperature_kelvin=t, count=rate(t) * 1e5, exposure=1e5) for t in TEMPERATURES]
     found = arrhenius.line(points, at_kelvin=300.0, min_events=10)
     assert found.status == "resolved"
     assert_allclose(found.activation_ev.value, 0.4, rtol=1e-9)
@@ -46,29 +49,48 @@ def test_intervals_cover_the_truth():
 
 def test_the_error_of_the_energy_is_what_counts_allow():
     """Five temperatures with 100 hops each, 700 to 1200 K: 0.019 eV."""
-    points = [Point(t, 100.0, 100.0 / rate(t)) for t in TEMPERATURES]
+    points = [Point(temperature_kelvin=t, count=100.0, exposure=100.0 / rate(t)) for t in TEMPERATURES]
     found = arrhenius.line(points, at_kelvin=300.0, min_events=10)
     assert_allclose(found.activation_std_ev, 0.019, rtol=0.03)
 
 
 def test_a_temperature_without_hops_pulls_the_line_down():
-    points = [Point(t, rate(t) * 100, 100.0) for t in TEMPERATURES[2:]]
+    points = [Point(temperature_kelvin=t, count=rate(t) * 100, exposure=100.0) for t in TEMPERATURES[2:]]
     without = arrhenius.line(points, at_kelvin=300.0, min_events=1)
-    seen = arrhenius.line([Point(600.0, 0.0, 1e4), *points], at_kelvin=300.0, min_events=1)
+    seen = arrhenius.line(
+        [Point(temperature_kelvin=600.0, count=0.0, exposure=1e4), *points], at_kelvin=300.0, min_events=1
+    )
     assert seen.activation_ev.value > without.activation_ev.value
 
 
 def test_too_few_hops_give_a_status_and_no_number():
-    few = arrhenius.line([Point(700.0, 2.0, 10.0), Point(900.0, 3.0, 10.0)], at_kelvin=300.0, min_events=10)
+    few = arrhenius.line(
+        [
+            Point(temperature_kelvin=700.0, count=2.0, exposure=10.0),
+            Point(temperature_kelvin=900.0, count=3.0, exposure=10.0),
+        ],
+        at_kelvin=300.0,
+        min_events=10,
+    )
     assert few.status == "not resolved: 5 hops at 2 temperatures (at least 10 at 2)"
-    one = arrhenius.line([Point(700.0, 0.0, 10.0), Point(900.0, 30.0, 10.0)], at_kelvin=300.0, min_events=10)
+    one = arrhenius.line(
+        [
+            Point(temperature_kelvin=700.0, count=0.0, exposure=10.0),
+            Point(temperature_kelvin=900.0, count=30.0, exposure=10.0),
+        ],
+        at_kelvin=300.0,
+        min_events=10,
+    )
     assert one.status == "not resolved: 30 hops at 1 temperatures (at least 10 at 2)"
     for found in (few, one):
         assert (found.activation_ev.value, found.extrapolated.value, found.band) == (None, None, ())
 
 
 def test_a_bend_is_told():
-    points = [Point(t, (rate(t) + rate(t, energy=1.2, prefactor=3e5)) * 3000, 3000.0) for t in TEMPERATURES]
+    points = [
+        Point(temperature_kelvin=t, count=(rate(t) + rate(t, energy=1.2, prefactor=3e5)) * 3000, exposure=3000.0)
+        for t in TEMPERATURES
+    ]
     assert arrhenius.line(points, at_kelvin=300.0, min_events=10).status.startswith(
         "curved: a straight line has the chance"
     )

@@ -17,7 +17,7 @@ from mlip.tools import select_frames
 
 @pytest.mark.parametrize(("device", "sizes"), [("cpu", [5, 5, 5, 5]), ("cuda", [20])])
 def test_pools_hold_every_band_once(tmp_path, device, sizes):
-    model = use.ModelUse(tmp_path, equivalence.Way("mace-torch", device, "float64"))
+    model = use.ModelUse(tmp_path, equivalence.Way(backend="mace-torch", device=device, dtype="float64"))
     todo = [band_jobs.BandJob(h, m, tmp_path, tmp_path, model, NebSettings(), "pbe") for h in range(10) for m in (1, 2)]
     found = band_jobs.pools(todo, workers=2)
     assert sorted(map(len, found)) == sizes
@@ -38,10 +38,20 @@ def job(tmp_path, labelled):
     site, middle = labelled["bulk1_Li_site"], labelled["bulk1_Li_hop50"]
     ends = [Atoms(site.symbols, site.positions, cell=site.cell, pbc=True) for _ in range(2)]
     ends[1].positions[-1] += 2 * (middle.positions[-1] - site.positions[-1])
-    hop = network.Hop("bulk_oct", "bulk", "Li", "V1", "V1", 3.07, (0.0, 0.0, 0.0), 1, symmetric=True)
+    hop = network.Hop(
+        name="bulk_oct",
+        host="bulk",
+        ion="Li",
+        initial="V1",
+        final="V1",
+        length_angstrom=3.07,
+        vector_angstrom=(0.0, 0.0, 0.0),
+        multiplicity=1,
+        symmetric=True,
+    )
     files.write_frames(sites_jobs.end_points(tmp_path, hop), ends)
     settings = NebSettings(images=3, end_fmax_ev_per_angstrom=0.03, end_moved_angstrom=3.0)
-    model = use.ModelUse(tmp_path / "model", equivalence.Way("mace-torch", "cpu", "float32"))
+    model = use.ModelUse(tmp_path / "model", equivalence.Way(backend="mace-torch", device="cpu", dtype="float32"))
     (tmp_path / "bands").mkdir()
     return band_jobs.BandJob(hop, 1, tmp_path, tmp_path / "bands", model, settings, "pbe")
 
@@ -131,6 +141,6 @@ def test_a_killed_round_goes_on_to_the_same_band(job, monkeypatch):
 )
 def test_which_bands_go_on(status, fmax, stationary, expected):
     made = neb.Band(
-        "001_par", "001", "Mg", 1, status, None, None, (0.0,), (0.0,), ((0.0,) * 3,), fmax, 9, 9, None, stationary=stationary
+        hop="001_par", host="001", ion="Mg", member=1, status=status, forward_ev=None, reverse_ev=None, energies_ev=(0.0,), coordinate_angstrom=(0.0,), ion_angstrom=((0.0,) * 3,), fmax_ev_per_angstrom=fmax, steps=9, force_calls=9, force_std_ev_per_angstrom=None, stationary=stationary
     )  # fmt: skip
     assert band_jobs.unsettled(made) is expected

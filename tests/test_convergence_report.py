@@ -6,27 +6,40 @@ from mlip.stages.convergence.convergence import CONFIGURATIONS, INSERTION, Diffe
 
 def test_settings_against_the_reference():
     changes = (
-        Difference(CONFIGURATIONS, "hop", "site", 0.6, 0.004),
-        Difference(INSERTION, "hop", "clean", -3.0, -0.012),
-        Difference(INSERTION, "site", "clean", -3.6, 0.002),
+        Difference(kind=CONFIGURATIONS, high="hop", low="site", value_ev=0.6, change_ev=0.004),
+        Difference(kind=INSERTION, high="hop", low="clean", value_ev=-3.0, change_ev=-0.012),
+        Difference(kind=INSERTION, high="site", low="clean", value_ev=-3.6, change_ev=0.002),
     )
     reference = False
     rows = (
         Variant(
-            "cutoff",
-            {"cutoff_ev": 400.0},
-            reference,
-            3,
-            0.068,
-            0.3,
-            {"Li": 0.0204, "O": 0.071},
-            0.0123,
-            0.012,
-            changes,
-            90.0,
-            "calculated",
+            study="cutoff",
+            settings={"cutoff_ev": 400.0},
+            reference=reference,
+            frames=3,
+            force_rms_ev_per_angstrom=0.068,
+            force_max_ev_per_angstrom=0.3,
+            force_rms_by_species={"Li": 0.0204, "O": 0.071},
+            net_force_ev_per_angstrom=0.0123,
+            energy_ev=0.012,
+            differences=changes,
+            seconds_per_frame=90.0,
+            status="calculated",
         ),
-        Variant("cutoff", {}, not reference, 3, 0.0, 0.0, {"Li": 0.0, "O": 0.0}, 0.006, 0.0, (), None, "calculated"),
+        Variant(
+            study="cutoff",
+            settings={},
+            reference=not reference,
+            frames=3,
+            force_rms_ev_per_angstrom=0.0,
+            force_max_ev_per_angstrom=0.0,
+            force_rms_by_species={"Li": 0.0, "O": 0.0},
+            net_force_ev_per_angstrom=0.006,
+            energy_ev=0.0,
+            differences=(),
+            seconds_per_frame=None,
+            status="calculated",
+        ),
     )
     table = report.settings_table(rows)
     assert table.rows[0][1:6] == ("cutoff ev 400.0", "3", "68.0", "300.0", "Li 20, O 71")

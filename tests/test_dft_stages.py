@@ -60,7 +60,17 @@ def made(folder, bands, **changes):
     (folder / "c.yaml").write_text(yaml.safe_dump(settings))
     assert cli.main(["init", str(folder / "c.yaml"), str(folder / "run")]) == 0
     run = driver.opened(folder / "run")
-    limiting = Bottleneck("001", "Li", "x", (3.0, 0.0, 0.0), "S1", 0.5, ("001_par",), "001_par", "resolved")
+    limiting = Bottleneck(
+        host="001",
+        ion="Li",
+        direction="x",
+        translation_angstrom=(3.0, 0.0, 0.0),
+        start="S1",
+        barrier_ev=0.5,
+        hops=("001_par",),
+        limiting_hop="001_par",
+        status="resolved",
+    )
     results = {
         "structures": structures.Hosts(hosts=(host("001"),)),
         "dataset": dataset.Manifest(target="pbe", settings_hash="", parts={}, e0_ev={}),

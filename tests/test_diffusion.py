@@ -37,8 +37,8 @@ def drifted(tracks, frame_ps, velocity):
     seen = np.stack(tracks, axis=1)[:, :, None] + shift[:, :, None]
     none = np.zeros((frames, count))
     header = trajectory.Header(
-        "s", "001", ("Li",), ("Li",), (48,), 49, 49, ((7.6, 0, 0), (0, 7.6, 0), (0, 0, 20.0)), (1, 1, 1),
-        tuple(f"r{k}" for k in range(count)), (900.0,) * count, 1.0, round(1000 * frame_ps), "m", "s",
+        name="s", host="001", ions=("Li",), symbols=("Li",), stored=(48,), atoms=49, mobile=49, cell_angstrom=((7.6, 0, 0), (0, 7.6, 0), (0, 0, 20.0)), repeat=(1, 1, 1),
+        replicas=tuple(f"r{k}" for k in range(count)), temperatures_kelvin=(900.0,) * count, time_step_fs=1.0, frame_steps=round(1000 * frame_ps), model="m", settings="s",
     )  # fmt: skip
     back = trajectory.tracks(header, trajectory.Frames(0, seen.astype(np.float32), shift, none, none, none))
     return [t.positions[:, 0] for t in back]

@@ -30,7 +30,9 @@ def axes(monkeypatch):
 
 def test_every_figure_of_a_run(motions):
     maps = density.densities(("001_Li", "001", "Li"), known.tracks(900.0, frames=100), walks.SQUARE)
-    found = kinetics.Diffused(tuple(motions), (known.lines(motions),), tuple(maps), 60.0, ())
+    found = kinetics.Diffused(
+        motions=tuple(motions), kinetics=(known.lines(motions),), densities=tuple(maps), target_ps=60.0, notes=()
+    )
     drawn = figures.everything(found, known.SITES, known.HOPS, {"001": HOST}, load(place("datasets/references")))
     assert [d.form for d in drawn] == ["svg+xml", "svg+xml", "svg+xml", "png"]
     assert all(d.image.startswith(b"<?xml") for d in drawn[:3])

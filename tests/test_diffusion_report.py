@@ -20,7 +20,7 @@ from mlip.stages.diffusion.hops import NOTHING, Estimate
 def found():
     motions = [known.motion(t, frames=600) for t in (900.0, 1200.0)] + [known.motion(600.0, frames=100, value=1e-9)]
     lines = known.lines(motions)
-    return kinetics.Diffused(tuple(motions), (lines,), (), 60.0, ())
+    return kinetics.Diffused(motions=tuple(motions), kinetics=(lines,), densities=(), target_ps=60.0, notes=())
 
 
 def column(table, start):
@@ -31,8 +31,8 @@ def column(table, start):
 @pytest.mark.parametrize(
     ("estimate", "factor", "text"),
     [
-        (Estimate(2.0, 1.0, 4.0), 1e-4, "2.00e\u221204 (1.00e\u221204 to 4.00e\u221204)"),
-        (Estimate(None, None, 3.0), 1.0, "< 3"),
+        (Estimate(value=2.0, low=1.0, high=4.0), 1e-4, "2.00e\u221204 (1.00e\u221204 to 4.00e\u221204)"),
+        (Estimate(value=None, low=None, high=3.0), 1.0, "< 3"),
         (NOTHING, 1.0, "\u2013"),
     ],
 )

@@ -26,12 +26,13 @@ def labelled(atoms):
 
 
 @pytest.mark.parametrize("periodic", [True, False])
-def test_agrees_with_the_calculator_of_the_library(crystal, periodic):
+@pytest.mark.parametrize(("settings", "damping"), [(dispersion.D3_BJ_PBE, "d3bj"), (dispersion.D3_ZERO_PBE, "d3zero")])
+def test_agrees_with_the_calculator_of_the_library(crystal, periodic, settings, damping):
     from dftd3.ase import DFTD3
 
     atoms = crystal if periodic else molecule("CH3CH2OH")
-    energy, forces = dispersion.d3(atoms)
-    atoms.calc = DFTD3(method="PBE", damping="d3bj")
+    energy, forces = dispersion.d3(atoms, settings)
+    atoms.calc = DFTD3(method="PBE", damping=damping)
     assert_allclose(energy, atoms.get_potential_energy(), rtol=1e-6, atol=0)
     assert_allclose(forces, atoms.get_forces(), rtol=0, atol=1e-7)
 

@@ -108,7 +108,7 @@ def test_bad_ends_are_refused_before_any_force_call(spoil, match):
     surface = CosineSurface(initial)
     spoil(final)
     with pytest.raises(ValueError, match=match):
-        neb.climb(initial, final, calculator=surface, settings=NebSettings(), name=neb.BandName("h", "bulk"))
+        neb.climb(initial, final, calculator=surface, settings=NebSettings(), name=neb.BandName(hop="h", host="bulk"))
     assert surface.calls == 0
 
 

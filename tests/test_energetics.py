@@ -38,11 +38,20 @@ class Known:
 
 
 def alone(symbol, energy_ev):
-    return energetics.Atom(symbol, energy_ev, 0.0, energetics.DONE)
+    return energetics.Atom(symbol=symbol, energy_ev=energy_ev, moment_bohr=0.0, status=energetics.DONE)
 
 
 def elemental(symbol, energy_ev, d3_ev=0.0):
-    return energetics.Metal(symbol, "bcc", None, energy_ev, d3_ev, None, None, energetics.DONE)
+    return energetics.Metal(
+        symbol=symbol,
+        structure="bcc",
+        lattice=None,
+        energy_ev=energy_ev,
+        d3_ev=d3_ev,
+        cohesive_ev=None,
+        cohesive_d3_ev=None,
+        status=energetics.DONE,
+    )
 
 
 def occupied(ion="Mg"):
@@ -192,6 +201,25 @@ def test_relaxation_on_labels_ends_in_the_minimum():
     nothing = energetics.relaxed_by_labels(Known(lambda f: None), fmax_ev_per_angstrom=0.01, name="pair", vacuum=False)
     with pytest.raises(ValueError, match="a step of the relaxation has no label"):
         nothing(pair)
+
+
+def test_labels_as_a_calculator_are_asked_for_once_per_structure():
+    asked = []
+
+    def ask(frames, changes):
+        asked.append((frames[0].info["frame_id"], dict(changes)))
+        return morse(frames, changes)
+
+    pair = Atoms("Mg2", positions=[[5, 5, 5], [5, 5, 8.4]], cell=[12, 12, 14], pbc=True)
+    (label,) = morse([energetics.named(pair, "x", host="x")], {})
+    pair.calc = energetics.LabelCalculator(ask, name="pair", vacuum=False)
+    assert_allclose(pair.get_forces(), label.arrays["dft_forces"], rtol=1e-12, atol=0)
+    energies = [pair.get_potential_energy(), pair.get_potential_energy(force_consistent=True)]
+    assert_allclose(energies, label.info["dft_energy"], rtol=1e-12, atol=0)
+    assert asked == [("pair", {})]
+    pair.positions[0, 2] += 0.1
+    assert abs(pair.get_forces()[0, 2] - label.arrays["dft_forces"][0, 2]) > 1e-3
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def gathered(tmp_path, frame, dft=DFT):
 
 
 def job_d3(frame, kind="d3-zero"):
-    return vasp._d3(frame[vasp._order(frame)], kind)
+    return dispersion.d3(frame[vasp._order(frame)], vasp.D3_OF_JOB[kind])
 
 
 def test_inputs_are_written_exactly_and_the_frame_waits(tmp_path, potcars, shipped):
@@ -136,16 +136,16 @@ def test_tags_that_a_job_does_not_name_have_the_defaults_of_vasp(tmp_path, potca
 
 def test_zero_damping_is_that_of_the_library_and_damps_more_at_short_range():
     frame = Atoms("Ar2", positions=[[2, 2, 2], [2, 2, 5.8]], cell=[40, 40, 40], pbc=True)
-    zero, _ = vasp._d3(frame, "d3-zero")
-    bj, _ = vasp._d3(frame, "d3-bj")
+    zero, _ = dispersion.d3(frame, vasp.D3_OF_JOB["d3-zero"])
+    bj, _ = dispersion.d3(frame, vasp.D3_OF_JOB["d3-bj"])
     assert -0.02 < bj < zero < -0.002
-    _, forces = vasp._d3(frame, "d3-zero")
+    _, forces = dispersion.d3(frame, vasp.D3_OF_JOB["d3-zero"])
     step = 1e-3
     ends = []
     for sign in (1, -1):
         moved = frame.copy()
         moved.positions[1, 2] += sign * step
-        ends.append(vasp._d3(moved, "d3-zero")[0])
+        ends.append(dispersion.d3(moved, vasp.D3_OF_JOB["d3-zero"])[0])
     assert_allclose(-(ends[0] - ends[1]) / (2 * step), forces[1, 2], rtol=1e-4, atol=0)
     assert_allclose(bj, dispersion.d3(frame)[0], rtol=1e-3, atol=0)
 

@@ -8,8 +8,8 @@ from mlip.potential.batch import Batch
 from mlip.potential.potential import Evaluator
 
 LIMITS = (1e-3, 1e-3)
-BATCHED = equivalence.Way("mace-torch", "cpu", "float64")
-SCALAR = equivalence.Way("mace-scalar", "cpu", "float64")
+BATCHED = equivalence.Way(backend="mace-torch", device="cpu", dtype="float64")
+SCALAR = equivalence.Way(backend="mace-scalar", device="cpu", dtype="float64")
 
 
 @pytest.fixture(scope="module")

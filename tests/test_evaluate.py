@@ -84,7 +84,9 @@ def test_no_ion_no_shell_error():
 def test_saddles_are_relative_to_the_initial_image_of_their_labelled_path():
     frames = [frame(f"p{k}", "x", energy=-10.0 + 0.1 * k) for k in range(3)] + [frame("md", "x_md")]
     predicted = [found(f, energies=[0.5 + 0.02 * k]) for k, f in enumerate(frames)]
-    path = LabelledPath("x", "001", "Li", "001_in", "p0", "p2", "CI-NEB image")
+    path = LabelledPath(
+        group="x", host="001", ion="Li", hop="001_in", initial="p0", saddle="p2", geometry="CI-NEB image"
+    )
     elsewhere = replace(path, group="y", saddle="of another part")
     (one,) = measured(frames, predicted, paths=(elsewhere, path)).paths
     assert (one.group, one.initial, one.saddle) == ("x", "p0", "p2")

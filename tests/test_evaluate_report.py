@@ -37,7 +37,9 @@ def test_the_section_names_the_held_out_groups_and_has_every_table():
 def test_parity_is_png():
     image = report.parity(evaluation().parity)
     assert image.startswith(b"\x89PNG")
-    assert report.parity(Parity((), (), (), ())).startswith(b"\x89PNG")
+    assert report.parity(Parity(energy_ref_ev_per_atom=(), energy_ev_per_atom=(), force_ref=(), force=())).startswith(
+        b"\x89PNG"
+    )
 
 
 def test_parity_shows_every_frame_and_force(monkeypatch):

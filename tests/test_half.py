@@ -23,7 +23,7 @@ WHOLE = NebSettings(
     climb_from_ev_per_angstrom=1.0,
 )
 HALF = WHOLE.model_copy(update={"half_symmetric": True})
-NAME = neb.BandName("hop", "slab", 1)
+NAME = neb.BandName(hop="hop", host="slab", member=1)
 
 
 def climb(ends, calculator, settings, **more):

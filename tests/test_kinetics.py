@@ -64,7 +64,20 @@ def test_what_barriers_expect_is_the_walk_they_describe():
 def test_bulk_anatase_expected_from_its_barrier():
     sites, ways = walks.anatase()
     where = hops.basins(walks.ANATASE, sites, ways, SETTINGS)
-    one = neb.Barrier("bulk_oct", "bulk", "Li", "converged", 1, 0.5, None, 0.5, None, None, True, 0.0)  # noqa: FBT003
+    one = neb.Barrier(
+        hop="bulk_oct",
+        host="bulk",
+        ion="Li",
+        status="converged",
+        members=1,
+        forward_ev=0.5,
+        forward_std_ev=None,
+        reverse_ev=0.5,
+        reverse_std_ev=None,
+        d3_forward_ev=None,
+        symmetric=True,
+        asymmetry_ev=0.0,
+    )
     found = kinetics.expected(where, sites, {ways[0].name: ways[0]}, {"bulk_oct": one}, np.array([1000.0]), axes=3)
     k = 10.0 * np.exp(-0.5 / (BOLTZMANN_EV_PER_KELVIN * 1000.0))
     assert_allclose(found.angstrom2_per_ps[0], k * (walks.A**2 / 2 + walks.C**2 / 8) / 3, rtol=1e-6)
@@ -80,7 +93,7 @@ def test_without_hops_there_are_limits_and_no_line():
 
 
 def test_a_wide_interval_is_no_agreement():
-    points = [arrhenius.Point(t, 6.0, 6.0 / rate(t)) for t in (800.0, 1000.0)]
+    points = [arrhenius.Point(temperature_kelvin=t, count=6.0, exposure=6.0 / rate(t)) for t in (800.0, 1000.0)]
     line = arrhenius.line(points, at_kelvin=300.0, min_events=10)
     assert kinetics.verdict(line, ENERGY, 0.01, 0.05) == kinetics.NOT_RESOLVED
     assert kinetics.verdict(line, None, None, 0.05) == kinetics.NOT_RESOLVED

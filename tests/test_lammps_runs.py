@@ -306,9 +306,25 @@ def known(folder, atoms, walk):
     shape = lammps_deck.prism(atoms.cell.array)
     a, b, c = (tuple(float(x) for x in row) for row in atoms.cell.array)
     header = trajectory.Header(
-        "x_lammps", "bulk", ("O",), ("O",), (2,), 3, 3, (a, b, c), (1, 1, 1), (), (), 2.0, 10, "m", "lammps"
+        name="x_lammps",
+        host="bulk",
+        ions=("O",),
+        symbols=("O",),
+        stored=(2,),
+        atoms=3,
+        mobile=3,
+        cell_angstrom=(a, b, c),
+        repeat=(1, 1, 1),
+        replicas=(),
+        temperatures_kelvin=(),
+        time_step_fs=2.0,
+        frame_steps=10,
+        model="m",
+        settings="lammps",
     )
-    deck = lammps_deck.Deck(header, ("Ti", "O"), (), 1.0, 0.1, 1.0)
+    deck = lammps_deck.Deck(
+        header=header, elements=("Ti", "O"), frozen=(), target_ps=1.0, equilibrate_ps=0.1, friction_per_ps=1.0
+    )
     lammps.files.write_record(folder / "deck.json", deck)
     (folder / "start.data").write_text(lammps._data(atoms, deck.elements))
     (folder / "in.md").write_text(lammps._input(deck))

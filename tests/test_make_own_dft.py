@@ -21,24 +21,77 @@ from mlip.stages.energetics.lattice import Errors, Lattice
 from mlip.stages.energetics.settings import EnergeticsSettings
 from mlip.stages.report import energies
 
-LATTICE = Lattice((0.0,), (3.81, 3.81, 9.71), 0.2065, 70.4, -51.1, 6, 180.0, 190.0, 185.0, 23, 1e-4)
+LATTICE = Lattice(
+    point=(0.0,),
+    lengths_angstrom=(3.81, 3.81, 9.71),
+    apex=0.2065,
+    volume_angstrom3=70.4,
+    energy_ev=-51.1,
+    atoms=6,
+    reuss_gpa=180.0,
+    voigt_gpa=190.0,
+    hill_gpa=185.0,
+    samples=23,
+    residual_ev=1e-4,
+)
 FOUND = energetics.Energetics(
     level="84b3beb6c0557ee2",
-    atoms=(energetics.Atom("Li", -0.28, 1.0, "calculated"),),
+    atoms=(energetics.Atom(symbol="Li", energy_ev=-0.28, moment_bohr=1.0, status="calculated"),),
     metals=(
-        energetics.Metal("Li", "bcc", replace(LATTICE, apex=None), -1.9, -0.17, 1.61, 1.78, "calculated"),
-        energetics.Metal("Mg", "hcp", None, None, None, None, None, "not calculated"),
+        energetics.Metal(
+            symbol="Li",
+            structure="bcc",
+            lattice=replace(LATTICE, apex=None),
+            energy_ev=-1.9,
+            d3_ev=-0.17,
+            cohesive_ev=1.61,
+            cohesive_d3_ev=1.78,
+            status="calculated",
+        ),
+        energetics.Metal(
+            symbol="Mg",
+            structure="hcp",
+            lattice=None,
+            energy_ev=None,
+            d3_ev=None,
+            cohesive_ev=None,
+            cohesive_d3_ev=None,
+            status="not calculated",
+        ),
     ),
-    crystal=replace(LATTICE, errors=Errors((0.004, 0.004, 0.03), 0.0005, 28.0)),
+    crystal=replace(LATTICE, errors=Errors(lengths_angstrom=(0.004, 0.004, 0.03), apex=0.0005, hill_gpa=28.0)),
     crystal_status="calculated",
-    surfaces=(energetics.Surface("001", 4, 12, 14.4, None, None, "the potential", "not calculated"),),
+    surfaces=(
+        energetics.Surface(
+            name="001",
+            layers=4,
+            atoms=12,
+            area_angstrom2=14.4,
+            pbe_j_per_m2=None,
+            d3_j_per_m2=None,
+            relaxed_by="the potential",
+            status="not calculated",
+        ),
+    ),
     adsorption=(),
 )
 COVERED = {"Li": 1, "Ti": 16, "O": 32}
 WITH_METALS = replace(
     FOUND,
-    atoms=(*FOUND.atoms, energetics.Atom("Mg", -0.11, 0.0, "calculated")),
-    metals=(FOUND.metals[0], energetics.Metal("Mg", "hcp", None, -1.62, -0.28, 1.51, 1.79, "calculated")),
+    atoms=(*FOUND.atoms, energetics.Atom(symbol="Mg", energy_ev=-0.11, moment_bohr=0.0, status="calculated")),
+    metals=(
+        FOUND.metals[0],
+        energetics.Metal(
+            symbol="Mg",
+            structure="hcp",
+            lattice=None,
+            energy_ev=-1.62,
+            d3_ev=-0.28,
+            cohesive_ev=1.51,
+            cohesive_d3_ev=1.79,
+            status="calculated",
+        ),
+    ),
 )
 
 

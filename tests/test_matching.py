@@ -163,7 +163,7 @@ def test_surface_energies_follow_the_plane(shipped):
 def test_labels_are_of_a_composition_and_a_plane():
     frame = structures.slab(ANATASE, Facet(name="001", miller=(0, 0, 1)), bond_angstrom=2.35)
     frame += Atoms("Li", positions=[[0, 0, 0]])
-    path = LabelledPath("g", "001", "Li", "001_in", "a", "b", "images")
+    path = LabelledPath(group="g", host="001", ion="Li", hop="001_in", initial="a", saddle="b", geometry="images")
     frames = {"a": frame}
     assert labels_fit(path, frames, hosts(**PLANES), ANATASE)
     assert not labels_fit(path, frames, hosts(bulk=None, **{"001": (1, 0, 1)}), ANATASE)

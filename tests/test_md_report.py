@@ -8,11 +8,45 @@ from mlip.stages.md import md, report
 
 def test_trajectories_say_how_they_ended():
     outcomes = (
-        md.Outcome("900K-1", 900.0, "done", 10.0, 909.0, 0.2),
-        md.Outcome("900K-2", 900.0, "desorbed: an ion is 5.0 Angstrom from every atom", 5.0, 891.0, 0.2),
-        md.Outcome("900K-3", 900.0, "exploded at the start: forces", 0.0, None, None),
+        md.Outcome(
+            replica="900K-1",
+            temperature_kelvin=900.0,
+            status="done",
+            length_ps=10.0,
+            mean_temperature_kelvin=909.0,
+            largest_force_std_ev_per_angstrom=0.2,
+        ),
+        md.Outcome(
+            replica="900K-2",
+            temperature_kelvin=900.0,
+            status="desorbed: an ion is 5.0 Angstrom from every atom",
+            length_ps=5.0,
+            mean_temperature_kelvin=891.0,
+            largest_force_std_ev_per_angstrom=0.2,
+        ),
+        md.Outcome(
+            replica="900K-3",
+            temperature_kelvin=900.0,
+            status="exploded at the start: forces",
+            length_ps=0.0,
+            mean_temperature_kelvin=None,
+            largest_force_std_ev_per_angstrom=None,
+        ),
     )
-    table = report.trajectories([md.Followed("001_Li", "001", ("Li",), 49, 37, (1, 1, 1), (), outcomes)])
+    table = report.trajectories(
+        [
+            md.Followed(
+                name="001_Li",
+                host="001",
+                ions=("Li",),
+                atoms=49,
+                mobile=37,
+                repeat=(1, 1, 1),
+                folders=(),
+                replicas=outcomes,
+            )
+        ]
+    )
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert row["Outcome of the replicas"] == "1 done, 1 desorbed, 1 exploded at the start"
     assert row["Total time (ps)"] == "15.0"

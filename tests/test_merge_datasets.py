@@ -66,7 +66,15 @@ def ladder(labelled, folder, end, saddle, group):
     frames = part(labelled, end, saddle)
     for frame, name in zip(frames, ("ladder_initial", "ladder_saddle"), strict=True):
         frame.info |= {"frame_id": name, "group": group}
-    path = card.LabelledPath(group, "bulk", "Li", "bulk_oct", "ladder_initial", "ladder_saddle", "a band")
+    path = card.LabelledPath(
+        group=group,
+        host="bulk",
+        ion="Li",
+        hop="bulk_oct",
+        initial="ladder_initial",
+        saddle="ladder_saddle",
+        geometry="a band",
+    )
     return run_folder(folder, frames, stage="ladder", paths=[vars(path)])
 
 
@@ -159,7 +167,13 @@ def test_what_is_refused_and_nothing_is_written(labelled, tmp_path):
 def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
     frames = part(labelled, "bulk1_Li_site", "bulk1_Mg_site", "bulk_vol_1")
     path = card.LabelledPath(
-        frames[0].info["group"], "bulk", "Li", "bulk_oct", "bulk1_Li_site", "gone", "single points"
+        group=frames[0].info["group"],
+        host="bulk",
+        ion="Li",
+        hop="bulk_oct",
+        initial="bulk1_Li_site",
+        saddle="gone",
+        geometry="single points",
     )
     told = {"level": "PBE", "settings": {"xc": "PBE"}, "licence": "MIT", "sampled": "", "limits": ()}
     with pytest.raises(ValueError, match="paths name frame 'gone'"):

@@ -30,7 +30,22 @@ def ideal(host, points, name):
         layer = {"S": "surface", "U": "subsurface", "V": "bulk"}[label[0]]
         places = tuple(tuple(map(float, c)) for c in copies)
         ways = sites.neighbouring_copies(host, found, copies)
-        listed.append(Site(label, name, "Li", layer, places[0], 0.0, 0.0, 4, len(copies), "relaxed", places, ways))
+        listed.append(
+            Site(
+                name=label,
+                host=name,
+                ion="Li",
+                layer=layer,
+                position_angstrom=places[0],
+                depth_angstrom=0.0,
+                energy_ev=0.0,
+                coordination=4,
+                multiplicity=len(copies),
+                status="relaxed",
+                copies_angstrom=places,
+                periods=ways,
+            )
+        )
         relaxed[label] = atoms
     return listed, relaxed
 
@@ -184,14 +199,50 @@ def test_row_direction_of_a_split_row_in_a_short_cell():
 
 def hand_made():
     ways = (
-        Period("x (a = 3.80 A)", (3.8, 0.0, 0.0), 0, (1, 0, 0)),
-        Period("y (b = 3.80 A)", (0.0, 3.8, 0.0), 0, (0, 1, 0)),
+        Period(direction="x (a = 3.80 A)", translation_angstrom=(3.8, 0.0, 0.0), copy=0, image=(1, 0, 0)),
+        Period(direction="y (b = 3.80 A)", translation_angstrom=(0.0, 3.8, 0.0), copy=0, image=(0, 1, 0)),
     )
-    surface = Site("S1", "001", "Li", "surface", (1.9, 1.9, 6), 0, 0.0, 4, 1, "relaxed", ((1.9, 1.9, 6),), ways)
-    below = Site("U1", "001", "Li", "subsurface", (0.0, 1.9, 3), 2, 0.6, 5, 1, "relaxed", ((0.0, 1.9, 3),))
+    surface = Site(
+        name="S1",
+        host="001",
+        ion="Li",
+        layer="surface",
+        position_angstrom=(1.9, 1.9, 6),
+        depth_angstrom=0,
+        energy_ev=0.0,
+        coordination=4,
+        multiplicity=1,
+        status="relaxed",
+        copies_angstrom=((1.9, 1.9, 6),),
+        periods=ways,
+    )
+    below = Site(
+        name="U1",
+        host="001",
+        ion="Li",
+        layer="subsurface",
+        position_angstrom=(0.0, 1.9, 3),
+        depth_angstrom=2,
+        energy_ev=0.6,
+        coordination=5,
+        multiplicity=1,
+        status="relaxed",
+        copies_angstrom=((0.0, 1.9, 3),),
+    )
 
     def hop(name, initial, final, *edges):
-        return Hop(name, "001", "Li", initial, final, 3.8, (3.8, 0, 0), len(edges), initial == final, edges)
+        return Hop(
+            name=name,
+            host="001",
+            ion="Li",
+            initial=initial,
+            final=final,
+            length_angstrom=3.8,
+            vector_angstrom=(3.8, 0, 0),
+            multiplicity=len(edges),
+            symmetric=initial == final,
+            edges=edges,
+        )
 
     hops = [
         hop("001_par", "S1", "S1", (0, 0, 0, 1, 0)),

@@ -21,17 +21,17 @@ def site(name, ion, point, *, energy=0.0, host=SLAB, where="001"):
     found = operations(host, tolerance_angstrom=0.1, keep_top=structures.is_slab(host))
     places = copies(host, found, np.array(point))
     return sites.Site(
-        name,
-        where,
-        ion,
-        "surface",
-        tuple(point),
-        0.0,
-        energy,
-        4,
-        len(places),
-        "relaxed",
-        tuple(map(tuple, places.tolist())),
+        name=name,
+        host=where,
+        ion=ion,
+        layer="surface",
+        position_angstrom=tuple(point),
+        depth_angstrom=0.0,
+        energy_ev=energy,
+        coordination=4,
+        multiplicity=len(places),
+        status="relaxed",
+        copies_angstrom=tuple(map(tuple, places.tolist())),
     )
 
 

@@ -90,7 +90,7 @@ def bands_in_a_pool(evaluator, folder=None, hops=HOPS, settings=SETTINGS):
             start,
             end,
             settings=settings,
-            name=neb.BandName(f"hop{number}", "bulk", member),
+            name=neb.BandName(hop=f"hop{number}", host="bulk", member=member),
             checkpoint=None if folder is None else folder / f"{number}.npz",
         )
         entries.append(pool.Entry(steps, start, settings.images + 2, member))
@@ -106,7 +106,7 @@ def alone(number, hops=HOPS, settings=SETTINGS):
         found = [energy_and_forces(image.positions, barrier) for image in images]
         return np.array([e for e, _ in found]), np.array([f for _, f in found])
 
-    name = neb.BandName(f"hop{number}", "bulk", member)
+    name = neb.BandName(hop=f"hop{number}", host="bulk", member=member)
     return neb.climb(*ends(shift), calculator=None, evaluate=evaluate, settings=settings, name=name)
 
 
@@ -173,7 +173,7 @@ def test_pool_and_serial_neb_of_ase_agree(labelled):
     final.positions[-1] += 2 * (middle.positions[-1] - site.positions[-1])
     settings = SETTINGS.model_copy(update={"climb_from_ev_per_angstrom": 1e3})
     out = {}
-    steps = neb.climbing(start, final, settings=settings, name=neb.BandName("bulk_oct", "bulk"))
+    steps = neb.climbing(start, final, settings=settings, name=neb.BandName(hop="bulk_oct", host="bulk"))
     evaluator = potential.Evaluator(released)
     pool.advance([pool.Entry(steps, start, 5, 0)], evaluator, on_done=lambda k, r: out.update({k: r}))
     band, found = out[0]

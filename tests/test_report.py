@@ -34,10 +34,34 @@ def rendered():
 def whole():
     """The report with every optional stage."""
     hot = [motions.motion(t, frames=300) for t in (900.0, 1200.0)]
-    diffused = kinetics.Diffused(tuple(hot), (motions.lines(hot),), (), 60.0, ())
-    outcome = md.Outcome("900K-1", 900.0, "done", 10.0, 909.0, 0.2)
-    followed = md.Followed("001_Li", "001", ("Li",), 49, 37, (1, 1, 1), (), (outcome,))
-    variant = Variant("cutoff", {"cutoff_ev": 400.0}, *(False, 2, 0.068, 0.3, {}, 0.01, 0.014, (), None, "calculated"))
+    diffused = kinetics.Diffused(
+        motions=tuple(hot), kinetics=(motions.lines(hot),), densities=(), target_ps=60.0, notes=()
+    )
+    outcome = md.Outcome(
+        replica="900K-1",
+        temperature_kelvin=900.0,
+        status="done",
+        length_ps=10.0,
+        mean_temperature_kelvin=909.0,
+        largest_force_std_ev_per_angstrom=0.2,
+    )
+    followed = md.Followed(
+        name="001_Li", host="001", ions=("Li",), atoms=49, mobile=37, repeat=(1, 1, 1), folders=(), replicas=(outcome,)
+    )
+    variant = Variant(
+        study="cutoff",
+        settings={"cutoff_ev": 400.0},
+        reference=False,
+        frames=2,
+        force_rms_ev_per_angstrom=0.068,
+        force_max_ev_per_angstrom=0.3,
+        force_rms_by_species={},
+        net_force_ev_per_angstrom=0.01,
+        energy_ev=0.014,
+        differences=(),
+        seconds_per_frame=None,
+        status="calculated",
+    )
     return render(
         material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,), followed=(followed,), diffused=diffused)
     )
@@ -115,7 +139,7 @@ def test_csv_of_the_headline_has_full_precision(rendered):
 
 
 def test_what_the_fit_of_energies_did_is_said():
-    fits = (EnergyFit(36, 0.096, 0.029), EnergyFit(36, 0.110, 0.044))
+    fits = (EnergyFit(cells=36, before_ev=0.096, after_ev=0.029), EnergyFit(cells=36, before_ev=0.110, after_ev=0.044))
     said = (
         "On the 36 training cells of the fit, the RMS errors of the members were 96 to 110 meV per cell before the fit "
         "and 29 to 44 meV per cell after it."

@@ -16,18 +16,74 @@ def loaded():
     return references.load(FOLDER)
 
 
-LATTICE = Lattice((0.0,), (3.81, 3.81, 9.70), 0.2066, 70.4, -51.1, 6, 176.0, 190.0, 183.0, 23, 1e-4)
+LATTICE = Lattice(
+    point=(0.0,),
+    lengths_angstrom=(3.81, 3.81, 9.70),
+    apex=0.2066,
+    volume_angstrom3=70.4,
+    energy_ev=-51.1,
+    atoms=6,
+    reuss_gpa=176.0,
+    voigt_gpa=190.0,
+    hill_gpa=183.0,
+    samples=23,
+    residual_ev=1e-4,
+)
 FOUND = Energetics(
     level="84b3beb6c0557ee2",
-    atoms=(Atom("Li", -0.28, 1.0, "calculated"),),
+    atoms=(Atom(symbol="Li", energy_ev=-0.28, moment_bohr=1.0, status="calculated"),),
     metals=(
-        Metal("Li", "bcc", LATTICE, -1.9, -0.17, 1.62, 1.79, "calculated"),
-        Metal("Mg", "hcp", None, None, None, None, None, "not calculated: 13 of 13 cells have no label"),
+        Metal(
+            symbol="Li",
+            structure="bcc",
+            lattice=LATTICE,
+            energy_ev=-1.9,
+            d3_ev=-0.17,
+            cohesive_ev=1.62,
+            cohesive_d3_ev=1.79,
+            status="calculated",
+        ),
+        Metal(
+            symbol="Mg",
+            structure="hcp",
+            lattice=None,
+            energy_ev=None,
+            d3_ev=None,
+            cohesive_ev=None,
+            cohesive_d3_ev=None,
+            status="not calculated: 13 of 13 cells have no label",
+        ),
     ),
     crystal=LATTICE,
     crystal_status="calculated",
-    surfaces=(Surface("001", 4, 12, 14.4, 1.20, 1.5, "the potential", "calculated"),),
-    adsorption=(Adsorption("bulk", "Li", "V1", 1.0, None, None, -1.7, -1.9, -1.7, 1.7, "no label of the atom", -1.75),),
+    surfaces=(
+        Surface(
+            name="001",
+            layers=4,
+            atoms=12,
+            area_angstrom2=14.4,
+            pbe_j_per_m2=1.20,
+            d3_j_per_m2=1.5,
+            relaxed_by="the potential",
+            status="calculated",
+        ),
+    ),
+    adsorption=(
+        Adsorption(
+            host="bulk",
+            ion="Li",
+            site="V1",
+            charge=1.0,
+            atom_ev=None,
+            atom_d3_ev=None,
+            metal_ev=-1.7,
+            metal_d3_ev=-1.9,
+            metal_per_electron_ev=-1.7,
+            voltage_v=1.7,
+            status="no label of the atom",
+            potential_metal_ev=-1.75,
+        ),
+    ),
 )
 
 
@@ -49,7 +105,7 @@ def test_values_are_held_against_their_windows(loaded):
 
 
 def test_a_value_whose_error_is_wider_than_its_window_is_not_resolved(loaded):
-    wide = replace(LATTICE, errors=Errors((0.004, 0.004, 0.09), 0.0005, 28.2))
+    wide = replace(LATTICE, errors=Errors(lengths_angstrom=(0.004, 0.004, 0.09), apex=0.0005, hill_gpa=28.2))
     rows = {r.quantity: r for r in energies.measured(replace(FOUND, crystal=wide), loaded) if r.of == "bulk"}
     assert rows["lattice a"].where == "inside"
     assert rows["lattice c"].where == rows["bulk modulus (VRH)"].where == "not resolved"  # 9.62 to 9.78, 172 to 196
@@ -116,7 +172,7 @@ def test_the_section_shows_what_there_is(loaded):
 
 
 def test_a_value_with_its_error_keeps_both_as_numbers(loaded):
-    wide = replace(LATTICE, errors=Errors((0.004, 0.004, 0.09), 0.0005, 28.2))
+    wide = replace(LATTICE, errors=Errors(lengths_angstrom=(0.004, 0.004, 0.09), apex=0.0005, hill_gpa=28.2))
     rows = energies.measured(replace(FOUND, crystal=wide), loaded)
     cell = next(row[2] for row in energies.windows(rows).rows if row[0] == "bulk modulus (VRH)")
     assert (cell.value, cell.error) == (183.0, 28.2)

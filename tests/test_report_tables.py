@@ -122,7 +122,7 @@ def frame(energy, d3=None):
 
 
 def test_dft_barriers():
-    way = LabelledPath("g", "bulk", "Li", "bulk_oct", "a", "b", "images")
+    way = LabelledPath(group="g", host="bulk", ion="Li", hop="bulk_oct", initial="a", saddle="b", geometry="images")
     (found,) = tables.dft_barriers([way], {"a": frame(-10.0, -0.50), "b": frame(-9.484, -0.505)})
     assert_allclose(found.barrier_ev, 0.516, rtol=1e-9, atol=0)
     assert_allclose(found.d3_ev, -0.005, rtol=1e-9, atol=0)
@@ -141,7 +141,17 @@ def test_ladder_gives_the_barrier_of_the_own_band():
 
 def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_foreign_hop(loaded):
     """Li (001): limiting hop 001_in from S1, path 001_in+001_in."""
-    whole = DftBarrier("001", "Li", "001_in+001_in", "g", 1.20, -0.05, 0.5, "another potential's path", "")
+    whole = DftBarrier(
+        host="001",
+        ion="Li",
+        hop="001_in+001_in",
+        group="g",
+        barrier_ev=1.20,
+        d3_ev=-0.05,
+        saddle_force_ev_per_angstrom=0.5,
+        geometry="another potential's path",
+        note="",
+    )
     foreign = replace(whole, hop="001_in", barrier_ev=1.15)
     own = tables.ladder_barriers((step("001_in", 1.03, 1.09),))
     given = replace(results(), dft=(foreign, whole, *own))
@@ -160,7 +170,17 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
 
 
 def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded):
-    high = DftBarrier("001", "Li", "001_par", "g", 1.70, None, 0.5, "images of another potential", "")
+    high = DftBarrier(
+        host="001",
+        ion="Li",
+        hop="001_par",
+        group="g",
+        barrier_ev=1.70,
+        d3_ev=None,
+        saddle_force_ev_per_angstrom=0.5,
+        geometry="images of another potential",
+        note="",
+    )
     low = replace(high, hop="001_perp_over", barrier_ev=0.9, d3_ev=0.1)
     bare = {h.reference: h for h in tables.rows(replace(results(), dft=()), loaded, SETTINGS).headline}
     rows = {h.reference: h for h in tables.rows(replace(results(), dft=(high, low)), loaded, SETTINGS).headline}
@@ -176,7 +196,19 @@ def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded
 
 
 def test_adsorption_energies_stand_beside_published_ones(loaded):
-    bound = Adsorption("001", "Li", "S1", 1.0, -3.5, -3.7, -1.9, -2.0, -1.9, 1.9, "calculated")
+    bound = Adsorption(
+        host="001",
+        ion="Li",
+        site="S1",
+        charge=1.0,
+        atom_ev=-3.5,
+        atom_d3_ev=-3.7,
+        metal_ev=-1.9,
+        metal_d3_ev=-2.0,
+        metal_per_electron_ev=-1.9,
+        voltage_v=1.9,
+        status="calculated",
+    )
     other = tables.rows(replace(results(), adsorption=(bound,)), loaded, SETTINGS).other
     status = {r.reference: r.status for r in other}
     assert status["adsorption-Li-001"] == (

@@ -63,7 +63,12 @@ def test_why_a_backend_is_not_used_keeps_its_advice(shown, monkeypatch, tmp_path
     with pytest.raises(ValueError, match="symmetrix-xl is not installed") as told:
         Native(None, device="cpu", dtype="float64", folder=tmp_path)
     missing = equivalence.Equivalence(
-        equivalence.Way("symmetrix-xl", "cpu", "float64"), 1, None, None, accepted=False, note=str(told.value)
+        way=equivalence.Way(backend="symmetrix-xl", device="cpu", dtype="float64"),
+        structures=1,
+        energy_ev=None,
+        force_ev_per_angstrom=None,
+        accepted=False,
+        note=str(told.value),
     )
     monkeypatch.setattr(sites.equivalence, "check", lambda *_, **__: (missing,))
     run = driver.opened(init(tmp_path))

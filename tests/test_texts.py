@@ -121,7 +121,21 @@ def test_every_reader_takes_a_byte_order_mark(tmp_path, end, committee):
     for name in ("model.json", "card.yaml"):
         marked(tmp_path / "model" / name, (committee / name).read_text(encoding="utf-8"))
     assert models.load(tmp_path / "model").card == models.load(committee).card
-    files.write_record(tmp_path / "r.json", files.Provenance("neb", "f", {}, {}, 1, "cpu", {}, "c", 1.0, "now"))
+    files.write_record(
+        tmp_path / "r.json",
+        files.Provenance(
+            stage="neb",
+            fingerprint="f",
+            settings={},
+            inputs={},
+            seed=1,
+            device="cpu",
+            versions={},
+            commit="c",
+            wall_time_s=1.0,
+            finished="now",
+        ),
+    )
     before = files.read_record(tmp_path / "r.json", files.Provenance)
     marked(tmp_path / "r.json", (tmp_path / "r.json").read_text())
     assert files.read_record(tmp_path / "r.json", files.Provenance) == before

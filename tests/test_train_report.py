@@ -34,5 +34,5 @@ def test_no_history_no_figure():
 
 
 def test_a_fit_without_figures_is_told():
-    section = report.training_section({}, (EnergyFit(36, 0.096, 0.029),))
+    section = report.training_section({}, (EnergyFit(cells=36, before_ev=0.096, after_ev=0.029),))
     assert "96 to 96 meV per cell before the fit and 29 to 29 meV per cell after it" in section.text[0]

@@ -8,14 +8,17 @@ from mlip.potential import equivalence, use
 
 def test_the_first_accepted_way_is_used(committee):
     ways = equivalence.ways(device="cpu", dtype="float32", native=True)
-    checks = [equivalence.Equivalence(way, 1, 0.0, 0.0, accepted=number > 1) for number, way in enumerate(ways)]
+    checks = [
+        equivalence.Equivalence(way=way, structures=1, energy_ev=0.0, force_ev_per_angstrom=0.0, accepted=number > 1)
+        for number, way in enumerate(ways)
+    ]
     assert use.model_use(committee, checks) == use.ModelUse(committee, ways[2])
     assert use.model_use(committee, checks[:1]) == use.ModelUse(committee, equivalence.PLAIN)
 
 
 def test_an_accepted_way_that_fails_in_a_worker_falls_back(committee, tmp_path, caplog):
     shutil.copytree(committee, tmp_path / "model")
-    model = use.ModelUse(tmp_path / "model", equivalence.Way("symmetrix-xl", "cpu", "float64"))
+    model = use.ModelUse(tmp_path / "model", equivalence.Way(backend="symmetrix-xl", device="cpu", dtype="float64"))
     (tmp_path / "native").write_text("where a folder should be", encoding="utf-8")
     found = use.evaluator(model)
     assert not found.batched

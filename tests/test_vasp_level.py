@@ -11,7 +11,7 @@ import tiny
 from numpy.testing import assert_allclose
 from vasp_jobs import paw_data
 
-from mlip.atoms import extxyz
+from mlip.atoms import dispersion, extxyz
 from mlip.dft import engines, queue, tasks, vasp_tags
 from mlip.dft.engines import vasp
 from mlip.dft.settings import Dft
@@ -423,7 +423,7 @@ def test_energy_added_after_the_electrons_is_no_pure_pbe(tmp_path):
 def test_where_vasp_does_not_echo_ivdw_the_energy_it_added_tells(tmp_path, kind, asked, message):
     text, frame = re.sub(r'<i[^>]*name="IVDW">0</i>', "", right()), frames()["001_11_Li_site"]
     ordered = frame[in_job_order(frame)]
-    added = 0.0 if kind == "none" else vasp._d3(ordered, kind)[0]
+    added = 0.0 if kind == "none" else dispersion.d3(ordered, vasp.D3_OF_JOB[kind])[0]
     head, last = text.rsplit("</scstep>", 1)
     text = f"{head}</scstep>{last.replace('-103.79136238', f'{-103.79136238 + added:.8f}')}"
     settings = PBE.model_copy(update={"dispersion": asked})

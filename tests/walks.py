@@ -14,12 +14,33 @@ SQUARE = np.diag([A, A, 20.0])
 
 def site(name, copies, *, layer="surface", host="001", ion="Li", status="relaxed"):
     copies = tuple(tuple(float(x) for x in c) for c in np.atleast_2d(copies))
-    return sites.Site(name, host, ion, layer, copies[0], 0.0, 0.0, 5, len(copies), status, copies)
+    return sites.Site(
+        name=name,
+        host=host,
+        ion=ion,
+        layer=layer,
+        position_angstrom=copies[0],
+        depth_angstrom=0.0,
+        energy_ev=0.0,
+        coordination=5,
+        multiplicity=len(copies),
+        status=status,
+        copies_angstrom=copies,
+    )
 
 
 def hop(name, initial, final, edges, length, *, host="001", ion="Li"):
     return network.Hop(
-        name, host, ion, initial, final, length, (length, 0.0, 0.0), 2, symmetric=True, edges=tuple(edges)
+        name=name,
+        host=host,
+        ion=ion,
+        initial=initial,
+        final=final,
+        length_angstrom=length,
+        vector_angstrom=(length, 0.0, 0.0),
+        multiplicity=2,
+        symmetric=True,
+        edges=tuple(edges),
     )
 
 

@@ -24,12 +24,12 @@ from ase.neighborlist import neighbor_list
 from mlip.atoms.cif_tags import Tags, block_of, first, number_in, stated
 from mlip.atoms.spacegroups import Setting, from_operations, named
 from mlip.core.arrays import Array
+from mlip.core.units import GRAM_PER_CM3
 
 SAME_SITE_ANGSTROM = 0.4  # images of a fully occupied site that are nearer than this are one atom
 SHORTEST_OF_RADII = 0.65  # of the sum of two covalent radii: no two atoms of a crystal are nearer
 FULL = (0.999, 1.001)  # occupancies that count as one
 DENSITY_SHARE, VOLUME_SHARE = 0.10, 0.02  # by which a stated density and volume may differ
-AMU_PER_CUBIC_ANGSTROM = 1.66053907  # in g/cm3
 _COLUMNS = ("label", "type_symbol", "occupancy", "calc_flag", "symmetry_multiplicity", "site_symmetry_multiplicity")
 ISOTOPES = {"D": 2.014, "T": 3.016}  # masses in u; the atoms are hydrogen
 _ROMAN = re.compile(r"([A-Z][a-z]?)[IVX]+")
@@ -313,7 +313,7 @@ def _contradiction(tags: Tags, atoms: Atoms) -> str:
     reason = refusal(atoms) or _other_formula(tags, atoms)
     if reason:
         return reason
-    density = atoms.get_masses().sum() / atoms.cell.volume * AMU_PER_CUBIC_ANGSTROM
+    density = atoms.get_masses().sum() / atoms.cell.volume / GRAM_PER_CM3
     said = stated(tags, "_exptl_crystal_density_diffrn", "_exptl_crystal_density_diffrn_gcm3")
     if said and abs(density / said - 1) > DENSITY_SHARE:
         return f"the density is {density:.2f} g/cm3, stated is {said:g}"

@@ -37,7 +37,7 @@ class Crystal:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Identity:
     """What crystal this is: the same for every cell and origin in which it can be given."""
 

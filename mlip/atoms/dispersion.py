@@ -6,6 +6,7 @@ Takes Atoms; does the two-body D3 sum with Becke-Johnson damping and the PBE par
     E = -1/2 sum_AB sum_n=6,8  s_n C_n,AB / (R_AB^n + (a1 R0_AB + a2)^n),   R0_AB = sqrt(C8_AB / C6_AB)
 
 The three-body (Axilrod-Teller-Muto) term is left out, as in VASP's IVDW = 12. The sum is periodic where the cell is.
+`D3_ZERO_PBE` is the older damping, which is subtracted from jobs whose totals hold it.
 Two targets exist: 'pbe' (labels and potential are plain PBE; dispersion is added behind it, by `missing_at`) and
 'pbe-d3' (dispersion is in the labels, so in the potential; `missing_at` is None). Every consumer asks here, so that the
 dispersion energy is neither counted twice nor dropped.
@@ -14,6 +15,7 @@ Grimme, Ehrlich, Goerigk, J. Comput. Chem. 2011, 32, 1456, doi:10.1002/jcc.21759
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -38,33 +40,55 @@ class Dispersion:
     source: str = "doi:10.1002/jcc.21759"
 
 
-D3_BJ_PBE = Dispersion()
+@dataclass(frozen=True)
+class ZeroDamped:
+    """D3 of 2010, two-body, with zero damping and the PBE parameters, which jobs of VASP can hold; lengths in Bohr.
+
+    Grimme, Antony, Ehrlich, Krieg, J. Chem. Phys. 2010, 132, 154104, doi:10.1063/1.3382344.
+    """
+
+    s6: float = 1.0
+    s8: float = 0.722
+    s9: float = 0.0
+    rs6: float = 1.217
+    rs8: float = 1.0
+    pair_cutoff_bohr: float = 60.0
+    coordination_cutoff_bohr: float = 40.0
 
 
-def d3(atoms: Atoms, settings: Dispersion = D3_BJ_PBE) -> tuple[float, NDArray[np.float64]]:
-    """D3(BJ) energy in eV and forces (N, 3) in eV/Angstrom, periodic along the directions of atoms.pbc.
+D3_BJ_PBE, D3_ZERO_PBE = Dispersion(), ZeroDamped()
+
+
+def d3(atoms: Atoms, settings: Dispersion | ZeroDamped = D3_BJ_PBE) -> tuple[float, NDArray[np.float64]]:
+    """D3 energy in eV and forces (N, 3) in eV/Angstrom, periodic along the directions of atoms.pbc.
 
     Raises:
         ValueError: where a position or cell vector is not finite, or the dftd3 library refuses the structure.
     """
-    from dftd3.interface import DispersionModel, RationalDampingParam
+    from dftd3.interface import DispersionModel
 
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise ValueError("D3: a position or cell vector is not finite; check the structure")
-    damping = RationalDampingParam(
-        s6=settings.s6, s8=settings.s8, s9=settings.s9, a1=settings.a1, a2=settings.a2_bohr, alp=14.0
-    )
     lattice = atoms.cell.array / BOHR_ANGSTROM if atoms.pbc.any() else None
     periodic = np.asarray(atoms.pbc) if atoms.pbc.any() else None
     try:
         model = DispersionModel(atoms.numbers, atoms.positions / BOHR_ANGSTROM, lattice, periodic)
         model.set_realspace_cutoff(disp2=settings.pair_cutoff_bohr, disp3=40.0, cn=settings.coordination_cutoff_bohr)
-        result = model.get_dispersion(damping, grad=True)
+        result = model.get_dispersion(_damping(settings), grad=True)
     except RuntimeError as error:
         raise ValueError(f"D3: the dftd3 library refused {atoms.get_chemical_formula()} ({error})") from error
     energy_ev = float(np.asarray(result["energy"])) * HARTREE_EV
     forces = -np.asarray(result["gradient"], dtype=np.float64) * (HARTREE_EV / BOHR_ANGSTROM)
     return energy_ev, forces
+
+
+def _damping(settings: Dispersion | ZeroDamped) -> Any:
+    from dftd3.interface import RationalDampingParam, ZeroDampingParam
+
+    common = {"s6": settings.s6, "s8": settings.s8, "s9": settings.s9, "alp": 14.0}
+    if isinstance(settings, ZeroDamped):
+        return ZeroDampingParam(rs6=settings.rs6, rs8=settings.rs8, **common)
+    return RationalDampingParam(a1=settings.a1, a2=settings.a2_bohr, **common)
 
 
 def absent_labels(frame: Atoms, target: Target) -> list[str]:

@@ -61,7 +61,7 @@ class Facet(Section):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Host:
     """A clean bulk cell or slab, described for the report."""
 

@@ -26,7 +26,7 @@ NEEDED = ("frame_id", "host", "ion", "group", "sampling", "vacuum")
 Tick = Callable[[int, int, float | None], None]  # frames done, of how many, estimated seconds left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """Why a frame has no label."""
 
@@ -205,7 +205,7 @@ def _gathered(named: Sequence[tuple[str, Atoms]], store: Store, waiting: dict[st
             continue
         if failure.exists():
             reason = files.read_record(failure, single_points.Failure).reason
-            problems.append(Problem(who, f"{reason}; to try again remove {failure}", str(failure)))
+            problems.append(Problem(frame_id=who, reason=f"{reason}; to try again remove {failure}", file=str(failure)))
         elif name in waiting:
-            problems.append(Problem(who, waiting[name]))
+            problems.append(Problem(frame_id=who, reason=waiting[name]))
     return Labelled(tuple(made), tuple(problems))

@@ -26,7 +26,7 @@ LAST_LABEL_EV_PER_ATOM = 0.5  # between two frames of the same cell and composit
 SMEARING_EV = (0.25, 0.02)  # |free - extrapolated| energy of a frame, or per atom: whichever is larger
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why a frame has no label; `failed/<digest>.json`."""
 
@@ -151,7 +151,7 @@ def set_aside(store: Store, name: str, frame: Atoms, reason: str, *, has_numbers
     """Keep a frame out of the labels, with the reason; with its numbers where it has them."""
     if has_numbers and np.isfinite(frame.arrays["dft_forces"]).all():
         files.write_frames(store.failure(name).with_suffix(".xyz"), [frame])
-    files.write_record(store.failure(name), Failure(str(frame.info["frame_id"]), reason))
+    files.write_record(store.failure(name), Failure(frame_id=str(frame.info["frame_id"]), reason=reason))
 
 
 def read_label(path: Path, frame: Atoms) -> Atoms:

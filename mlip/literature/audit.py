@@ -23,7 +23,7 @@ ATTEMPTS_PER_S = 1e13  # of one hop; the usual order of magnitude
 TIO2_GRAMS_PER_MOLE = 79.866
 SQUARE_ANGSTROM_PER_M2 = 1e20
 CM2_PER_SQUARE_ANGSTROM = 1e-16
-COULOMB_EV_ANGSTROM = 14.399645  # e^2 / (4 pi eps0)
+COULOMB_EV_ANGSTROM = 14.399645  # e^2 / (4 pi eps0); with more digits the audit's numbers would change by 3e-8
 ELECTRONS = {"Li": 1, "Mg": 2}
 
 
@@ -36,7 +36,7 @@ class Number:
     unit: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One row of the audit."""
 

@@ -134,7 +134,9 @@ class _CrystalEntry(_Strict):
 
     def known(self) -> KnownCrystal:
         cell = (*self.lengths_angstrom, *self.angles_degrees)
-        identity = Identity(self.formula, f"no. {self.spacegroup}", self.spacegroup, cell)
+        identity = Identity(
+            formula=self.formula, spacegroup=f"no. {self.spacegroup}", number=self.spacegroup, cell_angstrom=cell
+        )
         return KnownCrystal(self.name, identity)
 
 

@@ -20,7 +20,7 @@ from mlip.potential.potential import Backend, Evaluator, Predicted
 MOVE_ANGSTROM = 0.03  # standard deviation of every coordinate between the two calls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Way:
     """How a model is evaluated."""
 
@@ -30,10 +30,10 @@ class Way:
     batched: bool = True  # many structures in a call, neighbour lists with a skin
 
 
-PLAIN = Way("mace-torch", "cpu", "float64", batched=False)
+PLAIN = Way(backend="mace-torch", device="cpu", dtype="float64", batched=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Equivalence:
     """A fast way of evaluating a model held against the plain one."""
 
@@ -60,7 +60,7 @@ def ways(*, device: str, dtype: str, native: bool, cueq: bool = False) -> tuple[
     """Ways to try, fastest first: kernels, then fewer operations; the precision that is asked for before float64."""
     asked: dict[Backend, bool] = {"symmetrix-xl": native, "mace-cueq": cueq, "mace-scalar": True, "mace-torch": True}
     backends = [name for name, wanted in asked.items() if wanted]
-    return tuple(Way(b, device, d) for b in backends for d in dict.fromkeys((dtype, "float64")))
+    return tuple(Way(backend=b, device=device, dtype=d) for b in backends for d in dict.fromkeys((dtype, "float64")))
 
 
 def evaluator(model: models.Released, way: Way, *, folder: Path) -> Evaluator:
@@ -104,7 +104,16 @@ def check(
             batch([atoms.positions for atoms in frames])
             fast = batch([atoms.positions for atoms in moved])
         except ValueError as error:
-            found.append(Equivalence(way, len(frames), None, None, accepted=False, note=str(error)))
+            found.append(
+                Equivalence(
+                    way=way,
+                    structures=len(frames),
+                    energy_ev=None,
+                    force_ev_per_angstrom=None,
+                    accepted=False,
+                    note=str(error),
+                )
+            )
             continue
         if plain is None:
             plain = Evaluator(model).one_by_one()(moved)
@@ -114,9 +123,20 @@ def check(
         near = energy <= limits[0] and force <= limits[1]
         if not np.isfinite(energy + force):
             note = "gives energies or forces that are not finite"
-            found.append(Equivalence(way, len(frames), None, None, accepted=False, note=note))
+            found.append(
+                Equivalence(
+                    way=way,
+                    structures=len(frames),
+                    energy_ev=None,
+                    force_ev_per_angstrom=None,
+                    accepted=False,
+                    note=note,
+                )
+            )
             continue
-        found.append(Equivalence(way, len(frames), energy, force, accepted=near))
+        found.append(
+            Equivalence(way=way, structures=len(frames), energy_ev=energy, force_ev_per_angstrom=force, accepted=near)
+        )
         if near:
             break
     return tuple(found)

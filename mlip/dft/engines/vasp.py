@@ -19,9 +19,9 @@ tag that stands in several places.
 import io
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -29,10 +29,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mlip.atoms import cells
+from mlip.atoms import cells, dispersion
 from mlip.core import files
 from mlip.core.section import Count, Positive, Section
-from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
+from mlip.core.units import BOHR_ANGSTROM
 from mlip.dft import vasp_level, vasp_xml
 from mlip.dft.engines import (
     Calculated,
@@ -48,6 +48,10 @@ from mlip.dft.engines import (
 
 IVDW = {"none": 0, "d3-zero": 11, "d3-bj": 12}
 PAIR_BOHR, COORDINATION_BOHR = 50.2 / BOHR_ANGSTROM, 20.0 / BOHR_ANGSTROM  # VDW_RADIUS and VDW_CNRADIUS of VASP
+D3_OF_JOB: dict[str, dispersion.Dispersion | dispersion.ZeroDamped] = {
+    "d3-zero": replace(dispersion.D3_ZERO_PBE, pair_cutoff_bohr=PAIR_BOHR, coordination_cutoff_bohr=COORDINATION_BOHR),
+    "d3-bj": replace(dispersion.D3_BJ_PBE, pair_cutoff_bohr=PAIR_BOHR, coordination_cutoff_bohr=COORDINATION_BOHR),
+}
 D3_DIFFERENCE_EV_PER_ATOM = 5e-4  # between VASP's dispersion and ours, beyond which something is set differently
 ADDED_EV = 1e-6  # below which nothing was added after the electrons
 
@@ -297,27 +301,10 @@ def _job_dispersion(found: Atoms, settings: Settings, added_ev: float) -> tuple[
                 "INCAR given"
             )
         return 0.0, np.zeros((len(found), 3))
-    energy_ev, forces = _d3(found, settings.dispersion)
+    energy_ev, forces = dispersion.d3(found, D3_OF_JOB[settings.dispersion])
     if abs(added_ev) > ADDED_EV and abs(added_ev - energy_ev) > D3_DIFFERENCE_EV_PER_ATOM * len(found):
         raise Refused(
             f"the dispersion energy in the job is {added_ev:.4f} eV, {settings.dispersion} gives {energy_ev:.4f}; "
             "leave the VDW_ tags at their defaults"
         )
     return energy_ev, forces
-
-
-def _d3(atoms: Atoms, kind: str) -> tuple[float, NDArray[np.float64]]:
-    from dftd3.interface import DispersionModel, RationalDampingParam, ZeroDampingParam
-
-    damping: Any = (
-        ZeroDampingParam(s6=1.0, s8=0.722, s9=0.0, rs6=1.217, rs8=1.0, alp=14.0)
-        if kind == "d3-zero"
-        else RationalDampingParam(s6=1.0, s8=0.7875, s9=0.0, a1=0.4289, a2=4.4407, alp=14.0)
-    )
-    model = DispersionModel(
-        atoms.numbers, atoms.positions / BOHR_ANGSTROM, atoms.cell.array / BOHR_ANGSTROM, np.array([True] * 3)
-    )
-    model.set_realspace_cutoff(disp2=PAIR_BOHR, disp3=40.0, cn=COORDINATION_BOHR)
-    result = model.get_dispersion(damping, grad=True)
-    forces = -np.asarray(result["gradient"], dtype=np.float64) * (HARTREE_EV / BOHR_ANGSTROM)
-    return float(np.asarray(result["energy"])) * HARTREE_EV, forces

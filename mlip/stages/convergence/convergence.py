@@ -20,7 +20,7 @@ CONFIGURATIONS, INSERTION = "configurations", "ion on host"
 DONE = "calculated"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """An energy difference between two frames, high minus low."""
 
@@ -31,7 +31,7 @@ class Difference:
     change_ev: float  # against the reference of the study
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """One setting against the reference of its study."""
 

@@ -23,7 +23,7 @@ def hop_group(hop: str, ion: str) -> str:
     return f"ladder_{hop}_{ion}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledPath:
     """DFT single points along a path: which frames give which barrier."""
 
@@ -39,7 +39,7 @@ class LabelledPath:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What a dataset is; `card.yaml` beside `frames.extxyz`."""
 

@@ -68,7 +68,7 @@ class Split:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """What one file of a split holds."""
 
@@ -82,7 +82,7 @@ class Part:
     frame_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A split on disk: what is where, at which level, and the reference energies of its training part."""
 

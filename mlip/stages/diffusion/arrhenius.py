@@ -19,7 +19,7 @@ GRID, REACH = 81, 6.0  # points and standard deviations of the grid of the poste
 CURVED = 0.01  # a straight line less probable than this does not fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """Events at one temperature."""
 
@@ -28,7 +28,7 @@ class Point:
     exposure: float  # rate = count / exposure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """An Arrhenius line with its uncertainty."""
 
@@ -49,8 +49,18 @@ def line(points: Sequence[Point], *, at_kelvin: float, min_events: float) -> Lin
     events, hot = sum(p.count for p in kept), [p for p in kept if p.count > 0]
     if len(hot) < 2 or events < min_events:
         what = f"not resolved: {events:.0f} hops at {len(hot)} temperatures (at least {min_events:g} at 2)"
-        nothing = Estimate(None, None, None)
-        return Line(what, kept, nothing, None, nothing, (), (), at_kelvin, nothing)
+        nothing = Estimate(value=None, low=None, high=None)
+        return Line(
+            status=what,
+            points=kept,
+            activation_ev=nothing,
+            activation_std_ev=None,
+            ln_prefactor=nothing,
+            temperatures_kelvin=(),
+            band=(),
+            at_kelvin=at_kelvin,
+            extrapolated=nothing,
+        )
     return _fitted(kept, at_kelvin)
 
 
@@ -119,11 +129,11 @@ def _quantiles(values: Array, weight: Array, best: float) -> Estimate:
     order = np.argsort(values)
     summed = np.cumsum(weight[order])
     low, high = np.interp([0.025, 0.975], summed, values[order])
-    return Estimate(best, float(low), float(high))
+    return Estimate(value=best, low=float(low), high=float(high))
 
 
 def _exponential(values: Array, weight: Array) -> Estimate:
     """Median and interval of the exponential of values."""
     order = np.argsort(values)
     low, middle, high = np.exp(np.interp([0.025, 0.5, 0.975], np.cumsum(weight[order]), values[order]))
-    return Estimate(float(middle), float(low), float(high))
+    return Estimate(value=float(middle), low=float(low), high=float(high))

@@ -15,7 +15,7 @@ from mlip.stages.md.trajectory import Track
 SPACING_ANGSTROM = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Density:
     """Frames in which an ion was over each bin of the host's cell."""
 
@@ -43,6 +43,13 @@ def densities(name: tuple[str, str, str], tracks: Sequence[Track], cell: Array) 
         places = np.concatenate([*chosen, np.empty((0, 3))])
         scaled = (places @ np.linalg.inv(cell))[:, :2] % 1.0
         counts, _, _ = np.histogram2d(scaled[:, 0], scaled[:, 1], bins=bins, range=[[0, 1], [0, 1]])
-        rows = tuple(tuple(int(n) for n in row) for row in counts)
-        out.append(Density(*name, temperature, (edges[0], edges[1]), rows))
+        density = Density(
+            system=name[0],
+            host=name[1],
+            ion=name[2],
+            temperature_kelvin=temperature,
+            cell_angstrom=(edges[0], edges[1]),
+            counts=tuple(tuple(int(n) for n in row) for row in counts),
+        )
+        out.append(density)
     return out

@@ -12,7 +12,7 @@ the status says so. Without any jump there is an upper limit, no value.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ LONGEST = 0.5  # part of a trajectory that is the longest interval of time
 LATEST_START = 0.4  # part of the longest interval; a regression that has to begin later has too little left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Jumps:
     """Diffusion from jumps, Angstrom^2/ps."""
 
@@ -103,7 +103,17 @@ def from_jumps(
         exposure = ion_ps * 2 * axes / longest_jump_angstrom**2
         limit = poisson_rate(0, exposure)
         tensor = {AXES[a] + AXES[b]: limit if a == b else NOTHING for a, b in names}
-        return Jumps(LIMIT, 0, ion_ps, limit, 0.0, exposure, tensor, NOTHING, NOTHING)
+        return Jumps(
+            status=LIMIT,
+            hops=0,
+            ion_ps=ion_ps,
+            mean=limit,
+            effective_events=0.0,
+            exposure=exposure,
+            tensor=tensor,
+            correlation=NOTHING,
+            anisotropy=NOTHING,
+        )
     terms = _Terms(jumps, axes, settings.memory_jumps if count >= settings.min_hops_for_memory else 0)
     mean, events = _estimate(terms, np.eye(axes) / axes, ion_ps)
     status = INDEPENDENT if terms.memory == 0 else CORRELATED if mean.value is not None else NOT_POSITIVE
@@ -136,15 +146,15 @@ def _estimate(terms: _Terms, form: Array, ion_ps: float) -> tuple[Estimate, floa
     any_sign = not form.diagonal().any()  # an off-diagonal element
     reach = terms.quantile(np.eye(terms.axes) if any_sign else form) * spread
     if any_sign:
-        return Estimate(value, value - reach, value + reach), 0.0
+        return Estimate(value=value, low=value - reach, high=value + reach), 0.0
     if spread == 0:
         return NOTHING, 0.0
     if value <= 0:
-        return Estimate(None, None, reach), 0.0
+        return Estimate(value=None, low=None, high=reach), 0.0
     events = (value / spread) ** 2
     if terms.memory == 0:
         return poisson_rate(events, events / value), events
-    return Estimate(value, max(value - reach, 0.0), value + reach), events
+    return Estimate(value=value, low=max(value - reach, 0.0), high=value + reach), events
 
 
 def _ratio(terms: _Terms, top: Sequence[Array], bottom: Sequence[Array]) -> tuple[float, float]:
@@ -159,7 +169,7 @@ def _correlation(terms: _Terms) -> Estimate:
     whole = np.eye(terms.axes)
     value, relative = _ratio(terms, terms.of(whole), terms.of(whole, memory=0))
     reach = terms.quantile(whole) * relative * value
-    return Estimate(value, value - reach, value + reach) if value > 0 else NOTHING
+    return Estimate(value=value, low=value - reach, high=value + reach) if value > 0 else NOTHING
 
 
 def _anisotropy(terms: _Terms) -> Estimate:
@@ -173,12 +183,12 @@ def _anisotropy(terms: _Terms) -> Estimate:
     if terms.memory == 0:
         n, m = (sum(float(t.sum()) for t in x) ** 2 / sum(float((t**2).sum()) for t in x) for x in (first, others))
         low, high = stats.f.ppf([0.025, 0.975], 2 * n + 1, 2 * m + 1)
-        return Estimate(value, float(low) * value, float(high) * value)
+        return Estimate(value=value, low=float(low) * value, high=float(high) * value)
     reach = float(np.exp(terms.quantile(_form(terms.axes, last, last)) * relative))
-    return Estimate(value, value / reach, value * reach)
+    return Estimate(value=value, low=value / reach, high=value * reach)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Regression:
     """Diffusion from mean squared displacements, Angstrom^2/ps."""
 
@@ -205,26 +215,38 @@ def from_displacements(
     frames = min((len(t) for t in tracks), default=0)
     longest = int(LONGEST * frames)
     if longest < 10:
-        return Regression(f"not resolved: {frames} frames (at least 20)", NOTHING, None, (), (), ())
+        return Regression(
+            status=f"not resolved: {frames} frames (at least 20)",
+            mean=NOTHING,
+            start_ps=None,
+            times_ps=(),
+            msd_angstrom2=(),
+            msd_std_angstrom2=(),
+        )
     steps = np.unique(np.linspace(1, longest, min(INTERVALS, longest)).round().astype(int))
     start = steps[min(2, len(steps) - 1)] if residence_ps is None else START_RESIDENCES * residence_ps / frame_ps
     start = int(steps[np.searchsorted(steps, min(float(start), LATEST_START * longest))])
     analyser = _analyser(np.stack([t[:frames] for t in tracks], axis=1), frame_ps, steps, axes)
     times = analyser.da.coords["time interval"].values
-    series = tuple(
-        tuple(float(x) for x in values)
-        for values in (times, analyser.da.values, np.sqrt(np.maximum(analyser.da.variances, 0.0)))
+    unresolved = Regression(
+        status=LIMIT,
+        mean=NOTHING,
+        start_ps=None,
+        times_ps=tuple(float(x) for x in times),
+        msd_angstrom2=tuple(float(x) for x in analyser.da.values),
+        msd_std_angstrom2=tuple(float(x) for x in np.sqrt(np.maximum(analyser.da.variances, 0.0))),
     )
     if residence_ps is None:
-        return Regression(LIMIT, NOTHING, None, *series)
+        return unresolved
     if START_RESIDENCES * residence_ps > LATEST_START * longest * frame_ps:
         short = f"not resolved: tracks of {frames * frame_ps:.3g} ps are too short for stays of {residence_ps:.3g} ps"
-        return Regression(short, NOTHING, None, *series)
+        return replace(unresolved, status=short)
     if (times >= start * frame_ps * (1 - 1e-9)).sum() < 3:
-        return Regression("not resolved: too few intervals of time", NOTHING, None, *series)
+        return replace(unresolved, status="not resolved: too few intervals of time")
     samples = _sampled(analyser, start * frame_ps, seed) / (2 * axes)
     low, middle, high = np.quantile(samples, [0.025, 0.5, 0.975])
-    return Regression("resolved", Estimate(float(middle), float(low), float(high)), start * frame_ps, *series)
+    mean = Estimate(value=float(middle), low=float(low), high=float(high))
+    return replace(unresolved, status="resolved", mean=mean, start_ps=start * frame_ps)
 
 
 def _analyser(positions: Array, frame_ps: float, steps: NDArray[np.int64], axes: int) -> Any:

@@ -37,7 +37,7 @@ NOWHERE_ANGSTROM = 1e-6
 OTHER = "other"  # a jump that is no hop of the network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A value with its 95 % interval; without a value, `high` is an upper limit."""
 
@@ -47,10 +47,11 @@ class Estimate:
 
     def scaled(self, factor: float) -> "Estimate":
         """The same in another unit."""
-        return Estimate(*(None if x is None else factor * x for x in (self.value, self.low, self.high)))
+        value, low, high = (None if x is None else factor * x for x in (self.value, self.low, self.high))
+        return Estimate(value=value, low=low, high=high)
 
 
-NOTHING = Estimate(None, None, None)
+NOTHING = Estimate(value=None, low=None, high=None)
 
 
 def poisson_rate(count: float, exposure: float) -> Estimate:
@@ -58,9 +59,9 @@ def poisson_rate(count: float, exposure: float) -> Estimate:
     if exposure <= 0:
         return NOTHING
     if count <= 0:
-        return Estimate(None, None, float(-np.log(0.05)) / exposure)
+        return Estimate(value=None, low=None, high=float(-np.log(0.05)) / exposure)
     low, high = stats.gamma.ppf([0.025, 0.975], count + 0.5) / exposure
-    return Estimate(count / exposure, float(low), float(high))
+    return Estimate(value=count / exposure, low=float(low), high=float(high))
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def harmonic(where: Basins, frequencies: Mapping[str, float]) -> Array:
     return np.asarray(np.linalg.lstsq(matrix, pull, rcond=1e-10)[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rate:
     """How often an ion leaves a site by a hop: over all its equivalent ways."""
 
@@ -285,7 +286,7 @@ def rates(found: Sequence[Visits], where: Basins) -> tuple[Rate, ...]:
         for title in set(where.titles)
     }
     return tuple(
-        Rate(hop, a, b, n, exposure[a], poisson_rate(n, exposure[a]))
+        Rate(hop=hop, initial=a, final=b, count=n, exposure_ps=exposure[a], per_ps=poisson_rate(n, exposure[a]))
         for (hop, a, b), n in sorted(counts.items(), key=lambda item: (item[0][0] == OTHER, item[0]))
     )
 

@@ -28,7 +28,7 @@ ASSUMED_PREFACTOR_PER_PS = 10.0  # 10 THz, of every hop; calculated ones lie bet
 AGREES, DIFFERS, NOT_RESOLVED = "agrees", "differs", "not resolved"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Motion:
     """One species of ion in one system at one temperature."""
 
@@ -46,7 +46,7 @@ class Motion:
     from_displacements: diffusion.Regression
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HopLine:
     """Arrhenius line of one hop beside its barrier."""
 
@@ -61,7 +61,7 @@ class HopLine:
     verdict: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expected:
     """What the barriers alone say about D, with an assumed prefactor."""
 
@@ -71,7 +71,7 @@ class Expected:
     missing: tuple[str, ...]  # hops without a barrier, left out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kinetics:
     """One species of ion in one system over all temperatures."""
 
@@ -83,7 +83,7 @@ class Kinetics:
     expected: Expected | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diffused:
     """Result of the diffusion stage."""
 
@@ -125,7 +125,9 @@ def motion(
     leading = hops.leading_jumps(found, where)
     residence = hops.residence_ps(found) if any(len(j) for j in leading) else None
     return Motion(
-        *name,
+        system=name[0],
+        host=name[1],
+        ion=name[2],
         temperature_kelvin=tracks[0].temperature_kelvin,
         replicas=sum(len(t.positions) > 0 for t in tracks),
         ion_ps=ion_ps,
@@ -149,7 +151,12 @@ def kinetics(
     """Lines over the temperatures of the motions of one species in one system."""
     first = motions[0]
     known = {b.hop: b for b in barriers if (b.host, b.ion) == (first.host, first.ion)}
-    points = [Point(m.temperature_kelvin, m.from_jumps.effective_events, m.from_jumps.exposure) for m in motions]
+    points = [
+        Point(
+            temperature_kelvin=m.temperature_kelvin, count=m.from_jumps.effective_events, exposure=m.from_jumps.exposure
+        )
+        for m in motions
+    ]
     at, least = settings.temperature_kelvin, settings.min_hops
     own = {(h.name): h for h in network if (h.host, h.ion) == (first.host, first.ion)}
     kinds = dict.fromkeys((r.hop, r.initial, r.final) for m in motions for r in m.rates if r.hop in own)
@@ -174,7 +181,7 @@ def _hop_line(
     settings: DiffusionSettings,
 ) -> HopLine:
     seen = [(m.temperature_kelvin, r) for m in motions for r in m.rates if (r.hop, r.initial, r.final) == kind]
-    points = [Point(t, r.count, r.exposure_ps) for t, r in seen]
+    points = [Point(temperature_kelvin=t, count=r.count, exposure=r.exposure_ps) for t, r in seen]
     line = arrhenius.line(points, at_kelvin=settings.temperature_kelvin, min_events=settings.min_hops)
     forward = kind[1] == hop.initial
     copies = {s.name: s.multiplicity for s in sites if (s.host, s.ion) == (hop.host, hop.ion)}
@@ -187,9 +194,20 @@ def _hop_line(
             (barrier.forward_ev, barrier.forward_std_ev) if forward else (barrier.reverse_ev, barrier.reverse_std_ev)
         )
     prefactor = line.ln_prefactor
-    exponentials = [None if x is None else float(np.exp(x)) for x in (prefactor.value, prefactor.low, prefactor.high)]
-    attempt = Estimate(*exponentials).scaled(1 / ways) if ways else hops.NOTHING
-    return HopLine(*kind, ways, line, attempt, height, std, verdict(line, height, std, settings.agree_ev))
+    value, low, high = (
+        None if x is None else float(np.exp(x)) for x in (prefactor.value, prefactor.low, prefactor.high)
+    )
+    return HopLine(
+        hop=kind[0],
+        initial=kind[1],
+        final=kind[2],
+        ways=ways,
+        line=line,
+        attempt_thz=Estimate(value=value, low=low, high=high).scaled(1 / ways) if ways else hops.NOTHING,
+        barrier_ev=height,
+        barrier_std_ev=std,
+        verdict=verdict(line, height, std, settings.agree_ev),
+    )
 
 
 def verdict(line: Line, barrier_ev: float | None, barrier_std_ev: float | None, agree_ev: float) -> str:

@@ -46,7 +46,13 @@ def run(context: Context[DiffusionSettings]) -> kinetics.Diffused:
             maps += density.densities((header.name, header.host, ion), tracks, host.cell.array) if where.is_slab else []
     for line in _lines(motions):
         context.say(line)
-    return kinetics.Diffused(tuple(motions), tuple(lines), tuple(maps), followed.target_ps, tuple(notes))
+    return kinetics.Diffused(
+        motions=tuple(motions),
+        kinetics=tuple(lines),
+        densities=tuple(maps),
+        target_ps=followed.target_ps,
+        notes=tuple(notes),
+    )
 
 
 def _motions(

@@ -14,11 +14,12 @@ degenerate level is shared. Metals: ASE's reference states (bcc Li, hcp Mg), cel
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, ground_state_magnetic_moments, reference_states
 
 from mlip.atoms import dispersion
@@ -34,7 +35,7 @@ DONE, NOT_CALCULATED = "calculated", "not calculated"
 SIMPLE = ("bcc", "fcc", "hcp", "diamond")  # reference states whose cell has no parameter but its lengths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Atom:
     """An isolated atom."""
 
@@ -44,7 +45,7 @@ class Atom:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metal:
     """The elemental metal of an ion; energies per atom."""
 
@@ -58,7 +59,7 @@ class Metal:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """The energy of making a facet, both faces counted."""
 
@@ -73,7 +74,7 @@ class Surface:
     potential_j_per_m2: float | None = None  # of the run's potential, at its own level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adsorption:
     """An ion on a site, per ion; negative: bound."""
 
@@ -91,7 +92,7 @@ class Adsorption:
     potential_metal_ev: float | None = None  # of the run's potential, at its own level, against the metal in DFT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Energetics:
     """Everything that was asked for."""
 
@@ -138,8 +139,8 @@ def atom(symbol: str, ask: Ask, settings: EnergeticsSettings) -> Atom:
     spin = {"spin": "polarised", "moments_bohr": {symbol: moment}} if moment else {}
     found = ask([frame], settings.atom_settings | spin)[0]
     if found is None:
-        return Atom(symbol, None, moment, NOT_CALCULATED)
-    return Atom(symbol, energies(found)[0], moment, DONE)
+        return Atom(symbol=symbol, energy_ev=None, moment_bohr=moment, status=NOT_CALCULATED)
+    return Atom(symbol=symbol, energy_ev=energies(found)[0], moment_bohr=moment, status=DONE)
 
 
 def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | None) -> Metal:
@@ -220,7 +221,17 @@ def surface(
     own = None
     if potential_ev is not None:
         own = joule_per_m2(potential_ev[0] - len(slab) / len(bulk_cell) * potential_ev[1], 2 * area)
-    return Surface(name, layers, len(slab), area, pbe, d3, relaxed_by, status, own)
+    return Surface(
+        name=name,
+        layers=layers,
+        atoms=len(slab),
+        area_angstrom2=area,
+        pbe_j_per_m2=pbe,
+        d3_j_per_m2=d3,
+        relaxed_by=relaxed_by,
+        status=status,
+        potential_j_per_m2=own,
+    )
 
 
 def adsorption_frames(of: Occupied) -> tuple[Atoms, Atoms]:
@@ -292,25 +303,45 @@ def voltage(adsorption_ev: float, charge: float, *, own_v: float = 0.0, other_v:
     return -adsorption_ev / charge + own_v - other_v
 
 
+class LabelCalculator(Calculator):  # type: ignore[misc]  # ase has no types
+    """Energy (force-consistent) and forces of DFT labels, asked for once per structure."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, ask: Ask, *, name: str, vacuum: bool) -> None:
+        super().__init__()
+        self._ask, self._name, self._vacuum = ask, name, vacuum
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill `results` with the label of the atoms; see ASE.
+
+        Raises:
+            ValueError: where there is no label.
+        """
+        super().calculate(atoms, properties, system_changes)
+        label = self._ask([named(self.atoms, self._name, host=self._name, vacuum=self._vacuum)], {})[0]
+        if label is None:
+            raise ValueError(f"{self._name}: a step of the relaxation has no label; see the problems of the labels")
+        energy_ev = float(label.info["dft_energy"])
+        self.results = {"energy": energy_ev, "free_energy": energy_ev, "forces": label.arrays["dft_forces"]}
+
+
 def relaxed_by_labels(ask: Ask, *, fmax_ev_per_angstrom: float, name: str, vacuum: bool, max_steps: int = 60) -> Relax:
     """A function that relaxes a structure in a fixed cell on DFT labels; each step is a label, so it can be resumed.
 
     The function raises:
         ValueError: a step has no label, or the relaxation does not end.
     """
-    from ase.calculators.singlepoint import SinglePointCalculator
     from ase.optimize import LBFGS
 
-    class _Moving(Atoms):  # type: ignore[misc]  # ase has no types
-        def get_forces(self, *_: Any, **__: Any) -> Any:  # ASE's optimisers ask for nothing else
-            label = ask([named(self, name, host=name, vacuum=vacuum)], {})[0]
-            if label is None:
-                raise ValueError(f"{name}: a step of the relaxation has no label; see the problems of the labels")
-            self.calc = SinglePointCalculator(self, energy=label.info["dft_energy"], forces=label.arrays["dft_forces"])
-            return label.arrays["dft_forces"]
-
     def relax(slab: Atoms) -> Atoms:
-        moving = _Moving(slab.symbols, positions=slab.positions, cell=slab.cell, pbc=True)
+        moving = Atoms(slab.symbols, positions=slab.positions, cell=slab.cell, pbc=True)
+        moving.calc = LabelCalculator(ask, name=name, vacuum=vacuum)
         with LBFGS(moving, logfile=None, maxstep=0.1) as optimizer:
             if not optimizer.run(fmax=fmax_ev_per_angstrom, steps=max_steps):
                 raise ValueError(f"{name}: not relaxed to {fmax_ev_per_angstrom} eV/Angstrom in {max_steps} steps")
@@ -320,7 +351,16 @@ def relaxed_by_labels(ask: Ask, *, fmax_ev_per_angstrom: float, name: str, vacuu
 
 
 def _without_metal(symbol: str, structure: str, status: str) -> Metal:
-    return Metal(symbol, structure, None, None, None, None, None, status)
+    return Metal(
+        symbol=symbol,
+        structure=structure,
+        lattice=None,
+        energy_ev=None,
+        d3_ev=None,
+        cohesive_ev=None,
+        cohesive_d3_ev=None,
+        status=status,
+    )
 
 
 def _less(value: float | None, reference: float | None) -> float | None:

@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from mlip.atoms.structures import metals
 from mlip.atoms.symmetry import operations
 from mlip.core.arrays import Array
-from mlip.core.units import ELEMENTARY_CHARGE_COULOMB
+from mlip.core.units import GPA_PER_EV_PER_ANGSTROM3
 
 SYMPREC_ANGSTROM = 1e-3
-GPA_PER_EV_PER_ANGSTROM3 = ELEMENTARY_CHARGE_COULOMB * 1e21  # 1.602e-19 J / 1e-30 m^3 in 1e9 Pa
 ORDER = 3
 SMALL = 1e-3  # of a standard error, to differentiate
 
@@ -51,7 +50,7 @@ class Sample:
     atoms: Atoms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Errors:
     """Standard errors of a lattice, from the residual of its fit."""
 
@@ -60,7 +59,7 @@ class Errors:
     hill_gpa: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lattice:
     """The minimum of a crystal's energy."""
 
@@ -202,7 +201,7 @@ def _errors(fit: _Fit, low: Array, whole: Lattice) -> Errors | None:
         now, before = (np.array([*r.lengths_angstrom, r.apex or 0.0, r.hill_gpa]) for r in (moved, whole))
         changes.append((now - before) / SMALL)
     a, b, c, height, modulus = np.sqrt((np.array(changes) ** 2).sum(axis=0)).tolist()
-    return Errors((a, b, c), height if whole.apex is not None else None, modulus)
+    return Errors(lengths_angstrom=(a, b, c), apex=height if whole.apex is not None else None, hill_gpa=modulus)
 
 
 def apex(atoms: Atoms, length_angstrom: float) -> float | None:

@@ -22,7 +22,7 @@ from mlip.potential.potential import LEVELS, Predicted
 from mlip.stages.dataset.card import LabelledPath
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupErrors:
     """Errors within one group of frames."""
 
@@ -32,7 +32,7 @@ class GroupErrors:
     energy_rmse_ev_per_atom: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PathError:
     """Energy of the saddle of a labelled path against its initial image, eV per cell."""
 
@@ -43,7 +43,7 @@ class PathError:
     model_ev: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Errors:
     """Errors of one potential ('arm') on a set of frames."""
 
@@ -59,7 +59,7 @@ class Errors:
     calibration: float | None  # None for a single model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parity:
     """Reference and predicted values of every frame, for plots."""
 
@@ -69,7 +69,7 @@ class Parity:
     force: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Errors of the trained committee and its comparison arms on identical held-out frames."""
 
@@ -121,10 +121,10 @@ def parity(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> Parity:
     """Values for parity plots."""
     sizes = [len(f) for f in frames]
     return Parity(
-        tuple(float(f.info["REF_energy"]) / n for f, n in zip(frames, sizes, strict=True)),
-        tuple(p.energy_ev / n for p, n in zip(predicted, sizes, strict=True)),
-        tuple(np.concatenate([f.arrays["REF_forces"].ravel() for f in frames]).round(4).tolist()),
-        tuple(np.concatenate([p.mean_forces.ravel() for p in predicted]).round(4).tolist()),
+        energy_ref_ev_per_atom=tuple(float(f.info["REF_energy"]) / n for f, n in zip(frames, sizes, strict=True)),
+        energy_ev_per_atom=tuple(p.energy_ev / n for p, n in zip(predicted, sizes, strict=True)),
+        force_ref=tuple(np.concatenate([f.arrays["REF_forces"].ravel() for f in frames]).round(4).tolist()),
+        force=tuple(np.concatenate([p.mean_forces.ravel() for p in predicted]).round(4).tolist()),
     )
 
 
@@ -151,7 +151,14 @@ def _by_group(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> tuple[
     for group, numbers in sorted(members.items()):
         wrong = np.concatenate([predicted[k].mean_forces - frames[k].arrays["REF_forces"] for k in numbers])
         energy = np.array([_energy_error(frames[k], predicted[k]) for k in numbers])
-        out.append(GroupErrors(group, len(numbers), _rms(wrong), _rms(energy)))
+        out.append(
+            GroupErrors(
+                group=group,
+                frames=len(numbers),
+                force_rmse_ev_per_angstrom=_rms(wrong),
+                energy_rmse_ev_per_atom=_rms(energy),
+            )
+        )
     return tuple(out)
 
 
@@ -161,7 +168,13 @@ def _along_paths(
     dft = {f.info["frame_id"]: float(f.info["REF_energy"]) for f in frames}
     model = {f.info["frame_id"]: p.energy_ev for f, p in zip(frames, predicted, strict=True)}
     return tuple(
-        PathError(p.group, p.initial, p.saddle, dft[p.saddle] - dft[p.initial], model[p.saddle] - model[p.initial])
+        PathError(
+            group=p.group,
+            initial=p.initial,
+            saddle=p.saddle,
+            dft_ev=dft[p.saddle] - dft[p.initial],
+            model_ev=model[p.saddle] - model[p.initial],
+        )
         for p in paths
         if {p.initial, p.saddle} <= dft.keys()
     )

@@ -39,7 +39,7 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
         arms.append(measure("base model, not fine-tuned", frames, found))
     context.say(evaluate.table({arm.arm: arm for arm in arms}))
     groups = tuple(sorted({str(f.info["group"]) for f in frames}))
-    return evaluate.Evaluation(groups, tuple(arms), evaluate.parity(frames, predicted))
+    return evaluate.Evaluation(held_out_groups=groups, arms=tuple(arms), parity=evaluate.parity(frames, predicted))
 
 
 def _base(context: Context[EvaluateSettings]) -> models.Released | None:

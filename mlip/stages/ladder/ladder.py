@@ -33,7 +33,7 @@ COMPLETE, NOT_CALCULATED = "complete", "not calculated"
 STANDS, BAND_NEEDED = "stands", "DFT band needed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Path:
     """A converged band of one hop."""
 
@@ -45,7 +45,7 @@ class Path:
     limiting: bool  # the limiting hop of a path between equivalent sites
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One hop on the ladder from the potential to DFT; energies at the level of the potential unless said."""
 

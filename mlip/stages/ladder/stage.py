@@ -100,7 +100,16 @@ def _paths(context: Context[LadderSettings]) -> list[ladder.Path]:
             context.say(f"{hop.ion} {hop.name}: no converged band, so nothing to label")
             continue
         images = extxyz.read_frames(band_file(context.folder_of(NEB), band))
-        made.append(ladder.Path(hop, band, barrier, tuple(images), hop.host in slabs, key in limiting))
+        made.append(
+            ladder.Path(
+                hop=hop,
+                band=band,
+                barrier=barrier,
+                images=tuple(images),
+                vacuum=hop.host in slabs,
+                limiting=key in limiting,
+            )
+        )
     return made
 
 

@@ -80,7 +80,14 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: MdSetti
     )
     elements = tuple(dict.fromkeys(start.get_chemical_symbols()))
     frozen = tuple(int(k) for k in np.flatnonzero(~np.asarray(start.arrays["mobile"], dtype=bool)))
-    deck = Deck(header, elements, frozen, settings.target_ps, settings.equilibrate_ps, settings.friction_per_ps)
+    deck = Deck(
+        header=header,
+        elements=elements,
+        frozen=frozen,
+        target_ps=settings.target_ps,
+        equilibrate_ps=settings.equilibrate_ps,
+        friction_per_ps=settings.friction_per_ps,
+    )
     export_model(model, folder / MODEL, member=member)
     files.write_text_atomic(folder / START, _data(start, elements))
     files.write_text_atomic(folder / INPUT, _input(deck))

@@ -22,7 +22,7 @@ INPUT, MORE = "in.md", "in.more"
 DRIFT, DUMP, TEMPERATURE, LOG = "drift.txt", "ions.dump", "temperature.txt", "log.lammps"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deck:
     """What the atoms of a deck are, and how they are written."""
 

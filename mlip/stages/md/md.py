@@ -21,7 +21,7 @@ from mlip.stages.md.settings import MdSettings
 DONE = "done"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of a replica."""
 
@@ -33,7 +33,7 @@ class Outcome:
     largest_force_std_ev_per_angstrom: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Followed:
     """One system that was followed."""
 

@@ -38,7 +38,7 @@ class MdJob:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """How far a batch is."""
 
@@ -47,7 +47,7 @@ class Note:
     ps_per_s: float  # of all its replicas together, since this process began
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stopped:
     """A replica that was stopped, for labelling."""
 
@@ -57,7 +57,7 @@ class Stopped:
     step: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchOutcome:
     """Result of a job; the frames of stopped replicas are in `stopped.extxyz` in its folder."""
 
@@ -121,7 +121,9 @@ def run_batch(job: MdJob) -> BatchOutcome:
     return BatchOutcome(
         replicas=tuple(outcomes),
         stopped=tuple(
-            Stopped(o.replica, o.temperature_kelvin, o.status, state.stopped_at[r])
+            Stopped(
+                replica=o.replica, temperature_kelvin=o.temperature_kelvin, status=o.status, step=state.stopped_at[r]
+            )
             for r, o in enumerate(outcomes)
             if r in stopped
         ),
@@ -142,7 +144,10 @@ def _noted(job: MdJob, count: int) -> Callable[[int, float], None]:
             return
         last[0] = now
         speed = (step - begun[1]) * ps_per_step / max(now - begun[0], 1e-9)
-        files.write_record(job.folder / "progress.json", Note(step * ps_per_step, temperature, speed))
+        files.write_record(
+            job.folder / "progress.json",
+            Note(replica_ps=step * ps_per_step, temperature_kelvin=temperature, ps_per_s=speed),
+        )
 
     return note
 

@@ -21,7 +21,7 @@ from mlip.core.files import read_record, write_atomic, write_record
 HEADER = "header.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """What a folder of trajectories holds; replicas share everything but temperature and random numbers."""
 

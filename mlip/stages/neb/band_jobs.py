@@ -26,7 +26,7 @@ Result = tuple[neb.Band, list[Atoms]]
 POOL = 8  # bands that advance together on a CPU
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BandOutcome:
     """Result of a band job."""
 
@@ -101,7 +101,7 @@ def run_pool(todo: Sequence[BandJob]) -> int:
         for k, image in enumerate(images):
             image.info |= _said_of(job, k, image)
         files.write_frames(job.folder / f"{job.stem}.extxyz", images)
-        files.write_record(job.done, BandOutcome(band, _dispersion(band, images, job.target)))
+        files.write_record(job.done, BandOutcome(band=band, d3_forward_ev=_dispersion(band, images, job.target)))
         for left in job.folder.glob(f"{job.stem}*.npz"):
             left.unlink()
 
@@ -198,7 +198,7 @@ def _round(
             initial,
             final,
             settings=job.settings,
-            name=neb.BandName(job.hop.name, job.hop.host, job.member),
+            name=neb.BandName(hop=job.hop.name, host=job.hop.host, member=job.member),
             checkpoint=job.folder / f"{job.stem}{name}.npz",
             judge=judge,
             begun=images,

@@ -46,7 +46,7 @@ INTERMEDIATE_EV = 5e-3  # a minimum along the band this far below both humps is 
 Judge = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BandName:
     """What a band is called in results."""
 
@@ -55,7 +55,7 @@ class BandName:
     member: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Band:
     """One band of one hop, by one potential."""
 
@@ -83,7 +83,7 @@ class Band:
         return replace(self, note=f"{self.note}; {note}".removeprefix("; "), **changes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Barrier:
     """The committee's barrier of one hop."""
 

@@ -62,7 +62,7 @@ def energies_section(found: Energetics | None, references: References) -> Report
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One PBE quantity beside its window, in `unit`.
 

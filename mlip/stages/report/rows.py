@@ -16,7 +16,7 @@ AGREES, DIFFERS = "agrees", "differs"
 NOT_COMPARABLE, NOT_RESOLVED = "not comparable", "not resolved"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DftBarrier:
     """DFT energy difference, saddle image minus initial image, of single points on a path."""
 
@@ -53,7 +53,7 @@ class Results:
     adsorption: tuple[Adsorption, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """Parts of the uncertainty, 1 sigma each."""
 
@@ -64,7 +64,7 @@ class Budget:
     total_ev: float | None  # None: no model term is known
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Headline:
     """One published barrier and what this run says about it."""
 
@@ -101,7 +101,7 @@ class Headline:
         return self.dft_ev is not None and self.dft_hop not in (self.limiting_hop, "+".join(self.hops))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HopRow:
     """One hop: barrier by the potential and by DFT, or its status."""
 
@@ -125,7 +125,7 @@ class HopRow:
     mirrored: bool = False  # equal by construction: half of the images were made by symmetry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PathRow:
     """One minimax path between neighbouring equivalent sites."""
 
@@ -141,7 +141,7 @@ class PathRow:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Nearest:
     """The computed hop that comes nearest to a published barrier, among how many."""
 
@@ -157,7 +157,7 @@ class Nearest:
     chance: float | None  # that one of so many random values in the computed range comes within the tolerance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """An order that the paper claims: the first barrier is higher than the second."""
 
@@ -169,7 +169,7 @@ class Comparison:
     outcome: str  # 'holds' | 'reversed' | 'within uncertainty' | 'not resolved'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Other:
     """A published quantity that this run does not compute."""
 
@@ -184,7 +184,7 @@ class Other:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """All rows of the report."""
 

@@ -204,12 +204,26 @@ def _compare(high: Headline, low: Headline) -> Comparison:
     statement = f"{high.ion} {high.facet} above {low.ion} {low.facet}"
     published = high.published_ev - low.published_ev
     if high.ours_ev is None or low.ours_ev is None or high.two_sigma_ev is None or low.two_sigma_ev is None:
-        return Comparison(statement, published, None, None, None, NOT_RESOLVED)
+        return Comparison(
+            statement=statement,
+            published_difference_ev=published,
+            difference_ev=None,
+            two_sigma_ev=None,
+            sigmas=None,
+            outcome=NOT_RESOLVED,
+        )
     difference = high.ours_ev - low.ours_ev
     two_sigma = math.hypot(high.two_sigma_ev, low.two_sigma_ev)
     clear = "holds" if difference > 0 else "reversed"
     outcome = clear if abs(difference) > two_sigma else "within uncertainty"
-    return Comparison(statement, published, difference, two_sigma, difference / (two_sigma / 2), outcome)
+    return Comparison(
+        statement=statement,
+        published_difference_ev=published,
+        difference_ev=difference,
+        two_sigma_ev=two_sigma,
+        sigmas=difference / (two_sigma / 2),
+        outcome=outcome,
+    )
 
 
 def _other(value: Value, results: Results, references: References) -> Other:

@@ -34,7 +34,7 @@ KEPT = "backends.json"  # in the folder of the run
 NEEDS = (structures.STAGE, DATASET, TRAIN)  # of every stage that evaluates the potential
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checked:
     """What is kept of a check."""
 
@@ -67,7 +67,7 @@ def checked(context: Context[Any]) -> tuple[equivalence.Equivalence, ...]:
     # In a process of one thread: with a thread for each core the conversion, thousands of small products, waits for its
     # own threads, minutes on a shared machine.
     checks = run_parallel(check, [job], workers=1)[0]
-    files.write_record(kept, Checked(key, checks))
+    files.write_record(kept, Checked(key=key, checks=checks))
     for one in checks:
         context.say(one.summary)
     return checks

@@ -58,7 +58,7 @@ class SiteJob:
     folder: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoundSites:
     """Result of a site job."""
 
@@ -80,7 +80,7 @@ def search_sites(job: SiteJob) -> FoundSites:
             host, job.ion, potential, job.host.settings, name=job.host.name, metal_symbols=kinds, seed=job.host.seed
         )
     except ValueError as error:
-        return FoundSites((), (), (f"{job.host.name} {job.ion}: {error}",))
+        return FoundSites(sites=(), hops=(), notes=(f"{job.host.name} {job.ion}: {error}",))
     usable = [s for s in found if s.status == "relaxed"]
     notes = [
         f"{job.host.name} {job.ion} {s.name}: {s.status}, left out of the network" for s in found if s not in usable
@@ -101,7 +101,7 @@ def search_sites(job: SiteJob) -> FoundSites:
         files.write_frames(job.folder / "configurations" / f"{job.host.name}_{job.ion}_{name}.extxyz", [_bare(atoms)])
     for hop, initial, final in hops:
         files.write_frames(end_points(job.folder / "hops", hop), [_bare(initial), _bare(final)])
-    result = FoundSites(tuple(found), tuple(hop for hop, _, _ in hops), tuple(notes))
+    result = FoundSites(sites=tuple(found), hops=tuple(hop for hop, _, _ in hops), notes=tuple(notes))
     files.write_record(done, result)
     return result
 

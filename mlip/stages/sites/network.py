@@ -34,7 +34,7 @@ MAX_HOST_MOVE_ANGSTROM = 1.5  # farther than this no host atom moves in a single
 ROW_BOND_ANGSTROM = 2.7  # of the long metal-anion bond of a relaxed row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hop:
     """A distinct hop of an ion between two sites."""
 
@@ -55,7 +55,7 @@ class Hop:
         return hop_group(self.name, self.ion)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bottleneck:
     """The path of lowest highest saddle from a site to its copy one period away."""
 

@@ -44,7 +44,7 @@ METAL_EXTRA_ANGSTROM = 0.7  # cations keep this much farther from metals than fr
 LETTERS = {"surface": "S", "subsurface": "U", "bulk": "V"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Period:
     """The way from a site to its neighbouring copy along one lattice direction of the host."""
 
@@ -54,7 +54,7 @@ class Period:
     image: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """A distinct place of an ion."""
 
@@ -168,7 +168,14 @@ def neighbouring_copies(host: Atoms, found: Sequence[Operation], places: Array) 
     for direction, vector in periods(host, found, axes=(0, 1) if is_slab(host) else (0, 1, 2)):
         goal = places[0] + vector
         copy = int(distances(host, places, goal).argmin())
-        out.append(Period(direction, _vector(vector), copy, cell_image(host, goal - places[copy])))
+        out.append(
+            Period(
+                direction=direction,
+                translation_angstrom=_vector(vector),
+                copy=copy,
+                image=cell_image(host, goal - places[copy]),
+            )
+        )
     return tuple(out)
 
 

@@ -38,7 +38,7 @@ PARTS = tuple(0.5**k for k in range(7))  # of the move, where energies are not l
 DAMPING = 0.01  # of the mean of the diagonal, for parameters on which hardly any force hangs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EnergyFit:
     """What the fit did to the energies of the cells that count; root mean squares per cell over its training frames."""
 
@@ -82,14 +82,14 @@ def fit(
         _add(parameters, part * step)
         after = _rms(energies_ev[large] - np.array([_energy(calculated, g) for g in counted]))
         if after < before:
-            return EnergyFit(int(large.sum()), before, after)
+            return EnergyFit(cells=int(large.sum()), before_ev=before, after_ev=after)
         _add(parameters, -part * step)
     log.warning(
         "train.energy_fit: leaves energies off by %.3g eV a cell where they were off by %.3g eV; not used",
         after,
         before,
     )
-    return EnergyFit(int(large.sum()), before, before)
+    return EnergyFit(cells=int(large.sum()), before_ev=before, after_ev=before)
 
 
 def _derivatives(

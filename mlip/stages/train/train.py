@@ -32,7 +32,7 @@ from mlip.stages.train.training import Epoch, Training
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """The outcome of one training."""
 
@@ -132,7 +132,14 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     _check_e0(final, e0_ev, elements)
     best = max((e.epoch for e in state.history if e.best), default=0)
     early = len(state.history) < settings.epochs
-    outcome = Trained(member, seed, "stopped early" if early else "finished", best, tuple(state.history), fitted)
+    outcome = Trained(
+        member=member,
+        seed=seed,
+        status="stopped early" if early else "finished",
+        best_epoch=best,
+        history=tuple(state.history),
+        energy_fit=fitted,
+    )
     return outcome, shape, final
 
 
@@ -165,7 +172,14 @@ def _one_epoch(state: Training, train: Sequence[Sample], valid: Sequence[Sample]
     best = loss < state.best_loss or state.settings.keep == "last"
     if best:
         state.best_loss, state.best_weights = loss, state.averaged_weights()
-    line = Epoch(epoch, train_loss, loss, force, energy, best)
+    line = Epoch(
+        epoch=epoch,
+        train_loss=train_loss,
+        valid_loss=loss,
+        valid_force_rmse_ev_per_angstrom=force,
+        valid_energy_rmse_ev_per_atom=energy,
+        best=best,
+    )
     state.history.append(line)
     return line
 
