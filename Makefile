@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dft run test bench check format clean
+.PHONY: help setup setup-dft run test wheel bench check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quic
 
 test: setup ## the test-suite, minutes on two cores
 	$(BIN)/python -m pytest -n 2
+
+wheel: setup ## build the wheel and try it in a fresh environment
+	$(BIN)/python scripts/check_wheel.py --torch '$(TORCH)'
 
 bench: setup ## ours and its peers side by side, into docs/benchmarks.md; ONLY="neb md" for some
 	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))

@@ -22,6 +22,11 @@ __all__ = ["OpenRun", "Potential", "__version__", "band", "find_sites", "load", 
 
 
 def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'mlip' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    from mlip.core import namesake
+
+    namesake.refuse()
     if name in {"band", "find_sites"}:
         from mlip import calculations
 
@@ -30,11 +35,9 @@ def __getattr__(name: str) -> Any:
         from mlip.open_run import OpenRun, open_run
 
         return {"OpenRun": OpenRun, "open_run": open_run}[name]
-    if name in {"Potential", "load"}:
-        from mlip.potential import potential
+    from mlip.potential import potential
 
-        return getattr(potential, name)
-    raise AttributeError(f"module 'mlip' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    return getattr(potential, name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlip import __version__
-from mlip.core import process
+from mlip.core import namesake, process
 from mlip.pipeline import STAGES
 
 
@@ -58,10 +58,15 @@ def parser() -> argparse.ArgumentParser:
         "sources", type=Path, nargs="+", metavar="SOURCE", help="run folder, dataset folder or extended XYZ file"
     )
     collect.add_argument("--level", type=Path, help="YAML: settings, units and keys of the files")
-    export = commands.add_parser("export", help="write a model in the format of another tool")
-    export.add_argument("model", type=Path, metavar="MODEL", help="model folder")
-    export.add_argument("--to", choices=("mace", "lammps"), required=True, help="mace: a .model file; lammps: a folder")
-    export.add_argument("-o", "--out", type=Path, required=True, help="file (mace) or folder (lammps) to write")
+    export = commands.add_parser("export", help="write a model, or the trajectories of a run, for other tools")
+    export.add_argument("source", type=Path, metavar="SOURCE", help="model folder; extxyz: folder of the run")
+    export.add_argument(
+        "--to",
+        choices=("mace", "lammps", "extxyz"),
+        required=True,
+        help="mace: a .model file; lammps: a folder to run there; extxyz: trajectories of the md stage, a file each",
+    )
+    export.add_argument("-o", "--out", type=Path, required=True, help="file (mace) or folder to write")
     export.add_argument("--member", type=int, default=1, help="number of the committee member, from 1")
     export.add_argument(
         "--start", type=Path, help="lammps: a start of the md stage, such as runs/quick/md/001_Li.extxyz"
@@ -110,18 +115,28 @@ def _do(options: argparse.Namespace) -> None:
         _upgrade(options.run)
     elif options.command == "settings":
         _settings(options.section)
-    elif options.command == "export" and options.to == "lammps":
-        from mlip.tools import export
-
-        export.to_lammps(options.model, options.out, start=options.start, source=options.config, member=options.member)
-        print(f"member {options.member} of {options.model}, input and batch script for LAMMPS: {options.out}")
     elif options.command == "export":
-        from mlip.tools import export
-
-        export.to_mace(options.model, options.out, member=options.member)
-        print(f"member {options.member} of {options.model}: {options.out}")
+        _export(options)
     else:
         _stages(options)
+
+
+def _export(options: argparse.Namespace) -> None:
+    if options.to == "extxyz":
+        from mlip import driver
+
+        for written in driver.export_trajectories(options.source, options.out):
+            print(written.summary)
+        return
+    from mlip.tools import export
+
+    named = f"member {options.member} of {options.source}"
+    if options.to == "lammps":
+        export.to_lammps(options.source, options.out, start=options.start, source=options.config, member=options.member)
+        print(f"{named}, input and batch script for LAMMPS: {options.out}")
+    else:
+        export.to_mace(options.source, options.out, member=options.member)
+        print(f"{named}: {options.out}")
 
 
 def _stages(options: argparse.Namespace) -> None:
@@ -178,30 +193,12 @@ def _share(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def _refuse_namesake() -> None:
-    """Refuse to work beside another package that imports as `mlip`: the files of both lie in one folder.
-
-    Raises:
-        ValueError: that package is installed in this environment.
-    """
-    from importlib import metadata
-
-    try:
-        version = metadata.version("mlip")
-    except metadata.PackageNotFoundError:
-        return
-    raise ValueError(
-        f"the package 'mlip' {version} is installed here and imports under the same name as facet-mlip: "
-        "pip uninstall mlip facet-mlip, then install facet-mlip again, or use another environment"
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     options = parser().parse_args(arguments)
     process.own()
     try:
-        _refuse_namesake()
+        namesake.refuse()
         _do(options)
     except (ValueError, OSError) as error:
         if options.debug:

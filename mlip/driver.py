@@ -5,6 +5,7 @@ exists, the stage is whole.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from mlip.core.run import Run, locked
 from mlip.core.stage import Stage
 from mlip.core.texts import read_text
 from mlip.stages import label
+from mlip.tools import export_md
+from mlip.tools.export_md import Written
 from mlip.tools.upgrade import upgrade as upgraded
 
 AnyStage = Stage[Any, Any]
@@ -27,8 +30,7 @@ def init(source: Path, folder: Path) -> Run:
     Raises:
         ValueError: anything wrong with the config, the files it names or the folder.
     """
-    if not source.exists():  # a config that comes with the project may be named from anywhere
-        source = next((root / source for root in files.ROOTS if (root / source).exists()), source)
+    source = files.located(source)  # a config that comes with the project may be named from anywhere
     run = Run(folder, config.load(source), config.stages())
     for stage in run.stages:
         if stage.check is not None:
@@ -105,6 +107,11 @@ def upgrade(folder: Path) -> dict[str, str]:
     run = opened(folder)
     with locked(folder):
         return upgraded(run)
+
+
+def export_trajectories(folder: Path, out: Path) -> Iterator[Written]:
+    """Write the trajectories of the md stage of a run as extended XYZ; gives each file when it is whole."""
+    return export_md.write(opened(folder), out)
 
 
 def show_label_plan(folder: Path) -> None:

@@ -245,6 +245,14 @@ def test_predict_names_the_frame_with_the_unknown_element(committee, tmp_path):
     assert not (tmp_path / "out.xyz").exists()
 
 
+def test_the_shipped_model_is_found_from_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "in.xyz", [tiny.rattled()])
+    (frame,) = potential.predict("datasets/models/tio2-mg-li", tmp_path / "in.xyz", tmp_path / "out.xyz")
+    frame.calc = potential.load(tiny.REPOSITORY / "datasets" / "models" / "tio2-mg-li")
+    assert_allclose(frame.info["mlip_energy"], frame.get_potential_energy(), rtol=1e-9, atol=0)
+
+
 def test_predict_asks_for_the_place_before_it_computes(committee, tmp_path, monkeypatch):
     def never(*_, **__):
         raise AssertionError

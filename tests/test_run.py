@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -240,6 +241,24 @@ def test_paths_are_from_here_or_from_the_repository(tmp_path, monkeypatch):
     assert files.place("datasets/tio2-mg-li") == tiny.DATA
     (tmp_path / "datasets" / "tio2-mg-li").mkdir(parents=True)
     assert files.place("datasets/tio2-mg-li").resolve() == tmp_path / "datasets" / "tio2-mg-li"
+    assert files.place("datasets/models/base") == tiny.REPOSITORY / "datasets" / "models" / "base"
+    assert str(files.located("datasets/none")) == "datasets/none"
+    with pytest.raises(ValueError, match="datasets/none: no such file or folder, neither here nor among those that"):
+        files.place("datasets/none")
+
+
+def test_the_files_of_an_installed_package_have_the_names_they_have_in_the_repository(monkeypatch):
+    package = Path("/venv/site-packages/mlip")
+    monkeypatch.setattr(run, "PACKAGE", package)
+    monkeypatch.setattr(run, "ROOT", package / "shipped")
+    assert run._name(package / "shipped" / "datasets" / "tio2-mg-li") == "datasets/tio2-mg-li"
+    assert run._name(package) == "mlip"
+    assert run._name(Path("/data/frames")) == "/data/frames"
+
+
+def test_an_installed_package_has_no_commit_of_a_repository_around_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    assert files.commit() == "unknown"
 
 
 def test_changed_code_makes_the_report_anew_and_keeps_the_numbers(tmp_path, monkeypatch):

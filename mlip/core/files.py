@@ -24,7 +24,8 @@ from mlip.core import texts
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
-ROOTS = (PACKAGE.parent, PACKAGE / "shipped")  # of a checkout, and of what a wheel brings along
+SHIPPED = PACKAGE / "shipped"  # what a wheel brings along
+ROOT = SHIPPED if SHIPPED.exists() else PACKAGE.parent  # folder of `datasets` and `configs`
 MADE_BEFORE = "made by another version: delete it and run again"
 AGAIN = "delete it and run the stage again"
 
@@ -47,17 +48,28 @@ class Provenance:
     finished: str  # ISO time, UTC
 
 
+def located(path: str | Path) -> Path:
+    """The path, or that of the file or folder of this name in the repository or the installed package.
+
+    What is in the working directory goes first. A path that is nowhere comes back as it is.
+    """
+    given = Path(path)
+    return ROOT / given if not given.exists() and (ROOT / given).exists() else given
+
+
 def place(path: str | Path) -> Path:
     """A path of the config: relative to the working directory, or else to the repository or the installed package.
 
     Raises:
         ValueError: it is in none of them.
     """
-    given = Path(path)
-    for candidate in (given, *(root / given for root in ROOTS)):
-        if candidate.exists():
-            return candidate
-    raise ValueError(f"{given}: no such file or folder, from here or from the repository; check the path in the config")
+    found = located(path)
+    if not found.exists():
+        raise ValueError(
+            f"{found}: no such file or folder, neither here nor among those that come with mlip; "
+            "check the path in the config"
+        )
+    return found
 
 
 def write_atomic(path: Path, writer: Callable[[Path], None]) -> None:
@@ -163,6 +175,8 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """Short hash of the checked-out commit, with '+' when files differ from it, or 'unknown' outside a checkout."""
+    if SHIPPED.exists():  # an installed package; a repository around its folder is another one
+        return "unknown"
     here = Path(__file__).parent
     try:
         described = subprocess.run(

@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlip.core.files import ROOTS, Provenance, digest_of, place, read_provenance, read_result, sha256, write_text_atomic
+from mlip.core.files import (
+    PACKAGE,
+    ROOT,
+    Provenance,
+    digest_of,
+    place,
+    read_provenance,
+    read_result,
+    sha256,
+    write_text_atomic,
+)
 from mlip.core.report import ReportSection
 from mlip.core.section import Common, ExecutionSection, Section
 from mlip.core.stage import Context, Stage
@@ -154,7 +164,7 @@ class Run:
 
 def _name(path: Path) -> str:
     """An input by the path that the config gives; a path of the project itself is the same on every machine."""
-    inside = next((root for root in ROOTS if path.is_relative_to(root)), None)
+    inside = next((root for root in (ROOT, PACKAGE.parent) if path.is_relative_to(root)), None)
     return (path if inside is None else path.relative_to(inside)).as_posix()
 
 

@@ -18,7 +18,7 @@ import yaml
 from ase.data import atomic_numbers, chemical_symbols
 
 from mlip.core import texts
-from mlip.core.files import write_bytes_atomic, write_text_atomic
+from mlip.core.files import located, write_bytes_atomic, write_text_atomic
 from mlip.core.process import quiet, unchanged
 from mlip.core.section import Target
 from mlip.potential.architecture import Architecture
@@ -223,7 +223,7 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
     Raises:
         ValueError: nothing there, not a model, damaged, or a pickle that nobody said is trusted.
     """
-    place = Path(path)
+    place = located(path)
     if place.is_dir():
         with unchanged():
             return _load_folder(place)

@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from mlip.atoms import cells
 from mlip.atoms.extxyz import read_frames
 from mlip.core.arrays import Array
-from mlip.core.files import require_writable, write_frames
+from mlip.core.files import located, require_writable, write_frames
 from mlip.core.progress import console
 from mlip.potential import models
 from mlip.potential.backends.mace_scalar import Scalar
@@ -239,7 +239,7 @@ def predict(
             that cannot be written (found before anything is computed), or a frame whose `pbc` contradicts its atoms.
     """
     require_writable(out)
-    structures = read_frames(frames)
+    structures = read_frames(located(frames))
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)
     require_elements(structures, evaluator.elements, frames)

@@ -5,6 +5,7 @@ from typing import cast
 
 from mlip import config
 from mlip.atoms import extxyz
+from mlip.core.files import located
 from mlip.potential import models
 from mlip.stages.md import lammps
 from mlip.stages.md.settings import MdSettings
@@ -23,5 +24,5 @@ def to_lammps(model: Path, folder: Path, *, start: Path | None, source: Path | N
     """
     if start is None:
         raise ValueError("--start: LAMMPS needs a start; give one of the md stage, such as runs/quick/md/001_Li.extxyz")
-    settings = MdSettings() if source is None else cast("MdSettings", config.load(source)["md"])
+    settings = MdSettings() if source is None else cast("MdSettings", config.load(located(source))["md"])
     return lammps.export(models.load(model), folder, extxyz.read_frames(start)[0], settings, member=member)

@@ -77,7 +77,7 @@ def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) ->
     """
     if (out / "card.yaml").exists():
         raise ValueError(f"{out}: is a dataset already; give another folder")
-    found = [_source(path, level) for path in sources]
+    found = [_source(files.located(path), level) for path in sources]
     hashes = {s.path: extxyz.settings_hash(s.settings) for s in found}
     if len(set(hashes.values())) > 1:
         listed = ", ".join(f"{path} {value}" for path, value in hashes.items())

@@ -13,7 +13,7 @@ from pathlib import Path
 from ase import Atoms
 
 from mlip.atoms.extxyz import read_frames
-from mlip.core.files import require_writable, write_frames
+from mlip.core.files import located, require_writable, write_frames
 from mlip.dft.queue import NEEDED, require_named
 from mlip.potential import models, potential
 from mlip.stages.neb.band import largest
@@ -102,7 +102,7 @@ def from_files(
             left, or an output that cannot be written.
     """
     require_writable(out)
-    listed = {path: candidates(path) for path in paths}
+    listed = {path: candidates(located(path)) for path in paths}
     frames = [atoms for path in paths for atoms in listed[path]]
     require_named(frames)
     evaluator = potential.Evaluator(models.load(model), device=device)

@@ -131,7 +131,7 @@ def report(context: Context[DiffusionSettings], result: kinetics.Diffused) -> tu
 
 def _inputs(context: Context[DiffusionSettings]) -> list[Path]:
     """Every file that is read in the folders of LAMMPS; a folder may appear later."""
-    folders = (root / folder for folder in context.settings.lammps for root in (Path(), *files.ROOTS))
+    folders = (files.located(folder) for folder in context.settings.lammps)
     return [path for folder in folders if folder.exists() for path in lammps_runs.sources(folder)]
 
 

@@ -7,7 +7,7 @@ files, each written beside its place and renamed, so that a killed run leaves wh
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,19 @@ def read(folder: Path, *, upto: int | None = None) -> tuple[Header, Frames]:
         ValueError: no trajectory, a chunk that is cut short or missing; the message says which frames are whole.
     """
     header = read_record(folder / HEADER, Header)
-    chunks: list[Frames] = []
+    parts = list(chunks(folder, header))
+    if not parts:
+        raise ValueError(f"{folder}: holds no frames; run md first")
+    whole = {name: np.concatenate([getattr(part, name) for part in parts])[:upto] for name in ARRAYS}
+    return header, Frames(0, **whole)
+
+
+def chunks(folder: Path, header: Header) -> Iterator[Frames]:
+    """The frames of a folder in order, one chunk in memory at a time.
+
+    Raises:
+        ValueError: a chunk that is cut short or missing; the message says which frames are whole.
+    """
     following = 0
     for path in sorted(folder.glob("frames-*.npz")):
         chunk = _chunk(path, header, whole=following)
@@ -144,11 +156,7 @@ def read(folder: Path, *, upto: int | None = None) -> tuple[Header, Frames]:
                 f"{folder}: frames {following} to {chunk.first - 1} are missing; move the folder away and run md again"
             )
         following += chunk.count
-        chunks.append(chunk)
-    if not chunks:
-        raise ValueError(f"{folder}: holds no frames; run md first")
-    joined = {name: np.concatenate([getattr(c, name) for c in chunks])[:upto] for name in ARRAYS}
-    return header, Frames(0, **joined)
+        yield chunk
 
 
 def _chunk(path: Path, header: Header, *, whole: int) -> Frames:
