@@ -14,30 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlip.calculations import band, find_sites
-    from mlip.open_run import OpenRun, open_run
     from mlip.potential.potential import Potential, load
+    from mlip.results import OpenRun, open_run
 
 __version__ = "0.1.0"
 __all__ = ["OpenRun", "Potential", "__version__", "band", "find_sites", "load", "open_run"]
+HOMES = {  # no module of the package has one of these names: a module would take the place of the function
+    "OpenRun": "mlip.results",
+    "Potential": "mlip.potential.potential",
+    "band": "mlip.calculations",
+    "find_sites": "mlip.calculations",
+    "load": "mlip.potential.potential",
+    "open_run": "mlip.results",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mlip' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    from importlib import import_module
+
     from mlip.core import namesake
 
     namesake.refuse()
-    if name in {"band", "find_sites"}:
-        from mlip import calculations
-
-        return getattr(calculations, name)
-    if name in {"OpenRun", "open_run"}:
-        from mlip.open_run import OpenRun, open_run
-
-        return {"OpenRun": OpenRun, "open_run": open_run}[name]
-    from mlip.potential import potential
-
-    return getattr(potential, name)
+    return getattr(import_module(HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -15,6 +15,7 @@ from mlip.core import files
 from mlip.core.run import Run
 
 Row = dict[str, str | float | None]
+NAMES = {"Facet", "Host", "System", "Site", "Sites", "Hop"}  # headings of names, which may be digits: the facet 001
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class OpenRun:
         return tuple(sorted(path.stem for path in self._folder.glob("*.csv")))
 
     def table(self, name: str) -> list[Row]:
-        """The rows of a table of the report by heading: numbers as float, what is not known as None.
+        """The rows of a table of the report by heading: numbers as float, names as text, what is not known as None.
 
         Raises:
             ValueError: the report has no such table.
@@ -57,7 +58,7 @@ class OpenRun:
             there = ", ".join(self.tables) or f"none; first run: mlip report {self.run.folder}"
             raise ValueError(f"{name}: no such table; there are: {there}")
         with path.open(encoding="utf-8", newline="") as lines:
-            return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(lines)]
+            return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(lines)]
 
     @property
     def _folder(self) -> Path:
@@ -73,9 +74,11 @@ def open_run(folder: str | Path) -> OpenRun:
     return OpenRun(driver.opened(Path(folder)))
 
 
-def _value(text: str) -> str | float | None:
+def _value(heading: str, text: str) -> str | float | None:
     if not text:
         return None
+    if heading in NAMES:
+        return text
     try:
         return float(text)
     except ValueError:
