@@ -12,7 +12,7 @@ from mlip.core import progress
 from mlip.potential import equivalence
 from mlip.potential.backends.symmetrix import Native
 from mlip.stages.report import stage
-from mlip.stages.sites import stage as sites
+from mlip.stages.sites import backends
 
 ODD = ("pip install 'facet-mlip[native]'", "a[0].xyz", "[/]", "[bold]x[/bold]", "[link=x]", ":fire:", r"\[a]", "x{0}")
 
@@ -59,7 +59,7 @@ def test_cells_of_the_table_of_barriers(shown, monkeypatch, text):
 
 def test_why_a_backend_is_not_used_keeps_its_advice(shown, monkeypatch, tmp_path):
     """The whole way from the error of the backend to the terminal."""
-    monkeypatch.setattr("mlip.potential.backends.symmetrix.installed", lambda: False)
+    monkeypatch.setattr("mlip.potential.backends.compiled.version", lambda: None)
     with pytest.raises(ValueError, match="symmetrix-xl is not installed") as told:
         Native(None, device="cpu", dtype="float64", folder=tmp_path)
     missing = equivalence.Equivalence(
@@ -70,10 +70,11 @@ def test_why_a_backend_is_not_used_keeps_its_advice(shown, monkeypatch, tmp_path
         accepted=False,
         note=str(told.value),
     )
-    monkeypatch.setattr(sites.equivalence, "check", lambda *_, **__: (missing,))
+    monkeypatch.setattr(backends, "run_parallel", lambda *_, **__: [(missing,)])
     run = driver.opened(init(tmp_path))
-    sites._checked(run.context(sites.STAGE), None, [])
-    assert "not used: symmetrix-xl is not installed; pip install 'facet-mlip[native]'" in shown.getvalue()
+    backends.checked(run.context(run.stage("sites")))
+    assert "not used: symmetrix-xl is not installed" in shown.getvalue()
+    assert "pip install symmetrix-xl==" in shown.getvalue()
 
 
 def init(folder):
