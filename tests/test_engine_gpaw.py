@@ -182,7 +182,7 @@ def test_elements_without_paw_data():
         gpaw.require(tiny_settings(), {"Li", "Po"})
 
 
-REQUIRE = "import mlip.engines.gpaw as g; g.require(g.PRESETS['gpaw-pbe-520'], ['Li'])"
+REQUIRE = "import mlip.dft.engines.gpaw as g; g.require(g.PRESETS['gpaw-pbe-520'], ['Li'])"
 BLOCK = "import sys; sys.modules['{}'] = None; "
 
 

@@ -100,7 +100,7 @@ def test_diffusion_has_limits_and_the_report_says_so(moved):
     assert "## Diffusion from molecular dynamics" in text
     assert "A demonstration: the trajectories last 0.001 ps each" in text
     assert "No ion hopped: every D and every rate below is an upper limit" in text
-    assert "is an extrapolation along a straight line" in text
+    assert "is extrapolated along a straight Arrhenius line" in text
     assert "< " in text.split("Diffusion coefficients at the temperatures")[1]
 
 

@@ -20,7 +20,7 @@ from ase.build import bulk
 
 sys.path.insert(0, {tests!r})
 import tiny
-import mlip.models  # what importing our own modules needs is not what loading a model does
+import mlip.potential.potential  # what importing our own modules needs is not what loading a model does
 
 def snapshot():
     return {{

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 
+OF_CALCULATORS = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # set by mace.calculators on import; its classes need it later
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc, malloc.h
 
 
@@ -34,15 +35,19 @@ def own() -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """A block in which libraries are imported: what they say and set in the environment concerns none of our users."""
+def quiet(*kept: str) -> Iterator[None]:
+    """A block in which libraries are imported: what they print and set in the environment is not the user's concern.
+
+    Args:
+        kept: variables that keep the value which the block gave them.
+    """
     environment = dict(os.environ)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name in os.environ.keys() - environment.keys():
+        for name in os.environ.keys() - environment.keys() - set(kept):
             del os.environ[name]
         os.environ.update({k: v for k, v in environment.items() if os.environ.get(k) != v})
 

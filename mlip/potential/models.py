@@ -19,7 +19,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from mlip.core import texts
 from mlip.core.files import located, write_bytes_atomic, write_text_atomic
-from mlip.core.process import quiet, unchanged
+from mlip.core.process import OF_CALCULATORS, quiet, unchanged
 from mlip.core.section import Target
 from mlip.potential.architecture import Architecture
 
@@ -244,7 +244,7 @@ def foundation(name: str) -> Path:
     Raises:
         ValueError: an unknown name, or no way to download it.
     """
-    with quiet():
+    with quiet(OF_CALCULATORS):
         from mace.calculators import foundations_models
 
     known = [n for n in foundations_models.mace_mp_names if n]

@@ -19,7 +19,7 @@ from ase.io.lammpsdata import write_lammps_data
 
 from mlip.atoms import cells
 from mlip.core import files
-from mlip.core.process import quiet
+from mlip.core.process import OF_CALCULATORS, quiet
 from mlip.potential import models
 from mlip.stages.md.dynamics import EQUILIBRATION_FRICTION_PER_PS
 from mlip.stages.md.lammps_deck import DECK, DRIFT, DUMP, INPUT, MODEL, MORE, SCRIPT, START, TEMPERATURE, Deck, prism
@@ -112,7 +112,7 @@ def export_model(model: models.Released, path: Path, *, member: int = 1) -> None
         raise ValueError(f"member {member}: {model.source} has members 1 to {len(model.members)}")
     import torch
 
-    with quiet():
+    with quiet(OF_CALCULATORS):
         from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE
 
         chosen = deepcopy(model.members[member - 1]).double().cpu()
