@@ -1,1 +1,1 @@
-"""atoms."""
+"""Structures: crystals and their files, slabs, symmetry, labelled frames, dispersion."""

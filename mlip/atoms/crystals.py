@@ -145,7 +145,7 @@ def same(one: Identity, other: Identity) -> bool:
 
 
 def _format(name: str) -> str | None:
-    """The ASE format of a file by its name; None where it is no crystal."""
+    """The ASE format of a file by its name; None for a file that holds no crystal."""
     base = Path(name).name.lower()
     suffix = Path(base).suffix
     if suffix in {".cif", ".mcif"}:

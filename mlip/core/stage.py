@@ -181,7 +181,7 @@ class Context(Generic[S]):
     ) -> list[Outcome]:
         """Results of a function of every job, in processes side by side, with a progress bar.
 
-        Jobs keep what they finished on disk: after a kill the same call goes on where it was.
+        Jobs keep what they finished on disk: after a kill the same call continues from there.
         """
         with progress(label, len(jobs)) as tick:
             return run_parallel(function, jobs, workers=self.workers, on_tick=tick, uses_torch=uses_torch)

@@ -1,1 +1,1 @@
-"""stages."""
+"""The stages of the pipeline, one file or folder each: settings, result, computing, section of the report."""

@@ -1,1 +1,1 @@
-"""convergence."""
+"""The stage `convergence`."""

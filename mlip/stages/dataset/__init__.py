@@ -1,1 +1,1 @@
-"""dataset."""
+"""The stage `dataset`."""

@@ -1,1 +1,1 @@
-"""diffusion."""
+"""The stage `diffusion`."""

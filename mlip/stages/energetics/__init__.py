@@ -1,1 +1,1 @@
-"""energetics."""
+"""The stage `energetics`."""

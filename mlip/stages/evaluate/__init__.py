@@ -1,1 +1,1 @@
-"""evaluate."""
+"""The stage `evaluate`."""

@@ -1,1 +1,1 @@
-"""ladder."""
+"""The stage `ladder`."""

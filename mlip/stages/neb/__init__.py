@@ -1,1 +1,1 @@
-"""neb."""
+"""The stage `neb`."""

@@ -1,1 +1,1 @@
-"""report."""
+"""The stage `report`."""

@@ -1,1 +1,1 @@
-"""sites."""
+"""The stage `sites`."""

@@ -1,1 +1,1 @@
-"""train."""
+"""The stage `train`."""
