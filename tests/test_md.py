@@ -53,7 +53,15 @@ def test_the_temperature_counts_mobile_atoms_only():
     twice = (batch.masses[None, None, :, None] * velocities**2).sum((2, 3)) / ACCELERATION
     assert_allclose(twice.mean() / (3 * 10 * BOLTZMANN_EV_PER_KELVIN), 900.0, rtol=0.01)
     state = dynamics.State(
-        0, positions[0], velocities[0], velocities[0], velocities[0, :, 0, 0], (), ("running",), (-1,), positions[0]
+        0,
+        positions[0],
+        velocities[0],
+        velocities[0],
+        velocities[0, :, 0, 0],
+        (),
+        (Status("running"),),
+        (-1,),
+        positions[0],
     )
     assert_allclose(
         dynamics.temperatures(batch, state, SETTINGS), twice[0] / (30 * BOLTZMANN_EV_PER_KELVIN), rtol=1e-12
@@ -207,6 +215,25 @@ def test_kill_minus_nine_gives_the_same_continuation(tmp_path):
     assert read(tmp_path / "part").count < 21
     run(tmp_path / "part", batch)
     assert_same_files(tmp_path / "whole", tmp_path / "part")
+
+
+def test_a_state_whose_statuses_are_texts_is_continued(tmp_path):
+    starts = fields.batch(temperatures=(600.0, 600.0)).starts
+    starts[1, 3] += 2.5  # too large a force: one replica is stopped at the start
+    batch = replace(fields.batch(temperatures=(600.0, 600.0)), starts=starts)
+    field = Wells(fields.batch().starts[[0, 0]])
+    longer = SETTINGS.model_copy(update={"target_ps": 0.2})
+    run(tmp_path / "whole", batch, longer, field)
+    run(tmp_path / "old", batch, SETTINGS, field)
+    path = tmp_path / "old" / "state.npz"
+    with np.load(path) as found:
+        arrays = dict(found)
+    reasons = arrays.pop("reason")
+    texts = [str(Status(str(code), str(reason))) for code, reason in zip(arrays["status"], reasons, strict=True)]
+    assert texts[1].startswith("exploded at the start: a force of")
+    np.savez(path, **arrays | {"status": texts})
+    run(tmp_path / "old", batch, longer, field)
+    assert_same_files(tmp_path / "whole", tmp_path / "old")
 
 
 def test_one_replica_stops_and_the_others_go_on(tmp_path):
