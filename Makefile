@@ -56,6 +56,7 @@ wheel: setup ## build the wheel and try it in a fresh environment
 	$(BIN)/python scripts/check_wheel.py --torch '$(TORCH)'
 
 bench: setup ## ours and its peers side by side, into docs/benchmarks.md; ONLY="neb md" for some
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
 
 check: setup ## linter, formatter, types, layers of the package

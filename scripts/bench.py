@@ -41,6 +41,7 @@ REPEATS = {49: (1, 1, 1), 196: (2, 2, 1), 980: (5, 4, 1), 1960: (8, 5, 1)}
 FMAX, END_FMAX, IMAGES, SPRING = 0.05, 0.02, 5, 0.5
 TIGHT = 0.01  # eV/Angstrom, for the barriers that the others are measured against
 CORES = os.cpu_count() or 1
+TORCH_SIM = "make bench PYTHON=python3.12 VENV=.venv-bench"
 
 
 def frames():
@@ -278,23 +279,23 @@ def torch_sim_steps(starts, steps):
     from ase import units
     from torch_sim.models.mace import MaceModel
 
-    device = torch.device("cpu")
+    torch.manual_seed(0)
+    device, dtype = torch.device("cpu"), torch.float64
     network = torch.load(mace_file(), map_location=device, weights_only=False)  # a file of our own making
-    model = MaceModel(network, device=device, dtype=torch.float64, compute_stress=False)
-    number = {"dtype": torch.float64, "device": device}
-    begin_at, advance = torch_sim.nvt_langevin(
-        model,
-        dt=torch.tensor(torch_sim.units.MetalUnits.time * 1e-3, **number),
-        kT=torch.tensor(700 * units.kB, **number),
-        gamma=torch.tensor(0.5 / torch_sim.units.MetalUnits.time, **number),
-        seed=0,
-    )
-    state = begin_at(torch_sim.initialize_state(starts, device, torch.float64))
+    model = MaceModel(network, device=device, dtype=dtype, compute_stress=False)
+    time_unit = torch_sim.units.MetalUnits.time  # one picosecond
+    heat = torch.tensor(700 * units.kB, dtype=dtype)
+    moving = {
+        "dt": torch.tensor(time_unit * 1e-3, dtype=dtype),
+        "kT": heat,
+        "gamma": torch.tensor(0.5 / time_unit, dtype=dtype),
+    }
+    state = torch_sim.nvt_langevin_init(torch_sim.initialize_state(starts, device, dtype), model, kT=heat)
 
     def some():
         nonlocal state
         for _ in range(steps):
-            state = advance(state)
+            state = torch_sim.nvt_langevin_step(state, model, **moving)
 
     return some
 
@@ -470,7 +471,7 @@ def skipped(words):
     if "native" in words and importlib.util.find_spec("symmetrix") is None:
         return "symmetrix-xl is not installed"
     if "torch-sim" in words and importlib.util.find_spec("torch_sim") is None:
-        return "torch-sim is not installed; pip install torch-sim-atomistic==0.3.0"
+        return f"torch-sim is not installed; it needs Python 3.12 or later: {TORCH_SIM}"
     return None
 
 

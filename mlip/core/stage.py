@@ -209,6 +209,7 @@ class Context(Generic[S]):
             mark.unlink(missing_ok=True)
         else:
             files.write_text_atomic(mark, reason + "\n")
+            self.say(f"{reason}; run the same command again to continue")
 
     def _require(self, stage: Stage[Any, Any], declared: Iterable[Stage[Any, Any]], where: str) -> None:
         may_read = (*declared, self._stage, *(self._run.before(self._stage) if self._stage.uses_all else ()))

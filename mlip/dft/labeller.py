@@ -55,10 +55,7 @@ class Labeller:
     @property
     def unfinished(self) -> str | None:
         """What is left for the next call, or None."""
-        if not self.waiting:
-            return None
-        self._say(f"{self.waiting} frames wait for a label; run the same command again to continue")
-        return f"{self.waiting} frames wait for a label"
+        return f"{self.waiting} frames wait for a label" if self.waiting else None
 
 
 def _with_refused(frames: Sequence[Atoms], made: queue.Labelled) -> tuple[Atoms | None, ...]:

@@ -37,14 +37,14 @@ class LabelledFrames:
 
 def run(context: Context[LabelSettings]) -> LabelledFrames:
     """Label the frames and write them in the format of a dataset."""
-    frames, dft = _named(context), context.section(Dft)
+    dft = context.section(Dft)
     made = label_share(context, (0, 1))
     there = [frame for frame in made.frames if frame is not None]
     if not there:
-        raise ValueError(f"none of {len(frames)} frames has a label; the first: {made.problems[0].reason}")
+        raise ValueError(f"none of {len(made.frames)} frames has a label; the first: {made.problems[0].reason}")
     out = context.folder / "frames.extxyz"
     files.write_frames(out, there)
-    context.say(f"{len(there)} of {len(frames)} frames: {out}")
+    context.say(f"{len(there)} of {len(made.frames)} frames: {out}")
     return LabelledFrames(
         settings_hash=queue.settings_hash(dft),
         settings=queue.settings_of(dft),

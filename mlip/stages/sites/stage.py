@@ -45,12 +45,13 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     hosts, identity = made.hosts, structures.identity_of(built, made)
     trained = models.load(model_folder(context.folder_of(TRAIN)))
     _refuse_unknown_elements(trained, hosts, built.ions)
+    model = backends.model_use(context)
     relaxing = [
         jobs.HostJob(
             host.name,
             structures.host_file(context.folder_of(structures.STAGE), host.name),
             context.folder / "hosts",
-            backends.model_use(context),
+            model,
             context.settings,
             context.common.seed,
             registry=has_registry(identity, host),
