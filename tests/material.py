@@ -260,7 +260,7 @@ def evaluation():
     force = rng.normal(size=300)
     energy = rng.normal(size=12)
     errors = Errors(
-        arm="fine-tuned committee",
+        model="fine-tuned committee",
         frames=12,
         force_rmse_ev_per_angstrom=0.0621,
         energy_rmse_ev_per_atom=0.0012,
@@ -279,7 +279,7 @@ def evaluation():
         calibration=1.5,
     )
     base = replace(
-        errors, arm="base model", force_rmse_ev_per_angstrom=0.16, calibration=None, ion_shell_force_rmse=None
+        errors, model="base model", force_rmse_ev_per_angstrom=0.16, calibration=None, ion_shell_force_rmse=None
     )
     drawn = Parity(
         energy_ref_ev_per_atom=tuple(energy),
@@ -287,7 +287,7 @@ def evaluation():
         force_ref=tuple(force),
         force=tuple(force + rng.normal(scale=0.05, size=300)),
     )
-    return Evaluation(held_out_groups=("001_perp_Li_neb",), arms=(errors, base), parity=drawn)
+    return Evaluation(held_out_groups=("001_perp_Li_neb",), models=(errors, base), parity=drawn)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from lammps_dumps import dumped
 from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.potential import equivalence
 from mlip.stages.diffusion import kinetics
 from mlip.stages.diffusion import stage as diffusion
 from mlip.stages.md import lammps, trajectory
-from mlip.stages.md.stage import Trajectories
+from mlip.stages.md.stage import Trajectories, _named_backend
 
 MD = {
     "systems": [{"host": "001", "ions": ["Li"]}, {"host": "bulk", "ions": ["Li"]}],
@@ -207,3 +208,8 @@ def test_bad_settings_are_refused_before_anything_runs(finished, tmp_path, capsy
     assert command("init", configured(finished, tmp_path / "c.yaml", **changes), tmp_path / "run") == 1
     assert re.search(match, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_backend_has_the_keys_that_decide_the_digests_of_earlier_trajectories():
+    known = {"way": {"backend": "mace-torch", "device": "cpu", "dtype": "float64", "batched": False}}
+    assert _named_backend(equivalence.REFERENCE) == known

@@ -210,20 +210,23 @@ def test_committee_spread_puts_a_band_out_of_domain():
     check_no_number(band)
 
 
-def test_judge_looks_at_the_final_images_only():
+def test_the_spread_is_asked_for_the_final_images_only():
     ends = hop()
     seen = []
 
-    def judge(images, spread=0.4):
+    def spread_of(images, spread=0.4):
         seen.extend(images)
         return [np.full((len(image), 3), spread) for image in images]
 
-    band, images = climb(ends, CosineSurface(ends[0]), judge=judge)
+    band, images = climb(ends, CosineSurface(ends[0]), spread_of=spread_of)
     assert band.status.code == "out of domain"
     assert [image.positions.tolist() for image in seen] == [image.positions.tolist() for image in images]
     assert_allclose(band.force_std_ev_per_angstrom, 0.4 * np.sqrt(3), rtol=1e-12, atol=0)
-    assert climb(ends, CosineSurface(ends[0]), judge=lambda images: judge(images, 0.1))[0].status.code == "converged"
-    band, _ = climb(ends, CosineSurface(ends[0]), judge=lambda images: judge(images, np.nan))
+    assert (
+        climb(ends, CosineSurface(ends[0]), spread_of=lambda images: spread_of(images, 0.1))[0].status.code
+        == "converged"
+    )
+    band, _ = climb(ends, CosineSurface(ends[0]), spread_of=lambda images: spread_of(images, np.nan))
     assert (band.status.code, band.force_std_ev_per_angstrom) == ("out of domain", None)
 
 

@@ -53,7 +53,7 @@ def loaded(**changes):
     relaxed.append("Li")
     relaxed.positions[-1] = HOLLOW
     relaxed.positions[0] += 0.05
-    return placement.loaded(SLAB, SITES, system(**changes), {"Li S1": relaxed, "Li S2": relaxed}, apart_angstrom=2.0)
+    return placement.with_ions(SLAB, SITES, system(**changes), {"Li S1": relaxed, "Li S2": relaxed}, apart_angstrom=2.0)
 
 
 def test_a_single_ion_starts_from_its_relaxed_configuration():

@@ -127,8 +127,8 @@ def test_evaluation_is_of_frames_the_committee_never_saw(finished):
     parts = found["dataset"].parts
     assert found["evaluate"].held_out_groups == tiny.HELD_OUT
     assert not set(parts["test"].groups) & (set(parts["train"].groups) | set(parts["valid"].groups))
-    assert found["evaluate"].arms[0].frames == parts["test"].frames == 2
-    assert found["evaluate"].arms[0].calibration > 0
+    assert found["evaluate"].models[0].frames == parts["test"].frames == 2
+    assert found["evaluate"].models[0].calibration > 0
 
 
 def test_predict_agrees_with_the_evaluation(finished, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import tiny
+import yaml
 
 from mlip import cli, driver
 from mlip.core import files
@@ -15,11 +16,13 @@ from mlip.stages.convergence.convergence import Variant
 from mlip.stages.diffusion.diffusion import Jumps
 from mlip.stages.diffusion.kinetics import HopLine
 from mlip.stages.energetics.energetics import Adsorption
+from mlip.stages.evaluate.evaluate import Evaluation
 from mlip.stages.ladder.ladder import Step
 from mlip.stages.ladder.stage import STAGE
 from mlip.stages.md.md import Outcome
 from mlip.stages.neb.stage import STAGE as NEB
-from mlip.tools import old_statuses
+from mlip.stages.sites.stage import SiteNetwork
+from mlip.tools import old_format
 
 KEPT = ("structures", "dataset", "train", "evaluate", "sites", "neb")
 
@@ -117,7 +120,44 @@ def test_statuses_that_are_texts_become_code_and_reason_and_the_stages_stay_done
 )  # fmt: skip
 def test_every_kind_of_old_text_is_known(kind, old, new):
     expected = [dict(zip(("code", "reason"), one, strict=True)) if isinstance(one, tuple) else one for one in new]
-    assert list(old_statuses.converted(old, kind).values()) == expected
+    assert list(old_format.converted(old, kind).values()) == expected
+
+
+def test_keys_get_their_present_names():
+    old = {"equivalence": [{"way": {"backend": "mace-torch", "device": "cpu"}, "accepted": True}]}
+    new = {"equivalence": [{"backend": {"name": "mace-torch", "device": "cpu"}, "accepted": True}]}
+    assert old_format.converted(old, SiteNetwork) == new
+    assert old_format.converted(new, SiteNetwork) == new
+    errors = old_format.converted({"arms": [{"arm": "committee", "frames": 2}]}, Evaluation)
+    assert errors == {"models": [{"model": "committee", "frames": 2}]}
+
+
+def test_settings_get_their_present_names_and_the_stages_stay_done(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["common"].pop("symmetrix") is False
+    config["common"]["native"] = False
+    config["neb"]["finish_plain"] = False
+    text = "# native: a note of the user\n" + yaml.safe_dump(config, sort_keys=False)
+    (folder / "config.yaml").write_text(text)
+    assert all(driver.opened(folder).is_done(stage) for stage in driver.opened(folder).stages if stage.name in KEPT)
+    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date")
+    now = (folder / "config.yaml").read_text()
+    assert now == text.replace("  native:", "  symmetrix:").replace("finish_plain", "finish_mace_torch")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("common: {seed: 3, native: false}\n", "common: {seed: 3, symmetrix: false}\n"),
+        ("common:\n  # why\n  native : false\n\n  seed: 1\n", "common:\n  # why\n  symmetrix : false\n\n  seed: 1\n"),
+        ("sites:\n  native: 1\ncommon:\n  seed: 1\n", "sites:\n  native: 1\ncommon:\n  seed: 1\n"),
+        ("common:\n  alternative: 1\n", "common:\n  alternative: 1\n"),
+    ],
+)
+def test_only_the_key_of_the_section_is_renamed(before, after):
+    assert old_format._renamed(before, "common", "native", "symmetrix") == after
 
 
 def compare():

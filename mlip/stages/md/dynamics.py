@@ -168,7 +168,7 @@ def advance(
             friction = 0.0 if settings.ensemble == "nve" else settings.friction_per_ps
         state = _step(batch, state, settings, field, rngs, friction=friction)
         if state.step % settings.frame_steps == 0:
-            state, spread = _judged(batch, state, settings, field)
+            state, spread = _checked(batch, state, settings, field)
             if state.step > equilibration:
                 recorder.record(state, field, spread)
             heat = temperatures(batch, state, settings)[state.running]
@@ -231,7 +231,7 @@ def _unsafe(batch: Batch, state: State, settings: MdSettings) -> dict[int, str]:
     return out
 
 
-def _judged(batch: Batch, state: State, settings: MdSettings, field: Field) -> tuple[State, Array | None]:
+def _checked(batch: Batch, state: State, settings: MdSettings, field: Field) -> tuple[State, Array | None]:
     """The state with replicas stopped whose ion left or whose forces the committee disputes; the committee's spread."""
     host, ions = slice(None, batch.header.atoms - len(batch.header.ions)), -len(batch.header.ions)
     nearest = nearest_host(state.positions[:, host], state.positions[:, ions:], batch.cell)

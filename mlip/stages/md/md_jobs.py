@@ -74,7 +74,7 @@ class Committee:
     ) -> None:
         self._moving = Batch(evaluator, frames, members=[member - 1] * len(frames), skin_angstrom=skin_angstrom)
         several = len(evaluator.members) > 1
-        self._judging = Batch(evaluator, frames, skin_angstrom=skin_angstrom) if several else None
+        self._committee = Batch(evaluator, frames, skin_angstrom=skin_angstrom) if several else None
 
     def forces(self, positions: Array) -> tuple[Array, Array]:
         """Energies (R,) and forces (R, N, 3) by the member."""
@@ -83,9 +83,9 @@ class Committee:
 
     def spread(self, positions: Array) -> Array | None:
         """Largest standard deviation over the members of the force on an atom, (R,)."""
-        if self._judging is None:
+        if self._committee is None:
             return None
-        deviations = [f.forces.std(axis=0, ddof=1) for f in self._judging(positions)]
+        deviations = [f.forces.std(axis=0, ddof=1) for f in self._committee(positions)]
         return np.array([float(np.linalg.norm(d, axis=1).max()) for d in deviations])
 
 

@@ -44,7 +44,7 @@ def ions_of(system: MdSystem, host: Atoms) -> tuple[str, ...]:
     return tuple(islice(cycle(system.ions), count))
 
 
-def loaded(
+def with_ions(
     host: Atoms,
     sites: Sequence[Site],
     system: MdSystem,

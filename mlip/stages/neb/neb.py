@@ -1,7 +1,7 @@
 """Barrier of one hop: two end points and a potential in, a climbing-image band with a status out.
 
 Takes the end points of a hop (host atoms in one order, the ion last), an ASE calculator or a batched function, and the
-`neb` settings; relaxes both ends, runs the band, judges it; gives a `Band`, and a `Barrier` from a committee's bands.
+`neb` settings; relaxes both ends, runs the band, checks it; gives a `Band`, and a `Barrier` from a committee's bands.
 A band that is not converged, has collapsed or desorbed ends, no barrier, or leaves the domain of the potential has a
 status and no barrier.
 
@@ -35,7 +35,7 @@ from mlip.stages.neb.endpoints import (
     desorbed,
     end_status,
 )
-from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.reversal import Reversal
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.sites import NOT_CONVERGED, RELAXED
 
@@ -44,7 +44,7 @@ MAX_STEPS = "max steps"
 NO_BARRIER = "no barrier"
 
 INTERMEDIATE_EV = 5e-3  # a minimum along the band this far below both humps is a site of its own
-Judge = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
+CommitteeSpread = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Band:
     ion_angstrom: tuple[tuple[float, float, float], ...]
     fmax_ev_per_angstrom: float | None  # of the band that was optimised; None: it never ran
     steps: int
-    force_calls: int  # ends included, judge not
+    force_calls: int  # ends included, those for the spread of the committee not
     force_std_ev_per_angstrom: float | None  # largest committee spread on the ion along the band
     intermediate_ev: float | None = None  # lowest minimum between two humps, relative to the initial image
     note: str = ""
@@ -112,7 +112,7 @@ def climb(
     settings: NebSettings,
     name: BandName,
     checkpoint: Path | None = None,
-    judge: Judge | None = None,
+    spread_of: CommitteeSpread | None = None,
     evaluate: moving.Evaluate | None = None,
 ) -> tuple[Band, list[Atoms]]:
     """The band of a hop and its final images, each with its energy and forces attached: `climbing` with one potential.
@@ -124,13 +124,13 @@ def climb(
         settings: section `neb` of the configuration.
         name: hop, host and member for the result.
         checkpoint: see `climbing`.
-        judge: see `climbing`.
+        spread_of: see `climbing`.
         evaluate: images -> energies (n,), forces (n, N, 3), in place of the calculator: a batched evaluator.
 
     Raises:
         ValueError: end points that do not belong together, or are one structure.
     """
-    steps = climbing(initial, final, settings=settings, name=name, checkpoint=checkpoint, judge=judge)
+    steps = climbing(initial, final, settings=settings, name=name, checkpoint=checkpoint, spread_of=spread_of)
     return moving.driven(steps, moving.by_function(evaluate) if evaluate else moving.by_calculator(calculator))
 
 
@@ -141,7 +141,7 @@ def climbing(
     settings: NebSettings,
     name: BandName,
     checkpoint: Path | None = None,
-    judge: Judge | None = None,
+    spread_of: CommitteeSpread | None = None,
     begun: Sequence[Atoms] = (),
 ) -> moving.Steps[tuple[Band, list[Atoms]]]:
     """The band of a hop and its final images, as steps that ask for energies and forces.
@@ -153,7 +153,7 @@ def climbing(
         name: hop, host and member for the result.
         checkpoint: an .npz file; a run that was killed continues from it and gives bitwise the same band. One that is
             damaged, of another hop, setting or potential is logged, not used, and replaced.
-        judge: gives a committee's standard deviation of the forces, (N, 3) of each image; sees the final images only.
+        spread_of: gives a committee's standard deviation of the forces, (N, 3) of each image, for the final images.
         begun: images of this band, ends included, to go on from in place of the interpolation.
 
     Raises:
@@ -182,8 +182,8 @@ def climbing(
     except moving.NotFiniteError as error:
         failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
         images[1:-1] = []  # the ends keep their energies; the images between have none
-    spread = _spread(images, judge)
-    code = failed or _judged(images, progress, settings=settings, spread=spread)
+    spread = _spread(images, spread_of)
+    code = failed or _outcome(images, progress, settings=settings, spread=spread)
     ion, calls = initial.symbols[-1], tally.calls
     band = _band(images, name, ion=ion, code=code, progress=progress, calls=calls, spread=spread, note=note)
     if turned is None or progress is None:
@@ -200,7 +200,7 @@ def _first_images(ends: Sequence[Atoms], begun: Sequence[Atoms], *, count: int) 
 def _key(initial: Atoms, final: Atoms, *, settings: NebSettings, name: BandName) -> str:
     """What a checkpoint must share with a band to be continued; the number of steps may be raised in between."""
     free = {"hops", "max_steps", "checkpoint_steps", "max_force_std_ev_per_angstrom"}
-    described = [settings.model_dump(mode="json", exclude=free), asdict(name), ase.__version__]
+    described = [settings.model_dump(mode="json", by_alias=True, exclude=free), asdict(name), ase.__version__]
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for atoms in (initial, final):
         for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
@@ -231,7 +231,7 @@ def _relax_ends(
     tally: moving.Tally,
     settings: NebSettings,
     save: Callable[[moving.Progress | None], None],
-    turned: Mirror | None,
+    turned: Reversal | None,
 ) -> moving.Steps[str]:
     """Append the relaxed ends that `images` lacks; the code of the first that failed, or ''.
 
@@ -251,16 +251,16 @@ def _relax_ends(
     return COLLAPSED if together else ""
 
 
-def _spread(images: list[Atoms], judge: Judge | None) -> float | None:
+def _spread(images: list[Atoms], spread_of: CommitteeSpread | None) -> float | None:
     """Largest committee spread of the force on the ion, eV/Angstrom; None where no committee looked."""
     found = [image.info.get(moving.SPREAD) for image in images]
-    if judge is not None:
-        found = [moving.ion_norm(std) for std in judge(images)]
+    if spread_of is not None:
+        found = [moving.ion_norm(std) for std in spread_of(images)]
     known = [s for s in found if s is not None]
     return (max(known) if np.isfinite(known).all() else np.inf) if known else None
 
 
-def _judged(
+def _outcome(
     images: list[Atoms], progress: moving.Progress | None, *, settings: NebSettings, spread: float | None
 ) -> str:
     """Code of the status of a band that ran. First comes what makes the rest meaningless."""

@@ -93,7 +93,9 @@ def make_page(document: Document, references: References, found: Found) -> Page:
         summary=tally(document),
         sections=(
             *compared,
-            ReportSection(key="crystal", heading="Crystal", text=document.crystal.words if document.crystal else ()),
+            ReportSection(
+                key="crystal", heading="Crystal", text=document.crystal.sentences if document.crystal else ()
+            ),
             *found.stages,
             *_accuracy_unknown(found.stages),
             energies_section(found.energetics, references),

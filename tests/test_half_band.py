@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
 from mlip.potential import models, potential
-from mlip.stages.neb import mirror, neb, pool
+from mlip.stages.neb import neb, pool, reversal
 from mlip.stages.neb.settings import NebSettings
 
 WHOLE = NebSettings(
@@ -86,7 +86,7 @@ def test_a_potential_without_the_symmetry_is_evaluated_in_full(caplog):
     ends = hop()
     surface = CosineSurface(ends[0])
     settings = HALF.model_copy(update={"end_moved_angstrom": 1.2, "climb_from_ev_per_angstrom": 0.3})
-    assert mirror.between(*ends) is not None
+    assert reversal.between(*ends) is not None
     with caplog.at_level(logging.WARNING):
         band, _ = climb(ends, surface, settings)
     assert (band.status.code, band.mirrored, band.note) == ("converged", False, "")
@@ -111,7 +111,7 @@ def test_in_a_pool_with_the_released_model():
     pair = [host + Atoms("Li", [place]) for place in ((0.0, 0.0, 4.84), (0.0, 1.9, 7.26))]
     start, final = pair[0].copy(), pair[1].copy()
     start.rattle(0.03, seed=1)
-    final.positions = mirror.between(*pair).positions(start.positions)
+    final.positions = reversal.between(*pair).positions(start.positions)
     found, entries = {}, []
     for settings in (WHOLE, HALF):
         steps = neb.climbing(start, final, settings=settings, name=NAME)

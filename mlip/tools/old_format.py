@@ -1,10 +1,12 @@
-"""Statuses of version 0.1, which were one text each, as code and reason in the files of a run folder.
+"""The files of a run folder of version 0.1 in the format of this version.
 
-Takes a run; rewrites results of stages and what their jobs keep on disk. All other content stays, and so does a
-file that is damaged or has a status of no known kind.
+Takes a run; rewrites the config, results of stages and what their jobs keep on disk. Statuses, which were one text,
+become code and reason, and keys get their present names. All else stays, and so does a file that is damaged or has a
+status of no known kind.
 """
 
 import json
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
@@ -15,8 +17,10 @@ from mlip.core import files, status
 from mlip.core.run import Run
 from mlip.core.status import Status
 from mlip.literature import audit
+from mlip.potential import equivalence, use
 from mlip.stages.convergence import convergence
 from mlip.stages.diffusion import arrhenius, diffusion
+from mlip.stages.evaluate import evaluate
 from mlip.stages.ladder import ladder
 from mlip.stages.md import dynamics, md
 from mlip.stages.neb import endpoints, neb
@@ -40,6 +44,12 @@ WITHOUT_CODE = {  # what such a text begins with, and its code now
     r"\S+ is no label to train on": convergence.REFUSED,
     **md.OLD_TEXTS,
 }
+RENAMED: dict[Any, dict[str, str]] = {  # keys of results
+    equivalence.Equivalence: {"way": "backend"},
+    equivalence.Backend: {"backend": "name"},
+    evaluate.Evaluation: {"arms": "models"},
+    evaluate.Errors: {"arm": "model"},
+}
 KEPT: dict[str, tuple[str, Any]] = {  # files that jobs of a stage leave behind, beside its result
     "train": ("*/outcome.json", train.Trained),
     "sites": ("*_*.json", FoundSites),
@@ -48,7 +58,11 @@ KEPT: dict[str, tuple[str, Any]] = {  # files that jobs of a stage leave behind,
 
 
 def rewrite(run: Run) -> None:
-    """Rewrite every result and kept file of the run, of superseded stages too."""
+    """Rewrite the config, every result and every kept file of the run, of superseded stages too."""
+    _rename_settings(run)
+    old = run.path("train", "native")
+    if old.is_dir() and not old.with_name(use.CONVERTED).exists():
+        old.rename(old.with_name(use.CONVERTED))
     for path, kind, key in _stored(run):
         try:
             body = files.read_json(path)
@@ -59,6 +73,23 @@ def rewrite(run: Run) -> None:
         if made != part:
             whole = body | {key: made} if key else made
             files.write_text_atomic(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+
+
+def _rename_settings(run: Run) -> None:
+    path = run.folder / "config.yaml"
+    before = text = path.read_text(encoding="utf-8")
+    for section, settings in run.sections.items():
+        for now, field in type(settings).model_fields.items():
+            if field.serialization_alias:
+                text = _renamed(text, section, field.serialization_alias, now)
+    if text != before:
+        files.write_text_atomic(path, text)
+
+
+def _renamed(text: str, section: str, before: str, now: str) -> str:
+    """A config with one key of a section under its present name; comments and layout stay."""
+    block = re.compile(rf"^{section}:.*\n?(?:(?:[ \t#].*)?\n?)*", re.MULTILINE)
+    return block.sub(lambda found: re.sub(rf"(?<=[\s{{,]){before}(?=\s*:)", now, found.group()), text, count=1)
 
 
 def _stored(run: Run) -> Iterator[tuple[Path, Any, str]]:
@@ -81,7 +112,9 @@ def converted(value: Any, kind: Any) -> Any:
         return converted(value, known[0]) if len(known) == 1 else value
     if is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
-        return {key: converted(one, hints.get(key)) for key, one in value.items()}
+        now = RENAMED.get(kind, {})
+        named = {now.get(key, key): one for key, one in value.items()}
+        return {key: converted(one, hints.get(str(key))) for key, one in named.items()}
     if isinstance(value, list) and get_args(kind):
         return [converted(one, get_args(kind)[0]) for one in value]
     if isinstance(value, dict) and len(get_args(kind)) == 2:
