@@ -4,6 +4,7 @@
 
     potential = mlip.load("datasets/models/tio2-mg-li")     # an ASE calculator with the spread of its committee
     band, images = mlip.band(initial, final, potential)     # climbing-image NEB between two structures
+    found, bands = mlip.barrier(initial, final, potential)  # the same by every member of the committee
     sites, occupied = mlip.find_sites(host, "Li", potential)
     run = mlip.open_run("runs/quick")                       # results as objects, tables of the report as rows
 
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
     from mlip.calculations import band, find_sites
     from mlip.potential.potential import Potential, load
     from mlip.results import OpenRun, open_run
+    from mlip.tools.barrier import barrier, relaxed
 
 __version__ = "0.1.0"
-__all__ = ["OpenRun", "Potential", "__version__", "band", "find_sites", "load", "open_run"]
+__all__ = ["OpenRun", "Potential", "__version__", "band", "barrier", "find_sites", "load", "open_run", "relaxed"]
 HOMES = {  # no module of the package has one of these names: a module would take the place of the function
     "OpenRun": "mlip.results",
     "Potential": "mlip.potential.potential",
     "band": "mlip.calculations",
+    "barrier": "mlip.tools.barrier",
     "find_sites": "mlip.calculations",
     "load": "mlip.potential.potential",
     "open_run": "mlip.results",
+    "relaxed": "mlip.tools.barrier",
 }
 
 

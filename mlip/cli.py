@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mlip import __version__
 from mlip.core import namesake, process
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it"
     )
+    _structure_commands(commands)
     select = commands.add_parser(
         "select-frames", help="the structures to label next: where the committee disagrees most"
     )
@@ -81,6 +83,25 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _structure_commands(commands: Any) -> None:
+    """Commands that take structure files and a model."""
+    barrier = commands.add_parser("barrier", help="the barrier of a hop between two structure files, without a run")
+    barrier.add_argument("initial", type=Path, metavar="INITIAL", help="structure: extended XYZ, POSCAR, CIF ...")
+    barrier.add_argument("final", type=Path, metavar="FINAL", help="the same atoms in any order, the ion moved")
+    barrier.add_argument("--ion", help="symbol of the ion that hops; else the atom that moves farthest")
+    barrier.add_argument("--images", type=_count, default=5, help="between the ends (5)")
+    barrier.add_argument("--fmax", type=_force, default=0.05, help="eV/Angstrom at which a band is converged (0.05)")
+    barrier.add_argument("--max-steps", type=_count, default=300, help="of a band (300)")
+    relax = commands.add_parser("relax", help="relax structures in their fixed cells, without a run")
+    relax.add_argument("frames", type=Path, metavar="FILE", help="structures: extended XYZ, POSCAR, CIF ...")
+    relax.add_argument("--fmax", type=_force, default=0.02, help="eV/Angstrom on every atom (0.02)")
+    relax.add_argument("--max-steps", type=_count, default=500, help="of a structure (500)")
+    for command, target in ((barrier, "folder for barrier.json, profile.svg and the bands"), (relax, "extended XYZ")):
+        command.add_argument("--model", type=Path, required=True, help="such as datasets/models/tio2-mg-li")
+        command.add_argument("-o", "--out", type=Path, required=True, help=f"where to write: {target}")
+        command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+
+
 def _predict(options: argparse.Namespace) -> None:
     from mlip.potential.potential import predict
     from mlip.stages.evaluate.evaluate import against_labels
@@ -96,6 +117,8 @@ def _predict(options: argparse.Namespace) -> None:
 def _do(options: argparse.Namespace) -> None:
     if options.command == "predict":
         _predict(options)
+    elif options.command in {"barrier", "relax"}:
+        _without_run(options)
     elif options.command == "select-frames":
         from mlip.tools import select_frames
 
@@ -123,6 +146,35 @@ def _do(options: argparse.Namespace) -> None:
         _export(options)
     else:
         _stages(options)
+
+
+def _without_run(options: argparse.Namespace) -> None:
+    from mlip.tools import barrier
+
+    if options.command == "barrier":
+        from mlip.stages.neb.settings import NebSettings
+
+        settings = NebSettings(images=options.images, fmax_ev_per_angstrom=options.fmax, max_steps=options.max_steps)
+        found = barrier.barrier_from_files(
+            options.initial,
+            options.final,
+            options.out,
+            model=options.model,
+            settings=settings,
+            ion=options.ion,
+            device=options.device,
+        )
+        print(f"{barrier.summary(found)}: {options.out}")
+        return
+    lines = barrier.relax_files(
+        options.frames,
+        options.out,
+        model=options.model,
+        fmax_ev_per_angstrom=options.fmax,
+        max_steps=options.max_steps,
+        device=options.device,
+    )
+    print("\n".join((*lines, f"{len(lines)} structures: {options.out}")))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -188,6 +240,16 @@ def _count(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no count; give a whole number from 1")
     return int(text)
+
+
+def _force(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no force limit; give eV/Angstrom above 0, such as 0.05")
+    return value
 
 
 def _share(text: str) -> tuple[int, int]:

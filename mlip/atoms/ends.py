@@ -1,7 +1,7 @@
-"""The two ends of a hop: guards, and the unwrapping of one onto the other.
+"""The two ends of a hop: guards, one order of atoms for both, and the unwrapping of one onto the other.
 
-Takes two structures of one host with one ion (the last atom); gives the final one unwrapped onto the initial one, or a
-`ValueError` with one clear line.
+Takes two structures of one host; gives both in one order with the ion last, or the final one unwrapped onto the initial
+one, or a `ValueError` with one clear line.
 """
 
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
+from scipy.optimize import linear_sum_assignment
 
 SAME_ANGSTROM = 0.1  # ends whose atoms all differ by less than this are one structure
 HOST_ANGSTROM = 1.5  # a host atom that moves farther than this in one hop is another atom: the order is wrong
+SAME_CELL_ANGSTROM = 1e-3  # cell vectors of two files that round their numbers
 
 
 def unwrapped(initial: Atoms, final: Atoms) -> Atoms:
@@ -78,3 +80,65 @@ def _refuse_moves(symbols: Any, moves: Any) -> None:
             f"host atom {i} ({symbols[i]}) moves {host[i]:.2f} Angstrom between the end points, at most "
             f"{HOST_ANGSTROM} are plausible: give both the same atom order"
         )
+
+
+def matched(initial: Atoms, final: Atoms, *, ion: str | None = None) -> tuple[Atoms, Atoms]:
+    """Copies of both ends in one order of atoms, the ion that hops last.
+
+    Files of two ends often list their atoms in different orders, and an ion of the crystal itself may stand anywhere.
+    An order in which at most one atom moves farther than 1.5 Angstrom is kept; otherwise atoms of one element are
+    assigned to each other so that the sum of their squared displacements is smallest (minimum image).
+
+    Args:
+        initial: the atoms whose order counts.
+        final: the same atoms in any order, in the same cell.
+        ion: chemical symbol of the ion that hops; without it, the atom that moves farthest.
+
+    Raises:
+        ValueError: different compositions or cells, or no atom of the ion.
+
+    Method: doi:10.1109/TAES.2016.140952 (linear_sum_assignment of SciPy).
+    """
+    first, last = _counts(initial), _counts(final)
+    if first != last:
+        raise ValueError(f"end points hold different atoms ({_formula(first)} and {_formula(last)}): give one cell")
+    apart = float(np.abs(initial.cell.array - final.cell.array).max())
+    if apart > SAME_CELL_ANGSTROM:
+        raise ValueError(f"end points differ in cell by up to {apart:.2g} Angstrom: relax both in the same fixed cell")
+    order = np.arange(len(initial))
+    if (initial.numbers != final.numbers).any() or (_moves(initial, final) > HOST_ANGSTROM).sum() > 1:
+        order = _assigned(initial, final)
+    final = final[order]
+    final.cell = initial.cell.copy()
+    moves = _moves(initial, final)
+    mobile = np.flatnonzero(initial.symbols == ion) if ion else np.arange(len(initial))
+    if not mobile.size:
+        raise ValueError(f"end points hold no {ion}, only {_formula(first)}: name the ion that hops")
+    hopping = int(mobile[moves[mobile].argmax()])
+    rest = [k for k in range(len(initial)) if k != hopping]
+    return initial[[*rest, hopping]], final[[*rest, hopping]]
+
+
+def _counts(atoms: Atoms) -> dict[str, int]:
+    return dict(sorted(atoms.symbols.formula.count().items()))
+
+
+def _formula(counts: dict[str, int]) -> str:
+    return "".join(f"{symbol}{count}" for symbol, count in counts.items()) or "nothing"
+
+
+def _moves(initial: Atoms, final: Atoms) -> Any:
+    """Displacement of every atom, Angstrom, by the minimum image."""
+    return find_mic(final.positions - initial.positions, initial.cell, initial.pbc)[1]
+
+
+def _assigned(initial: Atoms, final: Atoms) -> Any:
+    """For every atom of `initial` the atom of `final` that belongs to it."""
+    order = np.empty(len(initial), int)
+    for number in np.unique(initial.numbers):
+        own, others = np.flatnonzero(initial.numbers == number), np.flatnonzero(final.numbers == number)
+        vectors = (final.positions[others][None] - initial.positions[own][:, None]).reshape(-1, 3)
+        lengths = find_mic(vectors, initial.cell, initial.pbc)[1].reshape(len(own), len(others))
+        rows, columns = linear_sum_assignment(lengths**2)
+        order[own[rows]] = others[columns]
+    return order

@@ -1,0 +1,190 @@
+"""The barrier of one hop, or relaxed structures, from structure files and a potential, without a run.
+
+Takes files in any format that ASE reads; gives a climbing-image band by every member of the committee with its barrier
+and spread, or structures relaxed on the mean of the committee. What did not converge has a status and no number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import read
+from ase.io.formats import UnknownFileTypeError
+
+from mlip.atoms.ends import matched
+from mlip.core import files
+from mlip.core.status import Status
+from mlip.potential import models, potential
+from mlip.potential.potential import Evaluator, Potential
+from mlip.stages.neb import band as moving
+from mlip.stages.neb import neb, pool
+from mlip.stages.neb.report import profile
+from mlip.stages.neb.settings import NebSettings
+
+RELAXED, NOT_CONVERGED = "relaxed", "not converged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HopBarrier:
+    """The barrier of one hop by a committee, and the bands it comes from."""
+
+    level: str  # of the potential: PBE, PBE-D3(BJ) or unknown
+    barrier: neb.Barrier
+    bands: tuple[neb.Band, ...]  # one of each member
+
+
+def barrier(
+    initial: Atoms, final: Atoms, calculator: Potential, *, settings: NebSettings | None = None, ion: str | None = None
+) -> tuple[HopBarrier, list[list[Atoms]]]:
+    """The barrier of a hop by every member of a committee, all bands in one batch.
+
+    Args:
+        initial: relaxed first, in its fixed cell; never changed.
+        final: the same atoms in any order, wrapped or not.
+        calculator: from `mlip.load`.
+        settings: number of images, force limits and so on; the defaults of the stage `neb` without.
+        ion: chemical symbol of the ion that hops; without it, the atom that moves farthest.
+
+    Returns:
+        The barrier with its bands, and of each band the images with energies (eV) and forces (eV/Angstrom).
+
+    Raises:
+        ValueError: the two structures do not belong together, are one structure, or hold an unknown element.
+
+    Method: doi:10.1063/1.1329672, doi:10.1063/1.1323224.
+    """
+    first, last = matched(initial, final, ion=ion)
+    evaluator, chosen = calculator.evaluator, settings or NebSettings()
+    members = range(len(evaluator.members))
+    spread_of = pool.committee_spread(evaluator) if len(members) > 1 else None
+    found: dict[int, tuple[neb.Band, list[Atoms]]] = {}
+    entries = []
+    for k in members:
+        name = neb.BandName(hop="hop", host="host", member=k + 1)
+        steps = neb.climbing(first, last, settings=chosen, name=name, spread_of=spread_of)
+        entries.append(pool.Entry(steps, first, chosen.images + 2, k))
+    pool.advance(entries, evaluator, on_done=found.__setitem__)
+    bands = tuple(found[k][0] for k in members)
+    whole = HopBarrier(level=calculator.level, barrier=neb.committee(bands, symmetric=False), bands=bands)
+    return whole, [found[k][1] for k in members]
+
+
+def barrier_from_files(
+    initial: Path, final: Path, out: Path, *, model: Path, settings: NebSettings, ion: str | None, device: str
+) -> HopBarrier:
+    """Write `barrier.json`, `profile.svg` and `band-<member>.extxyz` of a hop between two structure files.
+
+    Raises:
+        ValueError: unreadable files, structures that do not belong together, an unknown element, or a folder that
+            cannot be written (found before anything is computed).
+    """
+    files.require_writable(out / "barrier.json")
+    (first,), (last,) = (_structures(path, least=1, most=1) for path in (initial, final))
+    calculator = _loaded(model, [(initial, [first]), (final, [last])], device=device)
+    found, images = barrier(first, last, calculator, settings=settings, ion=ion)
+    for band, own in zip(found.bands, images, strict=True):
+        files.write_frames(out / f"band-{band.member}.extxyz", own)
+    files.write_bytes_atomic(out / "profile.svg", profile(found.bands))
+    files.write_record(out / "barrier.json", found)
+    return found
+
+
+def summary(found: HopBarrier) -> str:
+    """The barrier in a line."""
+    one = found.barrier
+    if one.forward_ev is None or one.reverse_ev is None:
+        notes = "; ".join(dict.fromkeys(band.note for band in found.bands if band.note))
+        return f"{one.ion}: no barrier: {one.status}" + (f" ({notes})" if notes else "")
+    forward, reverse = (
+        f"{value:.3f}" + ("" if std is None else f" +- {std:.3f}")
+        for value, std in ((one.forward_ev, one.forward_std_ev), (one.reverse_ev, one.reverse_std_ev))
+    )
+    count = f"mean +- standard deviation of {one.members} members" if one.members > 1 else "one member"
+    return f"{one.ion}: {forward} eV forward, {reverse} eV reverse ({found.level}; {count})"
+
+
+def relaxed(
+    atoms: Atoms, calculator: Potential, *, fmax_ev_per_angstrom: float, max_steps: int
+) -> tuple[Atoms, Status]:
+    """A copy relaxed on the mean of the committee in its fixed cell, with energy and forces, and its status.
+
+    Raises:
+        ValueError: an energy or a force is not finite.
+    """
+    steps = moving.relaxed(atoms, 0, moving.Tally(), fmax=fmax_ev_per_angstrom, max_steps=max_steps)
+    try:
+        image = moving.driven(steps, moving.by_calculator(calculator))
+    except moving.NotFiniteError as error:
+        raise ValueError(f"{error}: the structure is outside the domain of the potential") from error
+    done = moving.largest(image.get_forces()) < fmax_ev_per_angstrom
+    return image, Status(RELAXED) if done else Status(NOT_CONVERGED, f"{max_steps} steps")
+
+
+def relax_files(
+    source: Path, out: Path, *, model: Path, fmax_ev_per_angstrom: float, max_steps: int, device: str
+) -> list[str]:
+    """Write every structure of a file, relaxed, as extended XYZ; gives a line on each.
+
+    The info of a frame holds `mlip_status` ('relaxed' or 'not converged'), `mlip_energy_std` (eV, where there is a
+    committee) and `mlip_level`.
+
+    Raises:
+        ValueError: unreadable file, unknown element, or an output that cannot be written (found first).
+    """
+    files.require_writable(out)
+    structures = _structures(source, least=1)
+    calculator = _loaded(model, [(source, structures)], device=device)
+    made, lines = [], []
+    for number, atoms in enumerate(potential.whole_frames(structures, source)):
+        image, status = relaxed(atoms, calculator, fmax_ev_per_angstrom=fmax_ev_per_angstrom, max_steps=max_steps)
+        spread = calculator.evaluator([image])[0].energy_std_ev
+        image.info = {**atoms.info, "mlip_status": status.code, "mlip_level": calculator.level}
+        if spread is not None:
+            image.info["mlip_energy_std"] = spread
+        made.append(image)
+        files.write_frames(out, made)  # what is done stays if the next one fails
+        largest, moved = moving.largest(image.get_forces()), np.linalg.norm(image.positions - atoms.positions, axis=1)
+        lines.append(
+            f"structure {number}: {status}, {image.get_potential_energy():.4f} eV, largest force {largest:.4f} "
+            f"eV/Angstrom, largest displacement {moved.max():.3f} Angstrom"
+        )
+    return lines
+
+
+def _loaded(model: Path, named: Sequence[tuple[Path, Sequence[Atoms]]], *, device: str) -> Potential:
+    released = models.load(model)
+    evaluator = Evaluator(released, device=device)
+    for path, structures in named:
+        potential.require_elements(structures, evaluator.elements, path)
+    return Potential(evaluator)
+
+
+def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atoms]:
+    """The structures of a file, with their cell.
+
+    Raises:
+        ValueError: no such file, a format that ASE does not read, no cell, or another number of structures.
+    """
+    place = files.located(path)
+    if not place.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        found = read(place, index=":")
+    except (UnknownFileTypeError, ImportError) as error:
+        raise ValueError(
+            f"{path}: ASE does not know this format ({error}); give extended XYZ, POSCAR or CIF"
+        ) from error
+    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path}: not readable as a structure ({reason.splitlines()[0][:120]})") from error
+    if len(found) < least or (most is not None and len(found) > most):
+        wanted = "one" if most == 1 else f"at least {least}"
+        raise ValueError(f"{path}: holds {len(found)} structures, {wanted} is wanted: write the one you mean to a file")
+    for number, atoms in enumerate(found):
+        if atoms.cell.rank < 3:
+            raise ValueError(
+                f"{path}: structure {number} has no cell of three vectors; write the file with its lattice"
+            )
+    return list(found)

@@ -1,0 +1,196 @@
+"""A barrier between two structure files, and relaxed structures, without a run."""
+
+import re
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read, write
+from helpers import tiny
+from helpers.potentials import hop
+from numpy.testing import assert_allclose
+
+import mlip
+from mlip import cli
+from mlip.atoms.ends import matched
+from mlip.core import files
+from mlip.stages.neb import neb
+from mlip.stages.neb.settings import NebSettings
+from mlip.tools import barrier as tool
+
+SHORT = NebSettings(images=3, max_steps=4, end_max_steps=3, end_fmax_ev_per_angstrom=5.0)
+
+
+def shuffled(atoms, seed=0):
+    order = np.random.default_rng(seed).permutation(len(atoms))
+    return atoms[order]
+
+
+# --- one order of atoms for both ends
+
+
+def test_matched_puts_the_ion_last_and_undoes_another_order_and_wrapping():
+    initial, final = hop()
+    mixed = shuffled(final)
+    mixed.positions[2] += mixed.cell[0]
+    first, last = matched(initial[[4, 0, 1, 2, 3]], mixed)
+    assert first.symbols[-1] == last.symbols[-1] == "Li"
+    assert_allclose(first.positions[-1], initial.positions[-1], atol=1e-12)
+    moves = last.positions - first.positions
+    moves -= np.round(moves / initial.cell.lengths()) * initial.cell.lengths()
+    assert_allclose(np.linalg.norm(moves, axis=1), [0, 0, 0, 0, 3.0], atol=1e-9)
+
+
+def test_matched_keeps_an_order_in_which_only_the_ion_moves_far():
+    """Two Ti exchange places in no hop: where the order fits, nothing is assigned anew."""
+    initial, final = hop()
+    first, last = matched(initial, final)
+    assert_allclose(first.positions, initial.positions, atol=0)
+    assert_allclose(last.positions, final.positions, atol=0)
+
+
+def test_matched_finds_the_ion_of_the_crystal_that_moves():
+    """Three Li of a crystal with a vacancy: the second one hops."""
+    places = np.array([[0, 0, 0], [3, 0, 0], [6, 0, 0], [1.5, 2, 0]], float)
+    initial = Atoms("Li3O", positions=places, cell=[12, 8, 8], pbc=True)
+    final = initial.copy()
+    final.positions[1] = [3, 0, 3]
+    first, last = matched(initial, final[[3, 2, 1, 0]], ion="Li")
+    assert_allclose(first.positions[-1], [3, 0, 0])
+    assert_allclose(last.positions[-1], [3, 0, 3])
+
+
+@pytest.mark.parametrize(
+    ("change", "ion", "told"),
+    [
+        (lambda a: a[:-1], None, r"hold different atoms \(Li1O2Ti2 and O2Ti2\): give one cell"),
+        (lambda a: a, "Na", "hold no Na, only Li1O2Ti2: name the ion"),
+        (lambda a: (a.set_cell(a.cell * 1.01), a)[1], None, "differ in cell by up to 0.14 Angstrom"),
+    ],
+)
+def test_matched_refuses(change, ion, told):
+    initial, final = hop()
+    with pytest.raises(ValueError, match=told):
+        matched(initial, change(final.copy()), ion=ion)
+
+
+# --- barriers
+
+
+@pytest.fixture
+def ends():
+    """A small cell with Li at two places."""
+    host = tiny.rattled()
+    host = host[[a.index for a in host if a.symbol not in {"Li", "Mg"}]]
+    made = []
+    for shift in (0.0, 1.2):
+        spot = host.cell.array.sum(axis=0) * 0.5 + [shift, 0, 0]
+        made.append(host + Atoms("Li", positions=[spot]))
+    return made
+
+
+def test_bands_of_the_pool_are_those_of_each_member_alone(committee, ends):
+    found, images = mlip.barrier(*ends, mlip.load(committee), settings=SHORT)
+    assert [band.member for band in found.bands] == [1, 2]
+    assert (found.level, len(images), len(images[0])) == ("PBE", 2, len(found.bands[0].energies_ev))
+    for k, band in enumerate(found.bands, 1):
+        alone, _ = neb.climb(
+            *ends, calculator=mlip.load(committee, members=[k]), settings=SHORT, name=neb.BandName(hop="x", host="x")
+        )
+        assert len(band.energies_ev) > 1
+        assert_allclose(band.energies_ev, alone.energies_ev, atol=1e-6)
+    if found.barrier.forward_ev is None:
+        assert tool.summary(found).startswith(f"Li: no barrier: {found.barrier.status}")
+
+
+def test_the_summary_of_a_barrier(committee, ends):
+    found, _ = mlip.barrier(*ends, mlip.load(committee), settings=SHORT)
+    values = {"forward_ev": 0.4, "forward_std_ev": 0.01, "reverse_ev": 0.3, "reverse_std_ev": 0.02}
+    one = tool.HopBarrier(level="PBE", barrier=neb.replace(found.barrier, **values), bands=found.bands)
+    assert tool.summary(one) == (
+        "Li: 0.400 +- 0.010 eV forward, 0.300 +- 0.020 eV reverse (PBE; mean +- standard deviation of 2 members)"
+    )
+
+
+def test_barrier_of_two_files_in_different_formats_and_orders(committee, ends, tmp_path, capsys):
+    write(tmp_path / "initial.vasp", ends[0], sort=True)
+    write(tmp_path / "final.xyz", shuffled(ends[1]), format="extxyz")
+    words = ["barrier", tmp_path / "initial.vasp", tmp_path / "final.xyz", "--model", committee, "--ion", "Li"]
+    words += ["--images", "3", "--max-steps", "3", "-o", tmp_path / "out"]
+    assert cli.main([str(w) for w in words]) == 0
+    told = capsys.readouterr().out
+    assert re.match(r"Li: (no barrier: |-?\d)", told)
+    assert str(tmp_path / "out") in told
+    stored = files.read_record(tmp_path / "out" / "barrier.json", tool.HopBarrier)
+    assert [band.member for band in stored.bands] == [1, 2]
+    bands = [read(tmp_path / "out" / f"band-{k}.extxyz", ":") for k in (1, 2)]
+    assert all(image.symbols[-1] == "Li" for band in bands for image in band)
+    assert (tmp_path / "out" / "profile.svg").read_text().lstrip().startswith("<?xml")
+
+
+# --- relaxed structures
+
+
+def test_relaxed_structures_have_a_status(committee, tmp_path, capsys):
+    start = tiny.rattled()
+    start.rattle(0.1, seed=3)
+    write(tmp_path / "two.xyz", [start, start], format="extxyz")
+    out = tmp_path / "out.xyz"
+    words = ["relax", tmp_path / "two.xyz", "--model", committee, "--fmax", "0.01", "--max-steps", "100", "-o", out]
+    assert cli.main([str(w) for w in words]) == 0
+    told = capsys.readouterr().out
+    first, second = read(out, ":")
+    assert first.info["mlip_status"] == "relaxed"
+    assert f"structure 1: relaxed, {second.get_potential_energy():.4f} eV" in told
+    assert np.linalg.norm(first.get_forces(), axis=1).max() < 0.01
+    own = start.copy()
+    own.calc = mlip.load(committee)
+    assert np.linalg.norm(own.get_forces(), axis=1).max() > 0.04
+    assert first.get_potential_energy() < own.get_potential_energy() - 1e-5
+    same = first.copy()
+    same.calc = mlip.load(committee)
+    assert_allclose(same.get_potential_energy(), first.get_potential_energy(), atol=1e-6)
+
+
+def test_a_structure_that_does_not_relax_says_so(committee):
+    image, status = mlip.relaxed(tiny.rattled(), mlip.load(committee), fmax_ev_per_angstrom=1e-6, max_steps=1)
+    assert str(status) == "not converged: 1 steps"
+    assert np.linalg.norm(image.get_forces(), axis=1).max() > 1e-6
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda p: p.write_text("nothing"), "not readable as a structure|does not know this format"),
+        (lambda p: write(p, [tiny.rattled()] * 2, format="extxyz"), "holds 2 structures, one is wanted"),
+        (lambda p: write(p, Atoms("Li"), format="extxyz"), "structure 0 has no cell of three vectors"),
+        (lambda p: write(p, Atoms("Xe", cell=[9, 9, 9], pbc=True), format="extxyz"), "elements .'Xe'. are not in the"),
+        (lambda p: None, "no such file"),
+    ],
+)
+def test_bad_files_are_told_in_a_line(make, told, committee, ends, tmp_path, capsys):
+    make(tmp_path / "bad.xyz")
+    write(tmp_path / "good.xyz", ends[0], format="extxyz")
+    words = ["barrier", tmp_path / "bad.xyz", tmp_path / "good.xyz", "--model", committee, "-o", tmp_path / "out"]
+    assert cli.main([str(w) for w in words]) == 1
+    line = capsys.readouterr().err.strip()
+    assert "\n" not in line
+    assert re.search(told, line), line
+    assert "bad.xyz" in line
+
+
+def test_an_output_that_cannot_be_written_is_told_first(committee, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    words = ["relax", tmp_path / "missing.xyz", "--model", committee, "-o", tmp_path / "file" / "out.xyz"]
+    assert cli.main([str(w) for w in words]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "x"])
+def test_a_force_limit_is_a_positive_number(limit, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["relax", "a.xyz", "--model", "m", "-o", "b.xyz", f"--fmax={limit}"])
+    assert "give eV/Angstrom above 0" in capsys.readouterr().err
