@@ -10,6 +10,7 @@ from ase.units import create_units
 CODATA_2018 = create_units("2018")  # values of J, C, m, kg, mol, GPa in eV, Angstrom, u and elementary charges
 
 BOLTZMANN_EV_PER_KELVIN = 8.617333262e-5  # k = 1.380649e-23 J/K over e = 1.602176634e-19 C, both exact
+PLANCK_EV_PS = 4.135667696923859e-3  # h = 6.62607015e-34 J s over e, both exact; the energy of 1 THz in eV
 HARTREE_EV = 27.211386245988
 BOHR_ANGSTROM = 0.529177210903
 ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 of 1 eV/Angstrom on 1 u: e / 1.66053906660e-27 kg, in Angstrom and fs
