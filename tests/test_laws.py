@@ -74,3 +74,10 @@ def test_one_member_has_its_own_barrier_and_no_uncertainty():
     assert second.std_ev == (0.0, 0.0)
     assert one.of_member(4) is None
     assert_allclose(law(0.4, members_ev=MEMBERS).of_member(1).prefactor_thz, (8.0, 8.0), rtol=1e-12, atol=0)
+
+
+def test_no_sample_has_a_barrier_below_zero():
+    found = law(0.5, 0.01, rest_ev=0.1).ln_rates(300.0, DRAWS, quantum=False)
+    assert_allclose(found.max(0)[1], np.log(8.0), rtol=1e-12, atol=0)
+    assert 0.3 < (found[:, 1] > np.log(8.0) - 1e-9).mean() < 0.6
+    assert found[:, 0].max() < np.log(8.0) - 0.1 / KT

@@ -98,6 +98,13 @@ def test_time_at_surface_sites_is_that_of_the_equilibrium():
     assert_allclose(solved(one)[0].on_surface, 1 / (1 + np.exp(0.1 / KT)), rtol=1e-9, atol=0)
 
 
+def test_rates_that_violate_detailed_balance_at_300_k_give_no_number_at_any_temperature():
+    one = system(network(PLACES[:1], [ROW]), [law(0.5, 0.45)], balance_factor=3.0)
+    assert_allclose(one.imbalance, 0.05 / (BOLTZMANN_EV_PER_KELVIN * 300), rtol=1e-9, atol=0)
+    assert [solved(one, t)[1].code for t in (250.0, 3000.0)] == [systems.UNBALANCED] * 2
+    assert solved(system(one.net, one.laws, balance_factor=8.0))[1].code == systems.RESOLVED
+
+
 @pytest.mark.parametrize("temperature", [250.0, 600.0, 1200.0])
 def test_the_effective_barrier_of_one_hop_is_its_barrier(temperature):
     one = system(network(PLACES[:1], [ROW]), [law(0.5)])

@@ -36,6 +36,7 @@ class Budget:
     convergence_ev: float
     dispersion_ev: float  # of a barrier without D3
     prefactor_ln: float
+    balance_factor: float = 3.0  # largest one by which the rates of a network may violate detailed balance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ def systems(found: Found, cells: Mapping[str, Array], budget: Budget, *, with_d3
                 reasons={h.name: law for h, law in zip(hops, laws, strict=True) if isinstance(law, str)},
                 site_ev=np.array([s.energy_ev for s in sites]),
                 layers=tuple(s.layer for s in sites),
+                balance_factor=budget.balance_factor,
                 heights_ev={b.hop: b.vacuum_ev for b in barriers if b.vacuum_ev is not None},
             )
         )

@@ -31,6 +31,15 @@ def decades(facet: Array, bulk: Array) -> Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What is published about the gain of one ion on one host."""
+
+    decades: float  # at least
+    implied: float  # decades that the published barriers give with equal prefactors
+    note: str = ""  # behind the reason of the verdict
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """What the verdict looks at."""
 

@@ -7,8 +7,8 @@ samples of the logarithm of the rate. Sample 0 is the central value.
 
 The numbers g_m of the members are the same for every hop of every host in one sample, so that what the members share
 cancels in a ratio of two diffusion coefficients; the samples have the covariance of the members, times f^2. The
-numbers e are drawn for every hop on its own and shift the saddle: both senses alike. Logarithms of prefactors are
-sampled in the same way.
+numbers e are drawn for every hop on its own and shift the saddle: both senses alike. No sample has a barrier below
+zero. Logarithms of prefactors are sampled in the same way.
 """
 
 import zlib
@@ -84,6 +84,7 @@ class Law:
         """Logarithms of the forward and reverse rate in 1/ps, (samples + 1, 2)."""
         own = draws.of_hop(*self.names)
         energies = self.barrier_ev + self.calibration * _sampled(self.members_ev, draws) + self.rest_ev * own[:, :1]
+        energies = np.maximum(energies, 0.0)
         logs = np.log(self.prefactor_thz) + _sampled(self.members_ln, draws) + self.rest_ln * own[:, 1:]
         change = self.ln_quantum(temperature_kelvin) if quantum else np.zeros(2)
         return np.asarray(transition.ln_classical(np.exp(logs), energies, temperature_kelvin) + change)

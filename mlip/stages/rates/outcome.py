@@ -11,7 +11,7 @@ import numpy as np
 from mlip.core.arrays import Array
 from mlip.core.status import Status
 from mlip.core.units import CM2_PER_S
-from mlip.stages.rates import gains, master, transition
+from mlip.stages.rates import gains, transition
 from mlip.stages.rates.laws import Draws, Law
 from mlip.stages.rates.result import Diffusivity, Gain, HopRate, Interval, Point, Sense, Tensor
 from mlip.stages.rates.settings import RatesSettings
@@ -27,7 +27,7 @@ from mlip.stages.rates.system import (
 )
 
 PER_S = 1e12  # of 1/ps
-NO_RATE, UNBALANCED = "no rate", "unbalanced"
+NO_RATE = "no rate"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ def _senses(system: System, number: int, law: Law, temperature_kelvin: float, dr
 def solved(system: System, bottleneck_ev: float | None, settings: RatesSettings, draws: Draws) -> Solved:
     """D of a system at all temperatures and at the reference temperature."""
     reference = diffusion(system, settings.reference_kelvin, draws, quantum=True)
-    refused = _refused(system, reference, settings)
     temperatures = (settings.reference_kelvin, *settings.temperatures_kelvin)
-    at, *points = [_point(system, t, draws, refused) for t in temperatures]
+    at, *points = [_point(system, t, draws) for t in temperatures]
     resolved = at.status.code == RESOLVED
     slope = Interval()
     if resolved:
@@ -94,20 +93,11 @@ def solved(system: System, bottleneck_ev: float | None, settings: RatesSettings,
         at_reference=at,
         effective_ev=slope,
         bottleneck_ev=bottleneck_ev,
-        on_surface=reference.on_surface if refused is None and system.known.any() else None,
+        on_surface=reference.on_surface if resolved else None,
         missing=system.missing,
     )
     mean = reference.mean if _is_uncertain(system) else reference.mean[:1]
     return Solved(row, mean if resolved else None)
-
-
-def _refused(system: System, found: Diffusion, settings: RatesSettings) -> Status | None:
-    """A status where the rates of the system violate detailed balance."""
-    try:
-        master.require_balance(system.net, found.imbalance, factor=settings.balance_factor)
-    except ValueError as error:
-        return Status(UNBALANCED, str(error))
-    return None
 
 
 def _is_uncertain(system: System) -> bool:
@@ -115,36 +105,31 @@ def _is_uncertain(system: System) -> bool:
     return all(law.is_uncertain for law in system.laws if law is not None)
 
 
-def _point(system: System, temperature_kelvin: float, draws: Draws, refused: Status | None) -> Point:
-    nothing = Point(
-        temperature_kelvin=temperature_kelvin,
-        status=refused or Status(RESOLVED),
-        mean=Interval(),
-        classical=None,
-        tensor=None,
-    )
-    if refused is not None:
-        return nothing
+def _point(system: System, temperature_kelvin: float, draws: Draws) -> Point:
     found = diffusion(system, temperature_kelvin, draws, quantum=True)
     said = status(system, found)
+    nothing = Point(temperature_kelvin=temperature_kelvin, status=said, mean=Interval(), classical=None, tensor=None)
     samples = CM2_PER_S * (found.mean if _is_uncertain(system) else found.mean[:1])
     if said.code == LOWER_BOUND:
         low = gains.interval(samples).low
-        return replace(nothing, status=said, mean=Interval(low=float(samples[0]) if low is None else low))
+        return replace(nothing, mean=Interval(low=float(samples[0]) if low is None else low))
     if said.code not in {RESOLVED, CONFINED}:
-        return replace(nothing, status=said)
+        return nothing
     lone = Draws(0, draws.seed)
     return Point(
         temperature_kelvin=temperature_kelvin,
         status=said,
         mean=gains.interval(samples),
         classical=float(CM2_PER_S * diffusion(system, temperature_kelvin, lone, quantum=False).mean[0]),
-        tensor=_tensor(CM2_PER_S * found.tensor[0]),
+        tensor=_tensor(found),
     )
 
 
-def _tensor(values: Array) -> Tensor:
-    a, b, c = ((float(x), float(y), float(z)) for x, y, z in values)
+def _tensor(found: Diffusion) -> Tensor:
+    """The central tensor in cm^2/s; None along axes that are not known."""
+    known, values = found.known_axes, CM2_PER_S * found.tensor[0]
+    rows = [[float(values[a, b]) if known[a] and known[b] else None for b in range(3)] for a in range(3)]
+    a, b, c = ((x, y, z) for x, y, z in rows)
     return a, b, c
 
 
@@ -153,7 +138,7 @@ def gains_of(
     bulk: str,
     settings: RatesSettings,
     *,
-    claimed: Mapping[tuple[str, str], float],
+    claimed: Mapping[tuple[str, str], gains.Claim],
     notes: Mapping[str, str],
 ) -> list[Gain]:
     """The gain of every slab over the bulk cell for every ion at the reference temperature.
@@ -162,7 +147,7 @@ def gains_of(
         found: D of all systems, their samples drawn with the same numbers.
         bulk: name of the bulk host.
         settings: of the stage.
-        claimed: decades at least, by host and ion.
+        claimed: what is published, by host and ion.
         notes: why a slab is no model of a surface, by host.
     """
     inside = {s.row.ion: s for s in found if s.row.host == bulk}
@@ -179,22 +164,24 @@ def gains_of(
         claim = claimed.get((row.host, row.ion))
         case = gains.Case(
             decades=decades,
-            claimed=claim if claim is not None else 0.0,
+            claimed=claim.decades if claim is not None else 0.0,
             missing=missing,
             slab=notes.get(row.host, ""),
             on_surface=row.on_surface,
             max_decades=settings.max_decades,
         )
         verdict, reason = gains.verdict(case) if claim is not None else ("", missing)
+        note = claim.note if claim is not None else ""
         out.append(
             Gain(
                 host=row.host,
                 ion=row.ion,
                 temperature_kelvin=settings.reference_kelvin,
                 decades=decades,
-                claimed=claim,
+                claimed=claim.decades if claim is not None else None,
+                implied=claim.implied if claim is not None else None,
                 verdict=verdict,
-                reason=reason,
+                reason=f"{reason}; {note}" if note else reason,
             )
         )
     return out

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from mlip.core.status import Status
 
-Tensor = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+Row = tuple[float | None, float | None, float | None]
+Tensor = tuple[Row, Row, Row]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Point:
     status: Status
     mean: Interval  # trace over dimension, with quantum corrections
     classical: float | None  # the same without
-    tensor: Tensor | None
+    tensor: Tensor | None  # None in it: along an axis where hops without a rate could be faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Diffusivity:
     points: tuple[Point, ...]
     at_reference: Point
     effective_ev: Interval  # slope of -ln D over 1/kT at the reference temperature
-    bottleneck_ev: float | None  # lowest highest saddle of the stage neb, without D3
+    bottleneck_ev: float | None  # lowest highest saddle on a way to the next cell, from the same barriers
     on_surface: float | None  # part of the time at surface sites at the reference temperature; None in bulk
     missing: tuple[str, ...]  # hops without a rate
 
@@ -80,6 +81,7 @@ class Gain:
     temperature_kelvin: float
     decades: Interval
     claimed: float | None  # decades at least; None: nothing is claimed about this host and ion
+    implied: float | None  # decades that the published barriers give with equal prefactors
     verdict: str
     reason: str
 

@@ -55,9 +55,10 @@ class RatesSettings(OptionalSection):
         description="Factor, 1 sigma, by which a prefactor is uncertain beside the spread of the committee.",
     )
     balance_factor: Annotated[float, Field(gt=1)] = Field(
-        default=2.0,
+        default=3.0,
         description=(
-            "Largest factor by which the rates of a network may violate detailed balance at the reference temperature."
+            "Largest factor by which the rates of a hop may violate detailed balance at 300 K: energies and vibrations "
+            "of a site differ a little from hop to hop."
         ),
     )
     max_decades: Positive = Field(

@@ -23,6 +23,8 @@ from mlip.stages.rates.lattice import Lattice, Part, Whole, parts
 from mlip.stages.rates.laws import Draws, Law
 
 RESOLVED, LOWER_BOUND, NOT_RESOLVED, CONFINED = "resolved", "lower bound", "not resolved", "confined"
+UNBALANCED = "unbalanced"
+BALANCE_KELVIN = 300.0  # temperature at which detailed balance is looked at
 NEGLIGIBLE = 0.05  # relative change of D that missing hops may make at most
 SLOPE = 1e-3  # relative step of 1/kT in the slope of ln D
 
@@ -39,6 +41,7 @@ class System:
     site_ev: Array  # (sites,)
     layers: tuple[str, ...]  # of the sites
     heights_ev: Mapping[str, float] = field(default_factory=dict)  # least height of a saddle, above the initial site
+    balance_factor: float = 3.0  # largest one by which the rates may violate detailed balance at 300 K
 
     @property
     def axes(self) -> int:
@@ -65,6 +68,11 @@ class System:
         """The same with all hops."""
         return parts(self.net, range(len(self.laws)), self.start)
 
+    @cached_property
+    def imbalance(self) -> float:
+        """Largest |ln| by which a hop violates detailed balance at 300 K, classically."""
+        return self.at(BALANCE_KELVIN, Draws(0, 0), quantum=False).imbalance
+
     @property
     def missing(self) -> tuple[str, ...]:
         """Hops without a rate that start or end where the ion can be."""
@@ -85,12 +93,18 @@ class Diffusion:
     tensor: Array  # (s, 3, 3) with the hops whose rate is known
     fastest: Array  # (3, 3) central, with the others as fast as they can be
     on_surface: float | None  # part of the time in sites of the layer surface; None in bulk
-    imbalance: float
 
     @property
     def mean(self) -> Array:
         """Trace over dimension, (s,)."""
         return np.asarray(np.trace(self.tensor, axis1=1, axis2=2) / self.axes)
+
+    @property
+    def known_axes(self) -> tuple[bool, bool, bool]:
+        """Whether hops without a rate change the element xx, yy, zz of D by a negligible part at most."""
+        low, high = np.diag(self.tensor[0]), np.diag(self.fastest)
+        x, y, z = (bool(abs(b - a) <= NEGLIGIBLE * a) for a, b in zip(low, high, strict=True))
+        return x, y, z
 
     @property
     def is_complete(self) -> bool:
@@ -108,20 +122,36 @@ def diffusion(system: System, temperature_kelvin: float, draws: Draws, *, quantu
     if system.missing:
         central = master.Equilibrium(found.ln_weight[:1], found.ln_flux[:1], found.imbalance)
         fastest = master.diffusion_tensor(system.net, central, system.possible, nodes=nodes)[0]
-    return Diffusion(system.axes, tensor, fastest, _on_surface(system, found, nodes), found.imbalance)
+    return Diffusion(system.axes, tensor, fastest, _on_surface(system, found, nodes))
 
 
 def status(system: System, found: Diffusion) -> Status:
     """Whether D is resolved at this temperature, a lower bound, not known, or zero because the ion gets nowhere."""
+    try:
+        master.require_balance(system.net, system.imbalance, factor=system.balance_factor)
+    except ValueError as error:
+        return Status(UNBALANCED, str(error))
     missing = ", ".join(f"{name} ({system.reasons.get(name, 'no rate')})" for name in system.missing)
     if found.is_complete and found.mean[0] > 0:
-        still = [axis for k, axis in enumerate("xyz"[: system.axes]) if found.tensor[0, k, k] == 0]
-        return Status(RESOLVED, f"no chain of hops leads along {', '.join(still)}" if still else "")
+        axes = list(zip("xyz"[: system.axes], found.known_axes, np.diag(found.tensor[0]), strict=False))
+        still = ", ".join(axis for axis, known, d in axes if known and d == 0)
+        unknown = ", ".join(axis for axis, known, _ in axes if not known)
+        notes = [f"no chain of hops leads along {still}"] if still else []
+        notes += [f"not known along {unknown}, where hops without a rate could be faster: {missing}"] if unknown else []
+        return Status(RESOLVED, "; ".join(notes))
     if found.is_complete:
         return Status(CONFINED, "no chain of hops leads to the next cell; raise sites.max_hop_angstrom")
     if found.mean[0] > 0:
         return Status(LOWER_BOUND, f"hops without a rate could be faster: {missing}")
     return Status(NOT_RESOLVED, f"no chain of hops with a rate leads to the next cell; without: {missing}")
+
+
+def site_levels_ev(system: System) -> Array:
+    """Energies of the sites above the lowest one that fit the barriers of both senses of all hops, (sites,) in eV."""
+    barriers = np.array([_barriers_ev(system, number) for number in range(len(system.laws))]).reshape(1, -1, 2)
+    found = master.equilibrium(system.net, -barriers[..., 0], -barriers[..., 1], known=system.known)
+    levels = -found.ln_weight[0]
+    return np.asarray(levels - levels.min())
 
 
 def effective_barrier(system: System, temperature_kelvin: float, draws: Draws, *, quantum: bool) -> Array:
@@ -135,15 +165,23 @@ def effective_barrier(system: System, temperature_kelvin: float, draws: Draws, *
 def _ln_rates(system: System, temperature_kelvin: float, draws: Draws, *, quantum: bool) -> Array:
     """Logarithms of all rates, (s, hops, 2); of a hop without a rate the fastest it can be."""
     out = np.empty((draws.samples + 1, len(system.laws), 2))
-    thermal = BOLTZMANN_EV_PER_KELVIN * temperature_kelvin
+    thermal, fastest = BOLTZMANN_EV_PER_KELVIN * temperature_kelvin, transition.ln_fastest(temperature_kelvin)
     for number, law in enumerate(system.laws):
         if law is not None:
             out[:, number] = law.ln_rates(temperature_kelvin, draws, quantum=quantum)
-            continue
-        ends = system.site_ev[system.net.ends[number]]
-        top = max(float(ends.max()), float(ends[0]) + system.heights_ev.get(system.net.hops[number], 0.0))
-        out[:, number] = transition.ln_fastest(temperature_kelvin) - (top - ends) / thermal
+        else:
+            out[:, number] = fastest - _barriers_ev(system, number) / thermal
     return out
+
+
+def _barriers_ev(system: System, number: int) -> Array:
+    """Forward and reverse barrier of a hop, (2,); of one without a rate the lowest it can have."""
+    law = system.laws[number]
+    if law is not None:
+        return np.array(law.barrier_ev)
+    ends = system.site_ev[system.net.ends[number]]
+    top = max(float(ends.max()), float(ends[0]) + system.heights_ev.get(system.net.hops[number], 0.0))
+    return np.asarray(top - ends)
 
 
 def _on_surface(system: System, found: master.Equilibrium, nodes: Whole) -> float | None:
