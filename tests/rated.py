@@ -9,6 +9,7 @@ from mlip.core.status import Status
 from mlip.stages.modes import result as modes
 from mlip.stages.neb import neb
 from mlip.stages.rates.assembly import Budget, Found
+from mlip.stages.sites import sites
 
 MINIMUM, SADDLE = (6.0, 9.0, 12.0), (8.0, 10.0)
 PREFACTOR = 8.1
@@ -68,10 +69,17 @@ def failed(hop, host, *, ion="Li"):
     return modes.HopModes(host=host, ion=ion, hop=hop, status=said)
 
 
+def next_copy(site):
+    """The way along x from the first copy of a site to the next cell."""
+    across = (walks.A, 0.0, 0.0)
+    return sites.Period(direction="x", translation_angstrom=across, copy=0, image=(1, 0, 0))
+
+
 def found(*, along=0.3, across=0.4, bulk=0.5, **more):
     """A square of sites on (001) with hops x and y, and the voids of bulk anatase."""
     square, ways = walks.square()
     voids, hops = walks.anatase()
+    (square[0], voids[0]) = (replace(s, periods=(next_copy(s),)) for s in (square[0], voids[0]))
     every = [("x", "001", along), ("y", "001", across), ("bulk_oct", "bulk", bulk)]
     moved = [band for one in every for band in bands(*one)]
     made = Found(

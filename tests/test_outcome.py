@@ -20,6 +20,11 @@ DRAWS = Draws(200, 1)
 CLAIM = {("001", "Li"): gains.Claim(decades=2.0, implied=2.2)}
 
 
+@pytest.fixture(scope="module")
+def hot():
+    return motions.motion(1200.0)
+
+
 def built(**more):
     return assembly.systems(rated.found(**more), rated.CELLS, rated.BUDGET, with_d3=True)
 
@@ -41,7 +46,7 @@ def test_rates_are_given_classical_and_quantum():
 def test_a_hop_without_a_rate_says_why():
     made = built(modes=(rated.failed("x", "001"),))
     x, _ = outcome.hop_rates(made[0], SETTINGS, DRAWS)
-    assert (x.forward, x.reverse, x.status.code) == (None, None, outcome.NO_RATE)
+    assert (x.forward, x.reverse, x.status.code) == (None, None, systems.NO_RATE)
     assert x.status.reason.startswith("second-order saddle")
 
 
@@ -137,8 +142,7 @@ def test_a_slab_of_another_model_is_not_comparable_and_a_host_without_bulk_has_n
     assert (alone.verdict, alone.reason) == (gains.NOT_RESOLVED, "no Li in bulk")
 
 
-def test_dynamics_are_held_against_classical_rates_of_the_member_that_moved_the_ion():
-    hot = motions.motion(1200.0)
+def test_dynamics_are_held_against_classical_rates_of_the_member_that_moved_the_ion(hot):
     (row,) = comparison.against_dynamics([hot], {"001_Li": "Li"}, built(), member=1)
     kt = BOLTZMANN_EV_PER_KELVIN * 1200
     expected = CM2_PER_S * walks.A**2 * rated.PREFACTOR * np.exp(-np.array([0.29, 0.39]) / kt).mean()
@@ -148,6 +152,20 @@ def test_dynamics_are_held_against_classical_rates_of_the_member_that_moved_the_
     assert comparison.against_dynamics([hot], {}, built(), member=1) == []
 
 
+def test_hops_in_dynamics_are_held_against_all_equivalent_hops_together():
+    """The tracks hop 4 ways at one rate, two of them along x and two along y."""
+    warm = motions.motion(900.0)
+    rows = comparison.hops_against_dynamics([warm], {"001_Li": "Li"}, built(), member=1)
+    x, y = rows[:2]
+    expected = 2000 * rated.PREFACTOR * np.exp(-np.array([0.29, 0.39]) / (BOLTZMANN_EV_PER_KELVIN * 900))
+    assert_allclose((x.rates, y.rates), expected, rtol=1e-9, atol=0)
+    assert x.dynamics.low < 2000 * motions.rate(900.0) < x.dynamics.high
+    assert_allclose(x.ratio.value, x.dynamics.value / x.rates, rtol=1e-12, atol=0)
+    assert (x.count > 0, x.status.code) == (True, systems.RESOLVED)
+    (none, _) = comparison.hops_against_dynamics([warm], {"001_Li": "Li"}, built(modes=()), member=1)[:2]
+    assert (none.rates, none.ratio.value, none.status.code) == (None, None, systems.NO_RATE)
+
+
 def test_dynamics_without_a_hop_give_an_upper_limit_of_the_ratio():
     quiet = motions.motion(600.0, value=1e-9)
     (row,) = comparison.against_dynamics([quiet], {"001_Li": "Li"}, built(), member=1)
@@ -155,8 +173,8 @@ def test_dynamics_without_a_hop_give_an_upper_limit_of_the_ratio():
     assert_allclose(row.ratio.high, row.dynamics.high / row.rates, rtol=1e-12, atol=0)
 
 
-def test_dynamics_beside_missing_rates_have_no_ratio():
-    (row,) = comparison.against_dynamics([motions.motion(1200.0)], {"001_Li": "Li"}, built(modes=()), member=1)
+def test_dynamics_beside_missing_rates_have_no_ratio(hot):
+    (row,) = comparison.against_dynamics([hot], {"001_Li": "Li"}, built(modes=()), member=1)
     assert (row.rates, row.ratio.value, row.status.code) == (None, None, systems.NOT_RESOLVED)
     assert row.dynamics.value is not None
 

@@ -19,6 +19,7 @@ SETTINGS = RatesSettings(temperatures_kelvin=(250.0, 300.0, 600.0), samples=100)
 def made(claimed=None, **more):
     built = assembly.systems(rated.found(**more), rated.CELLS, rated.BUDGET, with_d3=True)
     draws = Draws(100, 1)
+    moved = [motions.motion(1200.0), motions.motion(600.0, value=1e-9)]
     solved = [outcome.solved(system, 0.3, SETTINGS, draws) for system in built]
     lone = WalkSettings(host="001", ions=("Li",), steps=2000)
     return Rates(
@@ -26,11 +27,8 @@ def made(claimed=None, **more):
         hops=tuple(row for system in built for row in outcome.hop_rates(system, SETTINGS, draws)),
         diffusivities=tuple(one.row for one in solved),
         gains=tuple(outcome.gains_of(solved, "bulk", SETTINGS, claimed=claimed or {}, notes={})),
-        dynamics=tuple(
-            comparison.against_dynamics(
-                [motions.motion(1200.0), motions.motion(600.0, value=1e-9)], {"001_Li": "Li"}, built, member=1
-            )
-        ),
+        dynamics=tuple(comparison.against_dynamics(moved, {"001_Li": "Li"}, built, member=1)),
+        hop_dynamics=tuple(comparison.hops_against_dynamics(moved, {"001_Li": "Li"}, built, member=1)),
         walks=tuple(comparison.walks([lone], built, seed=1)),
     )
 
@@ -84,6 +82,7 @@ def test_every_table_has_the_numbers_of_the_result(whole):
         "rates_diffusivities",
         "rates_hops",
         "rates_dynamics",
+        "rates_hop_dynamics",
         "rates_walks",
         "rates_temperatures",
     ]
@@ -96,6 +95,9 @@ def test_every_table_has_the_numbers_of_the_result(whole):
     dynamics = column(shown["rates_dynamics"], "Ratio")
     assert " to " in dynamics[0]
     assert dynamics[1].startswith("< ")
+    hopped = shown["rates_hop_dynamics"]
+    assert column(hopped, "Hop")[:4] == ["x", "y", "x", "y"]
+    assert_allclose(column(hopped, "Ratio")[0].value, whole.hop_dynamics[0].ratio.value, rtol=1e-12, atol=0)
     assert_allclose(column(shown["rates_walks"], "D, ")[0].value, whole.walks[0].d_cm2_per_s, rtol=1e-12, atol=0)
 
 

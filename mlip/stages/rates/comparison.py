@@ -14,12 +14,13 @@ import numpy as np
 
 from mlip.core.status import Status
 from mlip.core.units import CM2_PER_S
+from mlip.stages.diffusion.hops import Estimate, Rate
 from mlip.stages.diffusion.kinetics import Motion
 from mlip.stages.rates import monte_carlo
 from mlip.stages.rates.laws import Draws
-from mlip.stages.rates.result import AgainstDynamics, Interval, Walk
+from mlip.stages.rates.result import AgainstDynamics, HopAgainstDynamics, Interval, Walk
 from mlip.stages.rates.settings import WalkSettings
-from mlip.stages.rates.system import NOT_RESOLVED, RESOLVED, Diffusion, System, diffusion, status
+from mlip.stages.rates.system import NO_RATE, NOT_RESOLVED, RESOLVED, Diffusion, System, diffusion, status
 
 NO_HOP, UNDER_SAMPLED = "no hop", "under-sampled"
 MIN_HOPS, MAX_ERROR = 100, 0.25  # of a species; relative standard error of its D
@@ -46,6 +47,68 @@ def against_dynamics(
     return out
 
 
+def hops_against_dynamics(
+    motions: Sequence[Motion], lone: Mapping[str, str], systems: Sequence[System], *, member: int
+) -> list[HopAgainstDynamics]:
+    """How often hops occur in dynamics over how often they should, with the arguments of `against_dynamics`.
+
+    Hops of the network between named sites; where near sites are one basin in dynamics, their hops are left out.
+    """
+    known = {(s.host, s.ion): s for s in systems}
+    out = []
+    for motion in motions:
+        if motion.system not in lone or (motion.host, motion.ion) not in known:
+            continue
+        system = _of_member(known[motion.host, motion.ion], member)
+        names = {name: k for k, name in enumerate(system.net.names)}
+        hops = {name: k for k, name in enumerate(system.net.hops)}
+        out += [
+            _hop_compared(motion, rate, system, (hops[rate.hop], names[rate.initial]))
+            for rate in motion.rates
+            if rate.hop in hops and rate.initial in names and rate.final in names and rate.exposure_ps > 0
+        ]
+    return out
+
+
+def _hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, int]) -> HopAgainstDynamics:
+    hop, site = place
+    dynamics = _scaled(rate.per_ps, PS_PER_NS)
+    law, per_ns = system.laws[hop], None
+    said = Status(NO_RATE, system.reasons.get(rate.hop, ""))
+    if law is not None:
+        sense = 0 if system.net.ends[hop, 0] == site else 1
+        ln_rate = law.ln_rates(motion.temperature_kelvin, Draws(0, 0), quantum=False)[0, sense]
+        per_ns = float(PS_PER_NS * system.net.ways(hop, site) * np.exp(ln_rate))
+        said = Status(RESOLVED) if rate.count else Status(NO_HOP, "the dynamics give an upper limit")
+    return HopAgainstDynamics(
+        system=motion.system,
+        host=motion.host,
+        ion=motion.ion,
+        temperature_kelvin=motion.temperature_kelvin,
+        hop=rate.hop,
+        initial=rate.initial,
+        final=rate.final,
+        count=rate.count,
+        dynamics=dynamics,
+        rates=per_ns,
+        ratio=_over(dynamics, per_ns),
+        status=said,
+    )
+
+
+def _scaled(found: Estimate, factor: float) -> Interval:
+    e = found.scaled(factor)
+    return Interval(value=e.value, low=e.low, high=e.high)
+
+
+def _over(found: Interval, rates: float | None) -> Interval:
+    """An interval over a number; nothing where there is no number."""
+    if rates is None:
+        return Interval()
+    value, low, high = (None if x is None else x / rates for x in (found.value, found.low, found.high))
+    return Interval(value=value, low=low, high=high)
+
+
 def _of_member(system: System, member: int) -> System:
     """The system with the rates of one member where all hops have them, or else with those of the committee."""
     own = [law.of_member(member) if law is not None else None for law in system.laws]
@@ -54,22 +117,20 @@ def _of_member(system: System, member: int) -> System:
 
 
 def _compared(motion: Motion, system: System) -> AgainstDynamics:
-    d = motion.from_jumps.mean
-    low, value, high = (None if x is None else CM2_PER_S * x for x in (d.low, d.value, d.high))
+    dynamics = _scaled(motion.from_jumps.mean, CM2_PER_S)
     found = diffusion(system, motion.temperature_kelvin, Draws(0, 0), quantum=False)
     said = status(system, found)
     rates = float(CM2_PER_S * found.mean[0]) if said.code == RESOLVED else None
-    if rates is not None and value is None:
+    if rates is not None and dynamics.value is None:
         said = Status(NO_HOP, "the dynamics give an upper limit")
-    ratio = (None if x is None or rates is None else x / rates for x in (value, low, high))
     return AgainstDynamics(
         system=motion.system,
         host=motion.host,
         ion=motion.ion,
         temperature_kelvin=motion.temperature_kelvin,
-        dynamics=Interval(value=value, low=low, high=high),
+        dynamics=dynamics,
         rates=rates,
-        ratio=Interval(**dict(zip(("value", "low", "high"), ratio, strict=True))),
+        ratio=_over(dynamics, rates),
         status=said,
     )
 

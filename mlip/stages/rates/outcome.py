@@ -18,6 +18,7 @@ from mlip.stages.rates.settings import RatesSettings
 from mlip.stages.rates.system import (
     CONFINED,
     LOWER_BOUND,
+    NO_RATE,
     RESOLVED,
     Diffusion,
     System,
@@ -27,7 +28,6 @@ from mlip.stages.rates.system import (
 )
 
 PER_S = 1e12  # of 1/ps
-NO_RATE = "no rate"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,17 @@ from mlip.core.report import (
 )
 from mlip.literature.claims import CLAIMS
 from mlip.stages.rates import figures
-from mlip.stages.rates.result import AgainstDynamics, Diffusivity, Gain, HopRate, Interval, Rates, Sense, Walk
+from mlip.stages.rates.result import (
+    AgainstDynamics,
+    Diffusivity,
+    Gain,
+    HopAgainstDynamics,
+    HopRate,
+    Interval,
+    Rates,
+    Sense,
+    Walk,
+)
 
 D_UNIT = "(cm\u00b2/s)"
 GAIN_TEXT = (
@@ -112,7 +122,7 @@ def _dynamics(found: Rates) -> ReportSection:
         key="rates-dynamics",
         heading="Rates against molecular dynamics",
         text=(DYNAMICS_TEXT,) if found.dynamics else (),
-        tables=filled(dynamics_table(found.dynamics)),
+        tables=filled(dynamics_table(found.dynamics), hop_dynamics_table(found.hop_dynamics)),
     )
 
 
@@ -242,6 +252,23 @@ def dynamics_table(rows: Sequence[AgainstDynamics]) -> Table:
         Column("Status", TEXT, lambda r: str(r.status)),
     ]
     return table("rates_dynamics", columns, rows)
+
+
+def hop_dynamics_table(rows: Sequence[HopAgainstDynamics]) -> Table:
+    """How often hops occur in dynamics, per ns at the first site, beside the classical rate of all equivalent hops."""
+    columns = [
+        Column("System", TEXT, lambda r: r.system),
+        Column("Ion", TEXT, lambda r: r.ion),
+        Column("T (K)", NUMBER, lambda r: f"{r.temperature_kelvin:g}"),
+        Column("Hop", TEXT, lambda r: r.hop),
+        Column("Sites", TEXT, lambda r: f"{r.initial} to {r.final}"),
+        Column("Hops in dynamics", NUMBER, lambda r: str(r.count)),
+        Column("Rate in dynamics (1/ns)", NUMBER, lambda r: _limited(r.dynamics)),
+        Column("Rate of equivalent hops together (1/ns)", NUMBER, lambda r: _number(r.rates)),
+        Column("Ratio", NUMBER, lambda r: _limited(r.ratio)),
+        Column("Status", TEXT, lambda r: str(r.status)),
+    ]
+    return table("rates_hop_dynamics", columns, rows)
 
 
 def walks_table(rows: Sequence[Walk]) -> Table:

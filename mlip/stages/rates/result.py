@@ -101,6 +101,24 @@ class AgainstDynamics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HopAgainstDynamics:
+    """How often a lone ion leaves a site by a hop in dynamics, over the classical rate of all equivalent hops."""
+
+    system: str
+    host: str
+    ion: str
+    temperature_kelvin: float
+    hop: str
+    initial: str
+    final: str
+    count: int  # in dynamics
+    dynamics: Interval  # 1/ns
+    rates: float | None  # 1/ns
+    ratio: Interval
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
 class Walk:
     """One species in a kinetic Monte Carlo walk of several ions."""
 
@@ -128,4 +146,5 @@ class Rates:
     diffusivities: tuple[Diffusivity, ...]
     gains: tuple[Gain, ...]
     dynamics: tuple[AgainstDynamics, ...]
+    hop_dynamics: tuple[HopAgainstDynamics, ...]
     walks: tuple[Walk, ...]

@@ -24,6 +24,7 @@ from mlip.stages.rates.laws import Draws, Law
 
 RESOLVED, LOWER_BOUND, NOT_RESOLVED, CONFINED = "resolved", "lower bound", "not resolved", "confined"
 UNBALANCED = "unbalanced"
+NO_RATE = "no rate"  # of a hop
 BALANCE_KELVIN = 300.0  # temperature at which detailed balance is looked at
 NEGLIGIBLE = 0.05  # relative change of D that missing hops may make at most
 SLOPE = 1e-3  # relative step of 1/kT in the slope of ln D
