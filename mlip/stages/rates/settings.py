@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mlip.core.section import Count, OptionalSection, Positive, Section
+from mlip.core.section import Count, Positive, Section
 
 Kelvin = Annotated[float, Field(ge=50, le=3000)]
 
@@ -28,7 +28,7 @@ class WalkSettings(Section):
     )
 
 
-class RatesSettings(OptionalSection):
+class RatesSettings(Section):
     """Rates of hops, diffusion coefficients that follow from them, and the gain of the facets over bulk."""
 
     temperatures_kelvin: tuple[Kelvin, ...] = Field(
