@@ -47,6 +47,15 @@ class HopModes:
     mode: tuple[Vector, ...] = ()  # displacements of all atoms at the saddle along the unstable mode, normalised
     saddle_force_ev_per_angstrom: float | None = None  # largest force that remains on an atom of the refined saddle
     atoms_moved: int = 0  # in the Hessian
+    shell_atoms: int = 0  # the ion and the atoms of its shell
+    shell_prefactor_thz: float | None = None  # forward, from the Hessian of the ion and its shell alone
+    overlap: float | None = None  # of the unstable mode with the direction of the band at the saddle
+    evaluations: int = 0  # of a structure by a member
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Host, ion and hop."""
+        return self.host, self.ion, self.hop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,4 +103,10 @@ class Modes:
     """Result of the stage."""
 
     hops: tuple[HopModes, ...]
-    bulk: BulkPhonons | None
+    bulk: BulkPhonons | None  # None where the crystal does not relax
+    notes: tuple[str, ...] = ()
+
+
+def failed_hops(modes: Modes) -> dict[tuple[str, str, str], Status]:
+    """Host, ion and hop of every hop that has a band but no proved saddle, with the status that says why."""
+    return {hop.key: hop.status for hop in modes.hops if hop.status.code not in {PROVED, NO_BAND}}
