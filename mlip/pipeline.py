@@ -148,6 +148,14 @@ def diffusion() -> AnyStage:
     return STAGE
 
 
+@entry("calculate rates of hops and, from the master equation, diffusivities")
+def rates() -> AnyStage:
+    """The stage `rates`."""
+    from mlip.stages.rates.stage import STAGE
+
+    return STAGE
+
+
 @entry("write the cross-check report: HTML, Markdown, JSON, CSV")
 def report() -> AnyStage:
     """The stage `report`."""
