@@ -19,8 +19,9 @@ from mlip.core.workers import run_parallel
 from mlip.potential.potential import Evaluator
 from mlip.potential.use import ModelUse, evaluator
 from mlip.stages.modes import phonons, search
+from mlip.stages.modes.downhill import Sites
 from mlip.stages.modes.outcome import outcome
-from mlip.stages.modes.prove import FINAL, INITIAL, SADDLE, Findings, Sites, Start, prove
+from mlip.stages.modes.prove import FINAL, INITIAL, SADDLE, Findings, Start, prove
 from mlip.stages.modes.result import BulkPhonons, HopModes
 from mlip.stages.modes.search import Evaluate
 from mlip.stages.modes.settings import ModesSettings
@@ -173,12 +174,14 @@ def told_apart(host: Path, sites: SitesSettings) -> Sites:
 
 
 def stationary(start: Start, findings: Findings) -> list[Atoms]:
-    """The refined points that there are with their energies and mean forces, the saddle with its mode, as frames."""
+    """The refined points that there are with their energies and mean forces, and where the ways down end, as frames.
+
+    The saddle has its unstable mode in the array `mode`.
+    """
+    points = [(part, findings.points[part]) for part in (INITIAL, SADDLE, FINAL) if part in findings.points]
+    points += [("below", point) for point in findings.reached]
     frames = []
-    for part in (INITIAL, SADDLE, FINAL):
-        point = findings.points.get(part)
-        if point is None:
-            continue
+    for part, point in points:
         frame = point.atoms.copy()
         frame.info = {"part": part, "host": start.host, "ion": start.ion, "hop": start.hop}
         frame.info["energy_ev"] = point.found.energy_ev

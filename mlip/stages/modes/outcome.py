@@ -44,6 +44,8 @@ def outcome(start: Start, findings: Findings, *, evaluations: int) -> HopModes:
         shell_atoms=len(findings.shell),
         shell_prefactor_thz=_shell_prefactor(findings) if made else None,
         overlap=findings.overlap,
+        saddles=1 if findings.between is None else 2,
+        between_ev=None if findings.between is None else findings.above_ev(findings.between),
         evaluations=evaluations,
     )
 

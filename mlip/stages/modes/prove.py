@@ -5,26 +5,22 @@ found, with a status. Proved is a hop whose ends are minima, and whose saddle ha
 hop, and leads downhill to the two named sites.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
 
-from mlip.atoms import symmetry
 from mlip.atoms.ends import SAME_ANGSTROM
 from mlip.core.arrays import Array
 from mlip.core.status import Status
 from mlip.stages.modes import search
+from mlip.stages.modes.downhill import Sites, descents, halfway, mismatch
 from mlip.stages.modes.result import NO_MINIMUM, NOT_REFINED, OTHER_SITES, PROVED, SECOND_ORDER
 from mlip.stages.modes.search import Ask, Differences, Point, Search
 from mlip.stages.modes.settings import ModesSettings
 from mlip.stages.modes.vibrations import Vibrations, vibrations
 from mlip.stages.neb.endpoints import ion_moved
-from mlip.stages.neb.neb import INTERMEDIATE_EV
 
-PUSH_ANGSTROM = 0.3  # of all atoms together, along the unstable mode
-PUSHES = 3  # past minima that are too shallow to be sites
 INITIAL, SADDLE, FINAL = "initial", "saddle", "final"
 
 
@@ -62,21 +58,6 @@ class Start:
         return {INITIAL: self.images[0]} | ({} if self.symmetric else {FINAL: self.images[-1]})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sites:
-    """What tells sites apart.
-
-    Attributes:
-        host: the relaxed host without the ion.
-        operations: its symmetry operations.
-        merge_angstrom: positions of the ion nearer than this are one site.
-    """
-
-    host: Atoms
-    operations: Sequence[symmetry.Operation]
-    merge_angstrom: float
-
-
 @dataclass
 class Findings:
     """What has been found of a hop so far; a final end that is missing on a symmetric hop is an image of the initial.
@@ -89,6 +70,8 @@ class Findings:
         hessians: by every member, (M, 3n, 3n) eV/Angstrom^2, by name of the point.
         vibrations: of the mean Hessian, by name of the point.
         overlap: of the unstable mode with the direction of the band.
+        reached: where the two ways down end.
+        between: the minimum halfway, where a symmetric hop crosses two equal saddles.
     """
 
     status: Status = Status(NOT_REFINED, "not begun")  # noqa: RUF009  (frozen)
@@ -98,6 +81,8 @@ class Findings:
     hessians: dict[str, Array] = field(default_factory=dict)
     vibrations: dict[str, Vibrations] = field(default_factory=dict)
     overlap: float | None = None
+    reached: tuple[Point, ...] = ()
+    between: Point | None = None
 
     @property
     def free(self) -> bool:
@@ -108,6 +93,10 @@ class Findings:
     def masses(self) -> Array:
         """Of the atoms in the Hessians, u."""
         return np.asarray(self.points[INITIAL].atoms.get_masses()[self.moved])
+
+    def above_ev(self, point: Point) -> float:
+        """Energy of a point above the initial minimum, committee mean."""
+        return point.found.energy_ev - self.points[INITIAL].found.energy_ev
 
     def mode(self) -> Array:
         """Displacements (N, 3) of all atoms along the lowest mode of the saddle, normalised."""
@@ -132,7 +121,7 @@ def prove(start: Start, sites: Sites, settings: ModesSettings) -> Search[Finding
         yield from _saddle(start, settings, findings)
         yield from _downhill(start, sites, settings, findings)
         yield from _minima(start, settings, findings)
-        findings.status = Status(PROVED)
+        findings.status = Status(PROVED, _remark(findings))
     except FailedError as error:
         findings.status = error.status
     except search.NotFiniteError as error:
@@ -231,47 +220,20 @@ def _downhill(start: Start, sites: Sites, settings: ModesSettings, findings: Fin
     Raises:
         FailedError: not to the two named sites.
     """
-    saddle, mode = findings.points[SADDLE], findings.mode()
-    reached = []
-    for direction in (mode, -mode):
-        below = yield from descent(saddle, direction, settings)
-        reached.append(below.atoms.positions[-1])
     last = findings.points[FINAL].atoms if FINAL in findings.points else start.images[-1]
-    named = [findings.points[INITIAL].atoms.positions[-1], last.positions[-1]]
+    named = (findings.points[INITIAL].atoms.positions[-1], last.positions[-1])
+    reached = yield from descents(findings.points[SADDLE], findings.mode(), named, sites, settings)
+    findings.reached = reached
     apart = mismatch(reached, named, sites)
-    if apart > sites.merge_angstrom:
-        raise FailedError(OTHER_SITES, f"downhill the ion ends {apart:.2f} A from the named sites")
-
-
-def descent(saddle: Point, direction: Array, settings: ModesSettings) -> Search[Point]:
-    """Where a push along a direction (N, 3) leads; minima hardly below the saddle are passed."""
-    here = saddle
-    for _ in range(PUSHES):
-        pushed = here.atoms.copy()
-        pushed.positions += PUSH_ANGSTROM * direction
-        here = yield from search.settled(
-            pushed, fmax=settings.downhill_fmax_ev_per_angstrom, max_steps=settings.max_steps
+    if apart <= sites.merge_angstrom:
+        return
+    findings.between = halfway(reached, named, sites) if start.symmetric else None
+    if findings.between is None:
+        first, second = (findings.above_ev(point) for point in reached)
+        raise FailedError(
+            OTHER_SITES,
+            f"downhill the ion ends {apart:.2f} A from the named sites, at {first:.2f} and {second:.2f} eV",
         )
-        if here.found.energy_ev < saddle.found.energy_ev - INTERMEDIATE_EV:
-            break
-    return here
-
-
-def mismatch(reached: Sequence[Array], named: Sequence[Array], sites: Sites) -> float:
-    """How far two positions of the ion are from two named ones, at best, in either order, modulo the host's symmetry.
-
-    Args:
-        reached: two positions (3,), Angstrom.
-        named: two positions (3,), Angstrom.
-        sites: host and operations.
-    """
-    best = np.inf
-    for operation in sites.operations:
-        images = symmetry.apply(sites.host, operation, np.array(named))
-        for pair in (images, images[::-1]):
-            both = [symmetry.distances(sites.host, one, there)[0] for one, there in zip(pair, reached, strict=True)]
-            best = min(best, max(both))
-    return float(best)
 
 
 def _minima(start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
@@ -286,6 +248,12 @@ def _minima(start: Start, settings: ModesSettings, findings: Findings) -> Search
         if unstable:
             lowest = -findings.vibrations[name].thz[0]
             raise FailedError(NO_MINIMUM, f"{unstable} unstable at the {name} end, the largest {lowest:.2f}i THz")
+
+
+def _remark(findings: Findings) -> str:
+    if findings.between is None:
+        return ""
+    return f"two equal saddles with a minimum between them at {findings.above_ev(findings.between):.2f} eV"
 
 
 def _require_converged(point: Point, name: str, settings: ModesSettings) -> None:

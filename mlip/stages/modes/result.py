@@ -50,6 +50,8 @@ class HopModes:
     shell_atoms: int = 0  # the ion and the atoms of its shell
     shell_prefactor_thz: float | None = None  # forward, from the Hessian of the ion and its shell alone
     overlap: float | None = None  # of the unstable mode with the direction of the band at the saddle
+    saddles: int = 1  # equal ones in series: the rate of the hop is that over one of them divided by this
+    between_ev: float | None = None  # of the minimum between two saddles, above the initial one
     evaluations: int = 0  # of a structure by a member
 
     @property
