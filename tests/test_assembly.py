@@ -77,6 +77,13 @@ def test_a_hop_that_is_not_proved_or_not_whole_has_a_reason_and_no_law(changes, 
     assert reason in found
 
 
+def test_two_equal_saddles_in_series_halve_the_rate():
+    """As two equal resistors do; the prefactor over one of them is in the modes."""
+    one, two = law(), law(replace(PROVED, saddles=2))
+    assert_allclose(np.array(one.prefactor_thz) / two.prefactor_thz, 2.0, rtol=1e-12, atol=0)
+    assert two.barrier_ev == one.barrier_ev
+
+
 def test_systems_have_a_law_or_a_reason_for_every_hop():
     every = rated.found(modes=(PROVED, rated.failed("y", "001")))
     slab, bulk = assembly.systems(every, rated.CELLS, rated.BUDGET, with_d3=True)

@@ -112,6 +112,9 @@ def law(
 ) -> Law | str:
     """The law of a hop, or why there is none.
 
+    Where two equal saddles lie in series, an ion that has passed the first one comes back as often as it goes on: the
+    rate of the hop is half of that over one of them.
+
     Args:
         modes: of the hop.
         bands: of the hop, one of each member.
@@ -136,7 +139,7 @@ def law(
     return Law(
         names=(modes.host, modes.ion, modes.hop),
         barrier_ev=(modes.forward_ev + forward, modes.reverse_ev + reverse),
-        prefactor_thz=(prefactors[0], prefactors[1]),
+        prefactor_thz=(prefactors[0] / modes.saddles, prefactors[1] / modes.saddles),
         minima_thz=minima,
         saddle_thz=modes.saddle_thz,
         imaginary_thz=imaginary,

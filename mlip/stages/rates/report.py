@@ -53,7 +53,8 @@ TEXT_LINES = (
     (
         "Rates follow from harmonic transition-state theory: Vineyard prefactors and barriers give the classical rate; "
         "quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
-        "it. A hop whose saddle is not proved by its modes has no rate."
+        "it. A hop whose saddle is not proved by its modes has no rate. Over two equal saddles in series the rate, and "
+        "so the prefactor shown, is half of that over one of them."
     ),
     (
         "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops; nothing "

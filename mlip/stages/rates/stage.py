@@ -89,7 +89,8 @@ def _d3_ev(context: Context[RatesSettings], hop: HopModes) -> tuple[float, float
     """D3 (eV) of the forward and the reverse barrier at the refined points of a hop; None where it is not known."""
     path = context.folder_of(MODES) / "hops" / f"{hop.ion}_{hop.hop}.extxyz"
     frames = extxyz.read_frames(path) if path.exists() else []
-    found = {frame.info["part"]: missing_at(context.common.target, frame) for frame in frames}
+    points = {part: frame for frame in frames if (part := frame.info["part"]) in {"initial", "saddle", "final"}}
+    found = {part: missing_at(context.common.target, frame) for part, frame in points.items()}
     initial, saddle = found.get("initial"), found.get("saddle")
     final = found.get("final", initial)  # the ends of a symmetric hop are one structure
     if initial is None or saddle is None or final is None:
