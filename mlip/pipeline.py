@@ -92,6 +92,14 @@ def neb() -> AnyStage:
     return STAGE
 
 
+@entry("prove the saddles by their modes; prefactors, and phonons of the crystal")
+def modes() -> AnyStage:
+    """The stage `modes`."""
+    from mlip.stages.modes.stage import STAGE
+
+    return STAGE
+
+
 @entry("label frames of your own by DFT single points")
 def label() -> AnyStage:
     """The stage `label`."""
@@ -136,6 +144,14 @@ def md() -> AnyStage:
 def diffusion() -> AnyStage:
     """The stage `diffusion`."""
     from mlip.stages.diffusion.stage import STAGE
+
+    return STAGE
+
+
+@entry("calculate rates of hops and, from the master equation, diffusivities")
+def rates() -> AnyStage:
+    """The stage `rates`."""
+    from mlip.stages.rates.stage import STAGE
 
     return STAGE
 

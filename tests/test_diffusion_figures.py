@@ -53,10 +53,17 @@ def test_arrhenius_marks_limits_and_another_quantity(axes, motions):
     figures.arrhenius(known.lines(motions), motions, [figures.Range("GITT", 1e-11, 1e-7)])
     axis = axes["axis"]
     labels = [t.get_text() for t in axis.get_legend().get_texts()]
-    assert labels == ["molecular dynamics", "NEB barriers, 10 THz assumed", "GITT: another quantity"]
+    assert labels == ["molecular dynamics", "GITT: another quantity"]
     (limit,) = [line for line in axis.get_lines() if line.get_marker() == "v"]
     assert limit.get_xdata()[0] == pytest.approx(1000 / 600)
     assert axis.get_yscale() == "log"
+
+
+def test_no_plot_assumes_a_prefactor_and_none_needs_a_legend(axes, motions):
+    nothing = known.lines(motions[2:])
+    assert not nothing.diffusion.band
+    figures.arrhenius(nothing, motions[2:], [])
+    assert axes["axis"].get_legend() is None
 
 
 def test_widths_of_hops_follow_their_rates(axes, motions):

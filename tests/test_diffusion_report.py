@@ -56,10 +56,6 @@ def test_limits_are_limits_in_every_table(found):
         tables["Diffusion coefficients extrapolated from higher temperatures"], "D at 300 K, extrapolated"
     )
     assert " to " in extended
-    assert (
-        "without y"
-        in column(tables["Diffusion coefficients extrapolated from higher temperatures"], "D at 300 K from NEB")[0]
-    )
 
 
 def test_a_short_run_is_called_a_demonstration(found):

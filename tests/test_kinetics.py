@@ -6,11 +6,8 @@ from helpers import walks
 from helpers.motions import ATTEMPTS, ENERGY, HOPS, SETTINGS, SITES, WHERE, barrier, motion, rate, tracks
 from numpy.testing import assert_allclose
 
-from mlip.core.status import Status
-from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
-from mlip.stages.diffusion import arrhenius, density, hops, kinetics
+from mlip.stages.diffusion import arrhenius, density, kinetics
 from mlip.stages.md import trajectory
-from mlip.stages.neb import neb
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +36,7 @@ def test_species_are_told_apart():
 
 
 def test_activation_energy_and_attempts_come_back_and_agree_with_the_barrier(motions):
-    found = kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY), barrier("y", 0.6)], WHERE, SETTINGS)
+    found = kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY), barrier("y", 0.6)], SETTINGS)
     x, y = found.hops
     assert (x.hop, x.ways) == ("x", 2)
     assert x.line.activation_ev.low < ENERGY < x.line.activation_ev.high
@@ -50,43 +47,9 @@ def test_activation_energy_and_attempts_come_back_and_agree_with_the_barrier(mot
     assert found.diffusion.extrapolated.low < rate(300.0) * walks.A**2 < found.diffusion.extrapolated.high
 
 
-def test_what_barriers_expect_is_the_walk_they_describe():
-    """Equal rates k each way on a square lattice: D = k a^2."""
-    found = kinetics.kinetics([motion(900.0)], HOPS, SITES, [barrier("x", 0.4), barrier("y", 0.4)], WHERE, SETTINGS)
-    expected = 10.0 * np.exp(-0.4 / (BOLTZMANN_EV_PER_KELVIN * 300.0)) * walks.A**2
-    assert_allclose(found.expected.angstrom2_per_ps[0], expected, rtol=1e-9)
-    assert found.expected.temperatures_kelvin[0] == 300.0
-    half = kinetics.kinetics([motion(900.0)], HOPS, SITES, [barrier("x", 0.4)], WHERE, SETTINGS).expected
-    assert_allclose(half.angstrom2_per_ps[0], expected / 2, rtol=1e-9)
-    assert half.missing == ("y",)
-    assert kinetics.kinetics([motion(900.0)], HOPS, SITES, [], WHERE, SETTINGS).expected is None
-
-
-def test_bulk_anatase_expected_from_its_barrier():
-    sites, ways = walks.anatase()
-    where = hops.basins(walks.ANATASE, sites, ways, SETTINGS)
-    one = neb.Barrier(
-        hop="bulk_oct",
-        host="bulk",
-        ion="Li",
-        status=Status("converged"),
-        members=1,
-        forward_ev=0.5,
-        forward_std_ev=None,
-        reverse_ev=0.5,
-        reverse_std_ev=None,
-        d3_forward_ev=None,
-        symmetric=True,
-        asymmetry_ev=0.0,
-    )
-    found = kinetics.expected(where, sites, {ways[0].name: ways[0]}, {"bulk_oct": one}, np.array([1000.0]), axes=3)
-    k = 10.0 * np.exp(-0.5 / (BOLTZMANN_EV_PER_KELVIN * 1000.0))
-    assert_allclose(found.angstrom2_per_ps[0], k * (walks.A**2 / 2 + walks.C**2 / 8) / 3, rtol=1e-6)
-
-
 def test_without_hops_there_are_limits_and_no_line():
     quiet = [motion(t, value=1e-9) for t in (800.0, 1000.0)]
-    found = kinetics.kinetics(quiet, HOPS, SITES, [barrier("x", 0.3)], WHERE, SETTINGS)
+    found = kinetics.kinetics(quiet, HOPS, SITES, [barrier("x", 0.3)], SETTINGS)
     assert str(found.diffusion.status).startswith("not resolved: 0 hops")
     assert found.diffusion.extrapolated.value is None
     assert {h.verdict for h in found.hops} == {kinetics.NOT_RESOLVED}

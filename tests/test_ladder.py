@@ -13,6 +13,7 @@ from mlip.core.status import Status
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder import ladder
 from mlip.stages.ladder.settings import LadderSettings
+from mlip.stages.neb import neb
 
 SETTINGS = LadderSettings()
 
@@ -166,8 +167,8 @@ def test_entry_for_a_card(symmetric):
 
 def test_member_nearest_the_mean_of_the_converged_ones(symmetric):
     bands = [replace(symmetric.band, member=k, forward_ev=e) for k, e in ((1, 0.50), (2, 0.58), (3, 0.56), (4, None))]
-    assert ladder.nearest_member(bands).member == 3
-    assert ladder.nearest_member(bands[3:]) is None
+    assert neb.nearest_member(bands).member == 3
+    assert neb.nearest_member(bands[3:]) is None
 
 
 def test_a_band_without_a_barrier_is_refused(symmetric):

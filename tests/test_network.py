@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from mlip.atoms import structures, symmetry
 from mlip.atoms.structures import Facet
 from mlip.core.status import Status
+from mlip.stages.rates import lattice
 from mlip.stages.sites import network, sites
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.settings import SitesSettings
@@ -125,6 +126,17 @@ def test_results_survive_json(facet_001):
     for kind, result in ((Site, listed), (Hop, [h for h, *_ in hops])):
         adapter = TypeAdapter(list[kind])
         assert adapter.validate_json(adapter.dump_json(result)) == result
+
+
+def test_hops_expanded_to_the_cell_leave_a_site_as_often_as_there_are_equivalent_ones(facet_001):
+    host, listed, found = facet_001
+    hops = [hop for hop, *_ in found]
+    net = lattice.lattice(
+        host.cell.array, [s for s in listed if s.name in {h.initial for h in hops} | {h.final for h in hops}], hops
+    )
+    assert [net.ways(k, net.ends[k, 0]) for k in range(len(hops))] == [hop.multiplicity for hop in hops]
+    lengths = np.linalg.norm(net.steps, axis=1)
+    assert_allclose(lengths, [hops[k].length_angstrom for k in net.hop], rtol=0, atol=SETTINGS.merge_angstrom)
 
 
 def test_zigzag_of_100():

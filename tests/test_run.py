@@ -49,7 +49,17 @@ def stale(before, after):
     return {name for name in NAMES if fingerprint(before, name) != fingerprint(after, name)}
 
 
-SITES = {"sites", "neb", "energetics", "ladder", "md", "diffusion", "report"}  # all that depend on the sites
+SITES = {
+    "sites",
+    "neb",
+    "modes",
+    "energetics",
+    "ladder",
+    "md",
+    "diffusion",
+    "rates",
+    "report",
+}  # all that depend on the sites
 LABELS = SITES | {"dataset", "train", "evaluate"}  # all that depend on the labels
 
 
@@ -74,10 +84,10 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"neb": {"images": 5}}, {"neb", "ladder", "diffusion", "report"}),
+        ({"neb": {"images": 5}}, {"neb", "modes", "ladder", "diffusion", "rates", "report"}),
         ({"report": {"agree_ev": 0.04}}, {"report"}),
         ({"sites": {"max_candidates": 3}}, SITES),
-        ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "report"}),
+        ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "rates", "report"}),
         ({"train": {"epochs": 4}}, SITES | {"train", "evaluate"}),
         ({"structures": {"ions": ["Mg"]}}, SITES | {"structures", "evaluate"}),
         ({"dataset": {"test_groups": ["bulk1_Mg_hop"]}}, LABELS | {"convergence"}),
@@ -361,7 +371,7 @@ def test_references_of_the_name_of_the_package_hide_no_code(tmp_path, monkeypatc
     fingerprint(before, "report")
     changed(next((tmp_path / "mlip").glob("*.yaml")))
     after = make(tmp_path, literature={"references": str(tmp_path / "mlip")})
-    assert stale(before, after) == {"report"}
+    assert stale(before, after) == {"rates", "report"}  # a claim about rates is a reference
     ours = files.PACKAGE
     monkeypatch.setattr(run, "sha256", lambda path: "other" if path == ours else files.sha256(path))
     assert stale(after, make(tmp_path, literature={"references": str(tmp_path / "mlip")})) == {"report"}

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 CALCULATED, NOT_CALCULATED, INCOMPLETE = "calculated", "not calculated", "incomplete"
 RESOLVED, NOT_RESOLVED = "resolved", "not resolved"
-AGREES, DIFFERS = "agrees", "differs"
+AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from ase.units import create_units
 CODATA_2018 = create_units("2018")  # values of J, C, m, kg, mol, GPa in eV, Angstrom, u and elementary charges
 
 BOLTZMANN_EV_PER_KELVIN = 8.617333262e-5  # k = 1.380649e-23 J/K over e = 1.602176634e-19 C, both exact
+PLANCK_EV_PS = 4.135667696923859e-3  # h = 6.62607015e-34 J s over e, both exact; the energy of 1 THz in eV
 HARTREE_EV = 27.211386245988
 BOHR_ANGSTROM = 0.529177210903
 ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 of 1 eV/Angstrom on 1 u: e / 1.66053906660e-27 kg, in Angstrom and fs
 ELEMENTARY_CHARGE_COULOMB: float = 1 / CODATA_2018.C
 AVOGADRO_PER_MOLE: float = CODATA_2018.mol
+WAVE_NUMBER_PER_THZ = 1e12 / 299792458e2  # 1/cm of 1 THz: over the speed of light in cm/s, which is exact
 GPA_PER_EV_PER_ANGSTROM3: float = 1 / CODATA_2018.GPa
 GRAM_PER_CM3: float = CODATA_2018.kg / 1e3 / (CODATA_2018.m / 100) ** 3  # in u/Angstrom^3
 CM2_PER_S = 1e-4  # of 1 Angstrom^2/ps: 1e-16 cm^2 / 1e-12 s

@@ -59,4 +59,4 @@ def barrier(hop, forward, *, std=0.01):
 
 
 def lines(motions):
-    return kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY)], WHERE, SETTINGS)
+    return kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY)], SETTINGS)

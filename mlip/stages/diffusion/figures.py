@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import Atoms
 
-from mlip.core.figures import BLACK, GREEN, GREY, MEMBERS, VERMILION, canvas, encoded
+from mlip.core.figures import BLACK, GREEN, GREY, MEMBERS, canvas, encoded
 from mlip.core.report import Figure
 from mlip.core.units import CM2_PER_S
 from mlip.literature.references import References, Value
@@ -177,7 +177,7 @@ def _width(rate: float, rates: Mapping[str, float]) -> float:
 def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Range]) -> bytes:
     """D (cm^2/s) against 1000 K/T (SVG).
 
-    Points, Arrhenius line with its 95 % band, the line calculated from the barriers, and published ranges of GITT.
+    Points, Arrhenius line with its 95 % band, and published ranges of GITT.
     """
     line = found.diffusion
     with canvas(3.4, 3.0) as (figure, (axis,)):
@@ -191,10 +191,6 @@ def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Ra
             value, low, high = (np.array([getattr(e, n) for e in line.band]) * CM2_PER_S for n in PARTS)
             axis.plot(x_band, value, "-", color=BLACK, label="molecular dynamics")
             axis.fill_between(x_band, low, high, color=BLACK, alpha=0.15, linewidth=0)
-        if found.expected is not None:
-            x_expected = 1000.0 / np.array(found.expected.temperatures_kelvin)
-            values = np.array(found.expected.angstrom2_per_ps) * CM2_PER_S
-            axis.plot(x_expected, values, "--", color=VERMILION, label="NEB barriers, 10 THz assumed")
         for k, given in enumerate(published):
             at, colour = 1000.0 / line.at_kelvin + 0.06 * (k + 1), MEMBERS[k % len(MEMBERS)]
             label = f"{given.label}: another quantity"
@@ -203,7 +199,8 @@ def arrhenius(found: Kinetics, motions: Sequence[Motion], published: Sequence[Ra
         axis.set_yscale("log")
         axis.set_xlabel("1000 K / T")
         axis.set_ylabel("D (cm\u00b2/s)")
-        axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(0.0, -0.2))
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(0.0, -0.2))
         axis.set_title(f"{found.system}, {found.ion}", fontsize=8)
         return encoded(figure)
 

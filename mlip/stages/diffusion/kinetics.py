@@ -1,20 +1,16 @@
 """Motion of ions, system by system: from tracks to rates, diffusivities and activation energies beside barriers.
 
 Takes tracks of ions at several temperatures, the basins of their host and the committee's barriers; gives for each
-temperature a `Motion` and over the temperatures a `Kinetics`: lines through the rates of every hop and through D, and
-what harmonic transition-state theory with one prefactor expects of D from the barriers alone. With p_b the Boltzmann
-weight of basin b and y its harmonic coordinate (see `hops`), the expected tensor is
-    D = 1/2 sum_b p_b sum_(b->b') nu exp(-E_bb'/kT) (y_b' - y_b)(y_b' - y_b)^T
+temperature a `Motion` and over the temperatures a `Kinetics`: lines through the rates of every hop and through D. What
+transition-state theory says about the same hops is the matter of the stage `rates`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlip.core.arrays import Array
 from mlip.core.status import AGREES, DIFFERS, NOT_RESOLVED
-from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import arrhenius, diffusion, hops
 from mlip.stages.diffusion.arrhenius import Line, Point
 from mlip.stages.diffusion.density import Density
@@ -24,8 +20,6 @@ from mlip.stages.md.trajectory import Track
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
-
-ASSUMED_PREFACTOR_PER_PS = 10.0  # 10 THz, of every hop; calculated ones lie between 1 and 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +56,6 @@ class HopLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
-    """What the barriers alone say about D, with an assumed prefactor."""
-
-    prefactor_per_ps: float
-    temperatures_kelvin: tuple[float, ...]
-    angstrom2_per_ps: tuple[float, ...]
-    missing: tuple[str, ...]  # hops without a barrier, left out
-
-
-@dataclass(frozen=True, kw_only=True)
 class Kinetics:
     """One species of ion in one system over all temperatures."""
 
@@ -80,7 +64,6 @@ class Kinetics:
     ion: str
     diffusion: Line  # of D, Angstrom^2/ps
     hops: tuple[HopLine, ...]
-    expected: Expected | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +128,6 @@ def kinetics(
     network: Sequence[Hop],
     sites: Sequence[Site],
     barriers: Sequence[Barrier],
-    where: Basins,
     settings: DiffusionSettings,
 ) -> Kinetics:
     """Lines over the temperatures of the motions of one species in one system."""
@@ -161,14 +143,12 @@ def kinetics(
     own = {(h.name): h for h in network if (h.host, h.ion) == (first.host, first.ion)}
     kinds = dict.fromkeys((r.hop, r.initial, r.final) for m in motions for r in m.rates if r.hop in own)
     lines = [_hop_line(kind, motions, own[kind[0]], known.get(kind[0]), sites, settings) for kind in kinds]
-    temperatures = np.linspace(at, max(m.temperature_kelvin for m in motions), 25)
     return Kinetics(
         system=first.system,
         host=first.host,
         ion=first.ion,
         diffusion=arrhenius.line(points, at_kelvin=at, min_events=least),
         hops=tuple(lines),
-        expected=expected(where, sites, own, known, temperatures, axes=2 if where.is_slab else 3),
     )
 
 
@@ -218,47 +198,3 @@ def verdict(line: Line, barrier_ev: float | None, barrier_std_ev: float | None, 
     if abs(line.activation_ev.value - barrier_ev) > max(agree_ev, 2 * sigma):
         return DIFFERS
     return AGREES if 2 * sigma <= 2 * agree_ev else NOT_RESOLVED
-
-
-def expected(
-    where: Basins,
-    sites: Sequence[Site],
-    network: Mapping[str, Hop],
-    barriers: Mapping[str, Barrier],
-    temperatures: Array,
-    *,
-    axes: int,
-) -> Expected | None:
-    """D from barriers and the assumed prefactor at these temperatures; None where no hop has a barrier."""
-    energies = {s.name: s.energy_ev for s in sites if s.name in where.names}
-    saddles: dict[str, float] = {}
-    for name, barrier in barriers.items():
-        if name in network and barrier.forward_ev is not None and network[name].initial in energies:
-            saddles[name] = energies[network[name].initial] + barrier.forward_ev
-    used = set(where.kinds.values())
-    if not used & set(saddles):
-        return None
-    values = [_expected_at(where, energies, saddles, float(t), axes) for t in temperatures]
-    return Expected(
-        prefactor_per_ps=ASSUMED_PREFACTOR_PER_PS,
-        temperatures_kelvin=tuple(float(t) for t in temperatures),
-        angstrom2_per_ps=tuple(values),
-        missing=tuple(sorted(used - set(saddles))),
-    )
-
-
-def _expected_at(
-    where: Basins, energies: Mapping[str, float], saddles: Mapping[str, float], temperature: float, axes: int
-) -> float:
-    beta = 1.0 / (BOLTZMANN_EV_PER_KELVIN * temperature)
-    levels = np.array([min(energies[n] for n in title.split("+")) for title in where.titles])
-    weights = np.exp(-beta * (levels - levels.min()))
-    flux = {h: float(np.exp(-beta * (e - levels.min())) / weights.sum()) for h, e in saddles.items()}
-    edges = {h: sum(k == h for k in where.kinds.values()) for h in flux}
-    shift = hops.harmonic(where, {h: flux[h] * edges[h] for h in flux})
-    total = 0.0
-    for (a, b, image), hop in where.kinds.items():
-        if hop in flux:
-            way = where.centres[b] + shift[b] + np.array(image) @ where.cell - where.centres[a] - shift[a]
-            total += ASSUMED_PREFACTOR_PER_PS * flux[hop] * float((way[:axes] ** 2).sum())
-    return total / (2 * axes)

@@ -45,9 +45,7 @@ TEXT_LINES = (
     ),
     (
         "A value at 300 K is extrapolated along a straight Arrhenius line from much higher temperatures. Its interval "
-        "does not include the error made if the line is not straight. The dashed line is calculated from the NEB "
-        "barriers with an assumed prefactor of 10 THz; calculated prefactors differ from this value by up to a factor "
-        "of ten."
+        "does not include the error made if the line is not straight."
     ),
     (
         "GITT gives chemical diffusion coefficients of whole electrodes, which include concentration gradients, grain "
@@ -194,7 +192,7 @@ def activation(kinetics: Sequence[Kinetics]) -> Table:
 
 
 def extrapolated(kinetics: Sequence[Kinetics]) -> Table:
-    """D in cm^2/s extrapolated to one temperature, beside the value calculated from the barriers alone."""
+    """D in cm^2/s extrapolated to one temperature."""
     at = {k.diffusion.at_kelvin for k in kinetics}
     label = f"{min(at, default=300.0):g} K"
     columns = [
@@ -203,7 +201,6 @@ def extrapolated(kinetics: Sequence[Kinetics]) -> Table:
         Column("Activation energy of D (eV)", NUMBER, lambda k: interval(k.diffusion.activation_ev)),
         Column("Simulated at (K)", TEXT, _simulated_at),
         Column(f"D at {label}, extrapolated {D_UNIT}", NUMBER, lambda k: interval(k.diffusion.extrapolated, CM2_PER_S)),
-        Column(f"D at {label} from NEB barriers, 10 THz assumed {D_UNIT}", NUMBER, _from_barriers),
         Column("Arrhenius fit", TEXT, lambda k: str(k.diffusion.status)),
     ]
     return table(
@@ -239,11 +236,3 @@ def _simulated_at(found: Kinetics) -> str:
     if not points:
         return DASH
     return f"{points[0].temperature_kelvin:g} to {points[-1].temperature_kelvin:g}"
-
-
-def _from_barriers(found: Kinetics) -> Cell:
-    if found.expected is None:
-        return Cell(DASH)
-    value = compact(found.expected.angstrom2_per_ps[0] * CM2_PER_S)
-    missing = ", ".join(found.expected.missing)
-    return value.noted(f"without {missing}") if missing else value

@@ -42,7 +42,7 @@ def run(context: Context[DiffusionSettings]) -> kinetics.Diffused:
                 notes.append(f"{header.name} {ion}: no frame after equilibration")
                 continue
             motions += part
-            lines.append(kinetics.kinetics(part, network, own, barriers, where, settings))
+            lines.append(kinetics.kinetics(part, network, own, barriers, settings))
             maps += density.densities((header.name, header.host, ion), tracks, host.cell.array) if where.is_slab else []
     for line in _lines(motions):
         context.say(line)
@@ -144,5 +144,6 @@ STAGE = Stage(
     common=("seed",),
     sections=(Literature,),
     inputs=_inputs,
+    version=2,
     report=report,
 )

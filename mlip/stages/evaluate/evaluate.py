@@ -78,6 +78,17 @@ class Evaluation:
     parity: Parity
 
 
+def path_error_ev(evaluation: Evaluation | None) -> float | None:
+    """RMS error of the energy from the initial image to the saddle of each held-out path; None without such a path.
+
+    The term of the uncertainty of a barrier that the committee cannot hide.
+    """
+    if evaluation is None or not evaluation.models:
+        return None
+    squares = [(p.model_ev - p.dft_ev) ** 2 for p in evaluation.models[0].paths]
+    return float((sum(squares) / len(squares)) ** 0.5) if squares else None
+
+
 def errors(
     name: str,
     frames: Sequence[Atoms],

@@ -79,15 +79,6 @@ class Step:
     verdict: Status  # STANDS, BAND_NEEDED or NOT_CALCULATED
 
 
-def nearest_member(bands: Sequence[neb.Band]) -> neb.Band | None:
-    """The converged band whose barrier is nearest the mean of the converged ones; None where none converged."""
-    known = [(b, b.forward_ev) for b in bands if b.forward_ev is not None]
-    if not known:
-        return None
-    mean = sum(value for _, value in known) / len(known)
-    return min(known, key=lambda pair: (abs(pair[1] - mean), pair[0].member))[0]
-
-
 def parts_of(path: Path, *, neighbours: bool) -> dict[str, int]:
     """Image of every part to label: one end of a symmetric hop, and one neighbour where its saddle is in the middle."""
     saddle, last = _saddle(path), len(path.images) - 1

@@ -22,6 +22,7 @@ from mlip.stages import structures
 from mlip.stages.ladder import ladder
 from mlip.stages.ladder.report import ladder_section
 from mlip.stages.ladder.settings import LadderSettings
+from mlip.stages.neb import neb
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.neb.stage import band_file
 from mlip.stages.sites.stage import STAGE as SITES
@@ -94,7 +95,7 @@ def _paths(context: Context[LadderSettings]) -> list[ladder.Path]:
     made = []
     for hop in chosen_hops(found.hops, context.settings.hops, section="ladder"):
         key = (hop.host, hop.ion, hop.name)
-        band = ladder.nearest_member([b for b in moved.bands if (b.host, b.ion, b.hop) == key])
+        band = neb.nearest_member([b for b in moved.bands if (b.host, b.ion, b.hop) == key])
         barrier = next((b for b in moved.barriers if (b.host, b.ion, b.hop) == key), None)
         if band is None or barrier is None:
             context.say(f"{hop.ion} {hop.name}: no converged band, so nothing to label")

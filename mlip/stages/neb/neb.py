@@ -325,6 +325,15 @@ def intermediate(energies: Sequence[float]) -> int | None:
     return best
 
 
+def nearest_member(bands: Sequence[Band]) -> Band | None:
+    """The converged band whose barrier is nearest the mean of the converged ones; None where none converged."""
+    known = [(b, b.forward_ev) for b in bands if b.forward_ev is not None]
+    if not known:
+        return None
+    mean = sum(value for _, value in known) / len(known)
+    return min(known, key=lambda pair: (abs(pair[1] - mean), pair[0].member))[0]
+
+
 def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | None = None) -> Barrier:
     """Mean and sample standard deviation of the members' own barriers.
 

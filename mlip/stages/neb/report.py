@@ -97,7 +97,7 @@ def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = (
         bands: of the same ion; the positions of the ion are drawn as a line.
     """
     lengths = host.cell.lengths()
-    ratio = _depth(host) / lengths[1]
+    ratio = depth(host) / lengths[1]
     with canvas(6.4, 3.1 + 0.2 * max(0.0, ratio - 1), panels=2) as (figure, axes):
         _view(axes[0], host, sites, bands, plane=(0, 1, 2))
         axes[0].set_title("from above", fontsize=8)
@@ -106,7 +106,8 @@ def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = (
         return encoded(figure)
 
 
-def _depth(host: Atoms) -> float:
+def depth(host: Atoms) -> float:
+    """Height of a cell from its lowest to its highest atom, with a margin (Angstrom)."""
     z = host.positions[:, 2]
     return float(z.max() - z.min()) + 3.0
 
@@ -126,10 +127,8 @@ def periodic(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Arra
     return symbols, np.concatenate(positions)
 
 
-def _view(
-    axis: Axes, host: Atoms, sites: Sequence[Site], bands: Sequence[Band], *, plane: tuple[int, int, int]
-) -> None:
-    """Circles ordered by height along plane[2], the cell, the paths and the sites, in one projection."""
+def draw_atoms(axis: Axes, host: Atoms, *, plane: tuple[int, int, int]) -> Array:
+    """Draw circles ordered by height along plane[2], and the cell; gives the positions (n, 3) that were drawn."""
     from matplotlib.patches import Circle
 
     across, up, along = plane
@@ -144,6 +143,15 @@ def _view(
         style = {"facecolor": colour, "edgecolor": "#55606B", "linewidth": 0.4, "alpha": 0.3 + 0.7 * near}
         axis.add_patch(Circle((positions[k, across], positions[k, up]), radius, zorder=1 + near, **style))
     _outline(axis, host, across, up)
+    return positions
+
+
+def _view(
+    axis: Axes, host: Atoms, sites: Sequence[Site], bands: Sequence[Band], *, plane: tuple[int, int, int]
+) -> None:
+    """The atoms, the cell, the paths and the sites, in one projection."""
+    across, up, _ = plane
+    positions = draw_atoms(axis, host, plane=plane)
     for band in bands:
         _path(axis, np.array(band.ion_angstrom), across, up)
     for site in sites:
@@ -154,7 +162,7 @@ def _view(
 def _outline(axis: Axes, host: Atoms, across: int, up: int) -> None:
     cell = np.array(host.cell)
     corners = np.array([np.zeros(3), cell[across], cell[across] + cell[up], cell[up], np.zeros(3)])
-    if up == 1 or host.cell.lengths()[2] < 1.5 * _depth(host):
+    if up == 1 or host.cell.lengths()[2] < 1.5 * depth(host):
         axis.plot(corners[:, across], corners[:, up], color="#55606B", linewidth=0.6, linestyle="--", zorder=3)
 
 

@@ -13,8 +13,6 @@ from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Bottleneck, Hop
 from mlip.stages.sites.sites import Site
 
-NOT_COMPARABLE = "not comparable"
-
 
 @dataclass(frozen=True, kw_only=True)
 class DftBarrier:

@@ -27,7 +27,7 @@ from mlip.stages import structures
 from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
-from mlip.stages.evaluate.evaluate import Evaluation
+from mlip.stages.evaluate.evaluate import path_error_ev
 from mlip.stages.evaluate.stage import STAGE as EVALUATE
 from mlip.stages.ladder.stage import STAGE as LADDER
 from mlip.stages.neb.stage import STAGE as NEB
@@ -116,17 +116,6 @@ def _crystal(context: Context[ReportSettings], references: published.References)
         notes=made.notes,
         others=matching.others(references, identity),
     )
-
-
-def path_error_ev(evaluation: Evaluation | None) -> float | None:
-    """RMS error of the energy from the initial image to the saddle of each held-out path; None without such a path.
-
-    The term of the uncertainty that the committee cannot hide: `Results.path_error_ev`.
-    """
-    if evaluation is None or not evaluation.models:
-        return None
-    errors = [(p.model_ev - p.dft_ev) ** 2 for p in evaluation.models[0].paths]
-    return float((sum(errors) / len(errors)) ** 0.5) if errors else None
 
 
 def _found(context: Context[ReportSettings]) -> page.Found:

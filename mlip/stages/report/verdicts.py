@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
-from mlip.core.status import AGREES, DIFFERS, NOT_RESOLVED
+from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
-from mlip.stages.report.rows import NOT_COMPARABLE, Budget, DftBarrier, Headline, Results
+from mlip.stages.report.rows import Budget, DftBarrier, Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import UPPER_BOUND, Bottleneck, Hop
 

@@ -30,7 +30,7 @@ from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import model_folder
 
 SETTINGS = ("seed", "device", "dtype", "symmetrix", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom")
-KEPT = "backends.json"  # in the folder of the run
+KEPT, KEPT_EXACT = "backends.json", "backends-float64.json"  # in the folder of the run
 NEEDS = (structures.STAGE, DATASET, TRAIN)  # of every stage that evaluates the potential
 
 
@@ -54,15 +54,18 @@ class CheckJob:
 
 def checked(context: Context[Any]) -> tuple[equivalence.Equivalence, ...]:
     """The backends that were tried, fastest first, up to the first that is equivalent to mace-torch in float64."""
-    kept = context.run_folder / KEPT
-    key, found = _key(context), _kept(kept)
+    return _checked(context, _settings(context), context.run_folder / KEPT)
+
+
+def _checked(context: Context[Any], settings: dict[str, Any], kept: Path) -> tuple[equivalence.Equivalence, ...]:
+    key, found = _key(context, settings), _kept(kept)
     if found is not None and found.key == key:
         return found.checks
     job = CheckJob(
         model_folder(context.folder_of(TRAIN)),
         context.folder_of(structures.STAGE),
         context.folder_of(DATASET) / "test.extxyz",
-        _settings(context),
+        settings,
     )
     # In a process of one thread: with a thread for each core the conversion, thousands of small products, waits for its
     # own threads, minutes on a shared machine.
@@ -78,13 +81,22 @@ def model_use(context: Context[Any]) -> use.ModelUse:
     return use.model_use(model_folder(context.folder_of(TRAIN)), checked(context))
 
 
+def exact_use(context: Context[Any]) -> use.ModelUse:
+    """The run's model in float64, whatever `common.dtype` is, with the first backend that was found equivalent."""
+    found = model_use(context)
+    if found.dtype == "float64":
+        return found
+    settings = _settings(context) | {"dtype": "float64"}
+    return use.model_use(found.folder, _checked(context, settings, context.run_folder / KEPT_EXACT))
+
+
 def _settings(context: Context[Any]) -> dict[str, Any]:
     return {name: getattr(context.common, name) for name in SETTINGS}
 
 
-def _key(context: Context[Any]) -> str:
+def _key(context: Context[Any], settings: dict[str, Any]) -> str:
     before = [context.fingerprint_of(stage) for stage in (TRAIN, structures.STAGE)]
-    return files.digest_of([*before, _settings(context), machine()])
+    return files.digest_of([*before, settings, machine()])
 
 
 def latest(run_folder: Path, before: Sequence[equivalence.Equivalence]) -> tuple[equivalence.Equivalence, ...]:

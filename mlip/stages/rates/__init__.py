@@ -1,0 +1,1 @@
+"""Rates of hops, and diffusion coefficients that follow from them exactly."""

@@ -1,0 +1,225 @@
+"""Rates beside what moves on its own: molecular dynamics of a lone ion, and kinetic Monte Carlo of several.
+
+Takes systems and what the stages `md` and `diffusion` found; gives rows of the result.
+
+Dynamics are classical and move with one member of the committee without D3. So D from rates is calculated here with the
+barriers and prefactors of that member, classically and without D3: what is left in the ratio is harmonic
+transition-state theory itself (anharmonic wells and saddles, recrossing, jumps over several sites).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
+from mlip.core.units import CM2_PER_S
+from mlip.stages.diffusion.hops import Estimate, Rate
+from mlip.stages.diffusion.kinetics import Motion
+from mlip.stages.rates import monte_carlo
+from mlip.stages.rates.laws import Draws
+from mlip.stages.rates.result import AgainstDynamics, HopAgainstDynamics, Interval, Walk
+from mlip.stages.rates.settings import WalkSettings
+from mlip.stages.rates.system import NO_RATE, Diffusion, System, diffusion, status
+
+NO_HOP, UNDER_SAMPLED = "no hop", "under-sampled"
+MIN_HOPS, MAX_ERROR = 100, 0.25  # of a species; relative standard error of its D
+PS_PER_NS = 1000.0
+
+
+def against_dynamics(
+    motions: Sequence[Motion], lone: Mapping[str, str], systems: Sequence[System], *, member: int
+) -> list[AgainstDynamics]:
+    """D from hops in dynamics over D from rates, for every system of one ion at every temperature.
+
+    Args:
+        motions: of the stage diffusion.
+        lone: the only ion of a system of dynamics, by its name; systems of several ions are left out.
+        systems: without D3.
+        member: of the committee, whose forces moved the ion.
+    """
+    known = {(s.host, s.ion): s for s in systems}
+    out = []
+    for motion in motions:
+        if motion.system in lone and (motion.host, motion.ion) in known:
+            system = _of_member(known[motion.host, motion.ion], member)
+            out.append(_compared(motion, system))
+    return out
+
+
+def hops_against_dynamics(
+    motions: Sequence[Motion], lone: Mapping[str, str], systems: Sequence[System], *, member: int
+) -> list[HopAgainstDynamics]:
+    """How often hops occur in dynamics over how often they should, with the arguments of `against_dynamics`.
+
+    Hops of the network between named sites; where near sites are one basin in dynamics, their hops are left out.
+    """
+    known = {(s.host, s.ion): s for s in systems}
+    out = []
+    for motion in motions:
+        if motion.system not in lone or (motion.host, motion.ion) not in known:
+            continue
+        system = _of_member(known[motion.host, motion.ion], member)
+        names = {name: k for k, name in enumerate(system.net.names)}
+        hops = {name: k for k, name in enumerate(system.net.hops)}
+        out += [
+            _hop_compared(motion, rate, system, (hops[rate.hop], names[rate.initial]))
+            for rate in motion.rates
+            if rate.hop in hops and rate.initial in names and rate.final in names and rate.exposure_ps > 0
+        ]
+    return out
+
+
+def _hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, int]) -> HopAgainstDynamics:
+    hop, site = place
+    dynamics = _scaled(rate.per_ps, PS_PER_NS)
+    law, per_ns = system.laws[hop], None
+    said = Status(NO_RATE, system.reasons.get(rate.hop, ""))
+    if law is not None:
+        sense = 0 if system.net.ends[hop, 0] == site else 1
+        ln_rate = law.ln_rates(motion.temperature_kelvin, Draws(0, 0), quantum=False)[0, sense]
+        per_ns = float(PS_PER_NS * system.net.ways(hop, site) * np.exp(ln_rate))
+        said = Status(RESOLVED) if rate.count else Status(NO_HOP, "the dynamics give an upper limit")
+    return HopAgainstDynamics(
+        system=motion.system,
+        host=motion.host,
+        ion=motion.ion,
+        temperature_kelvin=motion.temperature_kelvin,
+        hop=rate.hop,
+        initial=rate.initial,
+        final=rate.final,
+        count=rate.count,
+        dynamics=dynamics,
+        rates=per_ns,
+        ratio=_over(dynamics, per_ns),
+        status=said,
+    )
+
+
+def _scaled(found: Estimate, factor: float) -> Interval:
+    e = found.scaled(factor)
+    return Interval(value=e.value, low=e.low, high=e.high)
+
+
+def _over(found: Interval, rates: float | None) -> Interval:
+    """An interval over a number; nothing where there is no number."""
+    if rates is None:
+        return Interval()
+    value, low, high = (None if x is None else x / rates for x in (found.value, found.low, found.high))
+    return Interval(value=value, low=low, high=high)
+
+
+def _of_member(system: System, member: int) -> System:
+    """The system with the rates of one member where all hops have them, or else with those of the committee."""
+    own = [law.of_member(member) if law is not None else None for law in system.laws]
+    whole = all(mine is not None or law is None for mine, law in zip(own, system.laws, strict=True))
+    return replace(system, laws=tuple(own)) if whole else system
+
+
+def _compared(motion: Motion, system: System) -> AgainstDynamics:
+    dynamics = _scaled(motion.from_jumps.mean, CM2_PER_S)
+    found = diffusion(system, motion.temperature_kelvin, Draws(0, 0), quantum=False)
+    said = status(system, found)
+    rates = float(CM2_PER_S * found.mean[0]) if said.code == RESOLVED else None
+    if rates is not None and dynamics.value is None:
+        said = Status(NO_HOP, "the dynamics give an upper limit")
+    return AgainstDynamics(
+        system=motion.system,
+        host=motion.host,
+        ion=motion.ion,
+        temperature_kelvin=motion.temperature_kelvin,
+        dynamics=dynamics,
+        rates=rates,
+        ratio=_over(dynamics, rates),
+        status=said,
+    )
+
+
+def walks(asked: Sequence[WalkSettings], systems: Sequence[System], *, seed: int) -> list[Walk]:
+    """Kinetic Monte Carlo of several ions, one row for each species of each walk.
+
+    Raises:
+        ValueError: a host or an ion that is not in the run, ions that do not fit on the sites, or none that can move.
+    """
+    out = []
+    for number, one in enumerate(asked):
+        own = [_system(f"rates.walks.{number}", one.host, ion, systems) for ion in dict.fromkeys(one.ions)]
+        out += _walked(one, own, seed=seed + number, where=f"rates.walks.{number}")
+    return out
+
+
+def _system(where: str, host: str, ion: str, systems: Sequence[System]) -> System:
+    for system in systems:
+        if (system.host, system.ion) == (host, ion):
+            return system
+    there = ", ".join(f"{s.ion} on {s.host}" for s in systems)
+    raise ValueError(f"{where}: the run has no sites of {ion} on {host}; there are: {there}")
+
+
+def _walked(asked: WalkSettings, systems: Sequence[System], *, seed: int, where: str) -> list[Walk]:
+    temperature, still = asked.temperature_kelvin, Draws(0, 0)
+    alone = [diffusion(system, temperature, still, quantum=True) for system in systems]
+    said = [status(system, found) for system, found in zip(systems, alone, strict=True)]
+    rows = [_row(asked, system, one) for system, one in zip(systems, said, strict=True)]
+    if any(one.code != RESOLVED for one in said):
+        return [
+            row if row.status.code != RESOLVED else replace(row, status=Status(NOT_RESOLVED, "another ion of the walk"))
+            for row in rows
+        ]
+    species = [_species(system, asked) for system in systems]
+    try:
+        done = monte_carlo.walk(
+            species, repeat=asked.repeat, steps=asked.steps, apart_angstrom=asked.apart_angstrom, seed=seed
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return [_filled(row, one, found) for row, one, found in zip(rows, done, alone, strict=True)]
+
+
+def _filled(row: Walk, done: monte_carlo.Walked, alone: Diffusion) -> Walk:
+    """The row of a species after the walk; without D where too few hops led on."""
+    lone = float(CM2_PER_S * alone.mean[0])
+    row = replace(row, hops=done.hops, time_ns=done.time_ps / PS_PER_NS, lone_cm2_per_s=lone, blocked=done.blocked)
+    if done.hops < MIN_HOPS or done.std_error > MAX_ERROR * done.angstrom2_per_ps:
+        why = f"{done.hops} hops leave a standard error above {100 * MAX_ERROR:.0f} %; raise steps"
+        return replace(row, status=Status(UNDER_SAMPLED, why))
+    return replace(row, d_cm2_per_s=CM2_PER_S * done.angstrom2_per_ps, std_error=CM2_PER_S * done.std_error)
+
+
+def _row(asked: WalkSettings, system: System, said: Status) -> Walk:
+    count = asked.ions.count(system.ion)
+    sites = int((system.net.site == system.start).sum()) * int(np.prod(asked.repeat))
+    return Walk(
+        host=asked.host,
+        ions=asked.ions,
+        repeat=asked.repeat,
+        temperature_kelvin=asked.temperature_kelvin,
+        ion=system.ion,
+        status=said,
+        filled=count / sites,
+        hops=0,
+        time_ns=0.0,
+        d_cm2_per_s=None,
+        std_error=None,
+        lone_cm2_per_s=None,
+        blocked=None,
+    )
+
+
+def _species(system: System, asked: WalkSettings) -> monte_carlo.Species:
+    """Rates and weights of a system, brought to detailed balance; hops without a rate are not taken."""
+    found = system.at(asked.temperature_kelvin, Draws(0, 0), quantum=True)
+    forward = found.ln_flux[0] - found.ln_weight[0, system.net.ends[:, 0]]
+    reverse = found.ln_flux[0] - found.ln_weight[0, system.net.ends[:, 1]]
+    reached = {int(system.net.site[n]) for part in system.walked for n in part.nodes}
+    open_ = system.known & np.isin(system.net.ends[:, 0], list(reached))
+    weight = np.exp(found.ln_weight[0] - found.ln_weight[0].max())
+    inside = np.isin(np.arange(len(weight)), list(reached))
+    return monte_carlo.Species(
+        ion=system.ion,
+        count=asked.ions.count(system.ion),
+        net=system.net,
+        per_ps=np.where(open_[:, None], np.exp(np.stack([forward, reverse], axis=1)), 0.0),
+        weight=np.where(inside, weight, 0.0),
+        axes=system.axes,
+    )

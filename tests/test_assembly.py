@@ -1,0 +1,127 @@
+"""Laws and systems from the results of the stages before: the budget of errors, and hops that have no rate."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import rated
+from numpy.testing import assert_allclose
+
+from mlip.core.status import Status
+from mlip.stages.modes import result as modes
+from mlip.stages.rates import assembly
+from mlip.stages.rates.laws import Law
+
+BANDS = rated.bands("x", "001", 0.3)
+PROVED = rated.proved("x", "001", 0.3)
+
+
+def law(one=PROVED, bands=BANDS, *, d3_ev=None, has_d3=True, **budget):
+    return assembly.law(one, bands, replace(rated.BUDGET, **budget), d3_ev=d3_ev, has_d3=has_d3)
+
+
+def test_a_law_has_the_barrier_of_the_modes_and_the_deviations_of_the_members():
+    found = law()
+    assert found.barrier_ev == (0.3, 0.3)
+    assert_allclose(found.members_ev, [[-0.01, -0.01], [0.0, 0.0], [0.01, 0.01]], rtol=0, atol=1e-12)
+    assert (found.imaginary_thz, found.calibration, found.rest_ln) == (5.0, 2.0, 0.2)
+
+
+def test_the_uncertainty_is_the_budget_of_the_report():
+    """The larger of calibrated spread (0.02) and path error; convergence; dispersion where D3 is not known."""
+    assert_allclose(law().std_ev, np.hypot(0.02, 0.005), rtol=1e-9, atol=0)
+    assert_allclose(law(path_error_ev=0.05).std_ev, np.hypot(0.05, 0.005), rtol=1e-9, atol=0)
+    assert_allclose(law(has_d3=False).std_ev, np.sqrt(0.02**2 + 0.005**2 + 0.02**2), rtol=1e-9, atol=0)
+    assert_allclose(law(has_d3=False, d3_ev=(0.0, 0.0)).std_ev, law().std_ev, rtol=1e-12, atol=0)
+    assert_allclose(law(calibration=0.5).std_ev, np.hypot(0.01, 0.005), rtol=1e-9, atol=0)  # never made smaller
+
+
+def test_without_bands_of_all_members_the_spread_of_the_modes_counts():
+    one = law(bands=BANDS[:1])
+    assert one.members_ev.shape == (0, 2)
+    assert_allclose(one.std_ev, np.hypot(0.02, 0.005), rtol=1e-9, atol=0)
+
+
+def test_without_members_and_path_error_no_uncertainty_is_known():
+    single = replace(PROVED, forward_std_ev=None, reverse_std_ev=None)
+    assert not law(single, BANDS[:1], path_error_ev=None).is_uncertain
+    assert law(single, BANDS[:1]).is_uncertain
+
+
+def test_d3_is_added_to_both_senses():
+    assert_allclose(law(d3_ev=(-0.1, 0.02)).barrier_ev, (0.2, 0.32), rtol=1e-12, atol=0)
+
+
+def test_prefactors_of_members_are_joint_where_every_member_has_one():
+    whole = replace(PROVED, forward_prefactors_thz=(6.0, 8.0, 10.0), reverse_prefactors_thz=(6.0, 8.0, 10.0))
+    logs = np.log([6.0, 8.0, 10.0])
+    assert_allclose(law(whole).members_ln[:, 0], logs - logs.mean(), rtol=1e-12, atol=0)
+    part = replace(PROVED, forward_prefactors_thz=(6.0, 10.0), reverse_prefactors_thz=(6.0, 10.0))
+    assert len(law(part).members_ln) == 0
+    assert_allclose(law(part).rest_ln, np.hypot(0.2, np.log([6, 10]).std(ddof=1)), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"forward_prefactor_thz": None}, "proved"),
+        ({"status": Status(modes.OTHER_SITES, "S1 and U3"), "forward_ev": None}, "leads to other sites: S1 and U3"),
+        ({"saddle_thz": (8.0,)}, "3 frequencies of a minimum and 1 of a saddle"),
+        ({"initial_thz": (-1.0, 9.0, 12.0)}, "the lowest is -1 THz; all must be positive"),
+        ({"imaginary_thz": None}, "imaginary frequency of a saddle: 0 THz"),
+    ],
+)
+def test_a_hop_that_is_not_proved_or_not_whole_has_a_reason_and_no_law(changes, reason):
+    found = law(replace(PROVED, **changes))
+    assert isinstance(found, str)
+    assert reason in found
+
+
+def test_two_equal_saddles_in_series_halve_the_rate():
+    """As two equal resistors do; the prefactor over one of them is in the modes."""
+    one, two = law(), law(replace(PROVED, saddles=2))
+    assert_allclose(np.array(one.prefactor_thz) / two.prefactor_thz, 2.0, rtol=1e-12, atol=0)
+    assert two.barrier_ev == one.barrier_ev
+
+
+def test_systems_have_a_law_or_a_reason_for_every_hop():
+    every = rated.found(modes=(PROVED, rated.failed("y", "001")))
+    slab, bulk = assembly.systems(every, rated.CELLS, rated.BUDGET, with_d3=True)
+    assert (slab.host, slab.axes, bulk.host, bulk.axes) == ("001", 2, "bulk", 3)
+    assert isinstance(slab.laws[0], Law)
+    assert slab.laws[1] is None
+    assert slab.reasons == {"y": "second-order saddle: imaginary modes of 6.0 and 2.1 THz"}
+    assert bulk.reasons == {"bulk_oct": "no modes"}
+    assert (slab.net.ways(0, 0), bulk.net.ways(0, 0)) == (2, 4)
+
+
+def test_d3_enters_where_it_is_asked_for():
+    every = rated.found(contains_d3=False, d3_ev={("001", "Li", "x"): (0.05, 0.05)})
+    with_d3, without = (assembly.systems(every, rated.CELLS, rated.BUDGET, with_d3=w)[0] for w in (True, False))
+    assert_allclose(with_d3.laws[0].barrier_ev[0] - without.laws[0].barrier_ev[0], 0.05, rtol=1e-12, atol=0)
+    assert with_d3.laws[1].barrier_ev == without.laws[1].barrier_ev
+
+
+def test_a_hop_without_a_converged_band_keeps_the_height_at_which_the_ion_left():
+    lost = [
+        replace(b, status=Status("ion desorbed"), forward_ev=None, reverse_ev=None)
+        for b in rated.bands("y", "001", 0.4)
+    ]
+    barriers = rated.found().barriers
+    one = replace(barriers[1], forward_ev=None, reverse_ev=None, vacuum_ev=lost[0].energies_ev[1])
+    slab, _ = assembly.systems(
+        rated.found(barriers=(barriers[0], one, barriers[2])), rated.CELLS, rated.BUDGET, with_d3=True
+    )
+    assert slab.reasons == {"y": "no converged barrier"}
+    assert_allclose(slab.heights_ev["y"], 0.39, rtol=1e-12, atol=0)
+
+
+def test_sites_that_no_hop_touches_are_left_out_unless_they_are_the_lowest():
+    every = rated.found()
+    alone = replace(every.sites[0], name="S2", energy_ev=0.2, copies_angstrom=((0.1, 0.1, 12.0),))
+    slab, _ = assembly.systems(replace(every, sites=(*every.sites, alone)), rated.CELLS, rated.BUDGET, with_d3=True)
+    assert slab.net.names == ("S1",)
+    deep = replace(alone, energy_ev=-0.2)
+    slab, _ = assembly.systems(replace(every, sites=(*every.sites, deep)), rated.CELLS, rated.BUDGET, with_d3=True)
+    assert slab.net.names == ("S1", "S2")
+    assert slab.net.names[slab.start] == "S2"
