@@ -6,7 +6,7 @@ Every fold's models never saw the groups they are judged on; the released commit
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
 base, from scratch, and the teachers themselves. Saddles are judged once more by committees that saw every group but that of
 the path: a fold leaves out a fifth of the labels with it, and another draw another fifth. Settings were fixed before the
-folds were run but for the prior of the energy fit, chosen from four on two of them with one member (docs/trials.md).
+folds were run but for the prior of the energy fit, chosen from four on two of them with one member (docs/experiments.md).
 Continues after an interruption.
 """
 
