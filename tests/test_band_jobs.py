@@ -7,6 +7,7 @@ from ase.io import read
 from numpy.testing import assert_allclose
 
 from mlip.core import files
+from mlip.core.status import Status
 from mlip.potential import equivalence, models, use
 from mlip.stages.neb import band_jobs, neb
 from mlip.stages.neb.settings import NebSettings
@@ -66,7 +67,7 @@ def test_a_band_that_settled_in_float32_is_finished_the_plain_way(job):
     exactly = replace(job.model, way=equivalence.PLAIN)
     band_jobs.run_pool([replace(job, model=exactly)])
     plain = files.read_record(job.done, band_jobs.BandOutcome).band
-    assert found.status == plain.status == "converged"
+    assert found.status.code == plain.status.code == "converged"
     assert_allclose(found.forward_ev, plain.forward_ev, rtol=0, atol=1e-3)
     assert "eV the fast way, finished the plain way" in found.note
     assert found.force_calls > plain.force_calls
@@ -88,7 +89,7 @@ def test_a_band_that_wants_steps_goes_on_and_ends_where_an_undisturbed_one_does(
     few = job.settings.model_copy(update={"max_steps": whole.steps - 2})
     band_jobs.run_pool([replace(job, settings=few)])
     found = files.read_record(job.done, band_jobs.BandOutcome).band
-    assert found.status == whole.status == "converged"
+    assert found.status.code == whole.status.code == "converged"
     assert found.note == f"not converged after {few.max_steps} steps, gone on with from there"
     assert found.steps > few.max_steps
     assert_allclose(found.forward_ev, whole.forward_ev, rtol=0, atol=2e-3)
@@ -99,7 +100,7 @@ def test_a_band_that_never_settles_has_three_rounds_and_no_number(job):
     never = job.settings.model_copy(update={"max_steps": 2, "fmax_ev_per_angstrom": 1e-9})
     band_jobs.run_pool([replace(job, settings=never)])
     found = files.read_record(job.done, band_jobs.BandOutcome).band
-    assert (found.status, found.steps, found.forward_ev) == ("max steps", 6, None)
+    assert (found.status.code, found.steps, found.forward_ev) == ("max steps", 6, None)
     assert found.note.count("gone on with") == 2
 
 
@@ -141,6 +142,6 @@ def test_a_killed_round_goes_on_to_the_same_band(job, monkeypatch):
 )
 def test_which_bands_go_on(status, fmax, stationary, expected):
     made = neb.Band(
-        hop="001_par", host="001", ion="Mg", member=1, status=status, forward_ev=None, reverse_ev=None, energies_ev=(0.0,), coordinate_angstrom=(0.0,), ion_angstrom=((0.0,) * 3,), fmax_ev_per_angstrom=fmax, steps=9, force_calls=9, force_std_ev_per_angstrom=None, stationary=stationary
+        hop="001_par", host="001", ion="Mg", member=1, status=Status(status), forward_ev=None, reverse_ev=None, energies_ev=(0.0,), coordinate_angstrom=(0.0,), ion_angstrom=((0.0,) * 3,), fmax_ev_per_angstrom=fmax, steps=9, force_calls=9, force_std_ev_per_angstrom=None, stationary=stationary
     )  # fmt: skip
     assert band_jobs.unsettled(made) is expected

@@ -29,6 +29,7 @@ from mlip.stages.md import dynamics, md, md_jobs, placement, trajectory
 from mlip.stages.md.report import md_section
 from mlip.stages.md.settings import MdSettings, MdSystem
 from mlip.stages.sites import backends
+from mlip.stages.sites.sites import RELAXED
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import SiteNetwork, configuration, relaxed_host
 from mlip.stages.train.stage import STAGE as TRAIN
@@ -67,9 +68,7 @@ def run(context: Context[MdSettings]) -> Trajectories:
     if kept:
         files.write_frames(context.folder / "stopped.extxyz", kept)
     notes = tuple(
-        f"{f.name}: {n} of {len(f.replicas)} {why}"
-        for f in followed
-        for why, n in md.ended([o.status for o in f.replicas]).items()
+        f"{f.name}: {n} of {len(f.replicas)} {why}" for f in followed for why, n in md.ended(f.replicas).items()
     )
     for line in notes:
         context.say(line)
@@ -103,7 +102,7 @@ def _systems(settings: MdSettings, found: SiteNetwork) -> tuple[MdSystem, ...]:
     """The named systems, or every ion of every host alone."""
     if settings.systems:
         return settings.systems
-    pairs = dict.fromkeys((s.host, s.ion) for s in found.sites if s.status == "relaxed")
+    pairs = dict.fromkeys((s.host, s.ion) for s in found.sites if s.status.code == RELAXED)
     return tuple(MdSystem(host=host, ions=(ion,)) for host, ion in pairs)
 
 
@@ -187,7 +186,7 @@ def _stopped_frames(todo: Sequence[md_jobs.MdJob], outcomes: dict[Path, md_jobs.
                 "group": f"md_{job.header.name}_{end.replica}",
                 "sampling": "md",
                 "vacuum": is_slab(frame),
-                "stopped": end.status,
+                "stopped": str(end.status),
                 "temperature_kelvin": end.temperature_kelvin,
             }
             out.append(frame)

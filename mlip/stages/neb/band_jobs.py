@@ -130,7 +130,7 @@ def _settle_and_finish(todo: Sequence[BandJob], plain: equivalence.Way, finish: 
     """Bands the fast way first; those that converged go on the plain way from there."""
     settled: dict[int, Result] = {}
     _advance(todo, settled.__setitem__)
-    numbers = [k for k, (band, _) in settled.items() if band.status == neb.CONVERGED]
+    numbers = [k for k, (band, _) in settled.items() if band.status.code == neb.CONVERGED]
     for k in settled.keys() - numbers:
         finish(k, settled[k])
 
@@ -179,7 +179,7 @@ def _advance(
 def unsettled(band: neb.Band) -> bool:
     """Whether a band stopped for want of steps: its ends are relaxed, its forces are above the threshold."""
     ran = band.fmax_ev_per_angstrom is not None
-    return ran and not band.stationary and band.status in {neb.MAX_STEPS, endpoints.DESORBED}
+    return ran and not band.stationary and band.status.code in {neb.MAX_STEPS, endpoints.DESORBED}
 
 
 def _round(

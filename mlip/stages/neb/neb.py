@@ -25,18 +25,19 @@ import numpy as np
 from ase import Atoms
 
 from mlip.atoms.ends import SAME_ANGSTROM, unwrapped
+from mlip.core.status import Status
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import half_band
 from mlip.stages.neb.endpoints import (
     COLLAPSED,
     DESORBED,
     OUT_OF_DOMAIN,
-    RELAXED,
     desorbed,
     end_status,
 )
 from mlip.stages.neb.mirror import Mirror
 from mlip.stages.neb.settings import NebSettings
+from mlip.stages.sites.sites import NOT_CONVERGED, RELAXED
 
 CONVERGED = "converged"
 MAX_STEPS = "max steps"
@@ -63,7 +64,7 @@ class Band:
     host: str
     ion: str
     member: int
-    status: str  # converged, max steps, no barrier, out of domain, ion desorbed, end point collapsed or not relaxed
+    status: Status  # CONVERGED, MAX_STEPS, NO_BARRIER, or a code of `endpoints`
     forward_ev: float | None  # None unless converged
     reverse_ev: float | None
     energies_ev: tuple[float, ...]  # per image, relative to the initial one; shorter than the band if it never ran
@@ -90,7 +91,7 @@ class Barrier:
     hop: str
     host: str
     ion: str
-    status: str
+    status: Status  # CONVERGED or NOT_CONVERGED
     members: int
     forward_ev: float | None
     forward_std_ev: float | None  # sample standard deviation; None with one member
@@ -182,9 +183,9 @@ def climbing(
         failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
         images[1:-1] = []  # the ends keep their energies; the images between have none
     spread = _spread(images, judge)
-    status = failed or _judged(images, progress, settings=settings, spread=spread)
+    code = failed or _judged(images, progress, settings=settings, spread=spread)
     ion, calls = initial.symbols[-1], tally.calls
-    band = _band(images, name, ion=ion, status=status, progress=progress, calls=calls, spread=spread, note=note)
+    band = _band(images, name, ion=ion, code=code, progress=progress, calls=calls, spread=spread, note=note)
     if turned is None or progress is None:
         return band, images
     return band.noted(half_band.NOTE, mirrored=True), images
@@ -232,7 +233,7 @@ def _relax_ends(
     save: Callable[[moving.Progress | None], None],
     turned: Mirror | None,
 ) -> moving.Steps[str]:
-    """Append the relaxed ends that `images` lacks; the status of the first that failed, or ''.
+    """Append the relaxed ends that `images` lacks; the code of the first that failed, or ''.
 
     Where an operation turns the hop around, the final end is made of the initial one, if the potential agrees.
     """
@@ -243,9 +244,9 @@ def _relax_ends(
             made = (yield from half_band.turned_end(images[0], place, tally, turned)) if end and turned else None
             images.append(made or (yield from moving.relaxed(start, place, tally, fmax=fmax, max_steps=max_steps)))
             save(None)
-        status = end_status(start, images[-1 if end else 0], settings)
-        if status != RELAXED:
-            return status
+        code = end_status(start, images[-1 if end else 0], settings)
+        if code != RELAXED:
+            return code
     together = np.linalg.norm(images[-1].positions - images[0].positions, axis=1).max() < SAME_ANGSTROM
     return COLLAPSED if together else ""
 
@@ -262,14 +263,14 @@ def _spread(images: list[Atoms], judge: Judge | None) -> float | None:
 def _judged(
     images: list[Atoms], progress: moving.Progress | None, *, settings: NebSettings, spread: float | None
 ) -> str:
-    """Status of a band that ran. First comes what makes the rest meaningless."""
+    """Code of the status of a band that ran. First comes what makes the rest meaningless."""
     checks = {
         DESORBED: any(desorbed(image, settings.desorbed_angstrom) for image in images),
         MAX_STEPS: progress is None or not progress.converged,
         OUT_OF_DOMAIN: spread is not None and spread > settings.max_force_std_ev_per_angstrom,
         NO_BARRIER: not moving.has_barrier([image.get_potential_energy() for image in images]),
     }
-    return next((status for status, true in checks.items() if true), CONVERGED)
+    return next((code for code, true in checks.items() if true), CONVERGED)
 
 
 def _band(
@@ -277,28 +278,28 @@ def _band(
     name: BandName,
     *,
     ion: str,
-    status: str,
+    code: str,
     progress: moving.Progress | None,
     calls: int,
     spread: float | None,
     note: str,
 ) -> Band:
-    """The result of a band; barriers only where the status is 'converged'."""
+    """The result of a band; barriers only where the code of the status is CONVERGED."""
     energies = np.array([image.get_potential_energy() for image in images])
     arc = np.cumsum([0.0, *(np.linalg.norm(b.positions - a.positions) for a, b in pairwise(images))])
     relative = energies - energies[:1]
     valley = intermediate(relative) if progress else None
     if valley is not None and not note:
         note = f"minimum at image {valley} ({relative[valley]:.3f} eV) between two humps: more than one elementary hop"
-    if status == NO_BARRIER:
+    if code == NO_BARRIER:
         note = "no image lies above both ends: an end is no minimum, or the saddle hides between an end and its image"
-    converged = status == CONVERGED
+    converged = code == CONVERGED
     return Band(
         hop=name.hop,
         host=name.host,
         ion=ion,
         member=name.member,
-        status=status,
+        status=Status(code),
         forward_ev=float(energies.max() - energies[0]) if converged else None,
         reverse_ev=float(energies.max() - energies[-1]) if converged else None,
         energies_ev=tuple(relative.tolist()),
@@ -344,17 +345,18 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
     members = [b.member for b in bands]
     if len(set(members)) < len(members):
         raise ValueError(f"bands of members {members}: give one band per member")
-    failed = Counter(b.status for b in bands if b.status != CONVERGED)
+    failed = Counter(b.status.code for b in bands if b.status.code != CONVERGED)
     pairs = [] if failed else [(b.forward_ev, b.reverse_ev) for b in bands]
     forward, reverse = np.array(pairs, float).reshape(-1, 2).T
     mirrored = all(b.mirrored for b in bands)
-    reasons = ", ".join(f"{count} {status}" for status, count in failed.most_common())
+    reasons = ", ".join(f"{count} {code}" for code, count in failed.most_common())
+    counted = f"{len(bands) - failed.total()} of {len(bands)} members converged"
     left = set(failed) == {DESORBED} and all(b.stationary for b in bands)
     return Barrier(
         hop=bands[0].hop,
         host=bands[0].host,
         ion=bands[0].ion,
-        status=f"{len(bands) - failed.total()} of {len(bands)} members converged: {reasons}" if failed else CONVERGED,
+        status=Status(NOT_CONVERGED, f"{counted}: {reasons}") if failed else Status(CONVERGED),
         members=len(bands),
         forward_ev=None if failed else float(forward.mean()),
         forward_std_ev=_sample_std(forward),
