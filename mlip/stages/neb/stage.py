@@ -49,7 +49,7 @@ def run(context: Context[NebSettings]) -> Barriers:
     return Barriers(
         bands=tuple(o.band for o in outcomes),
         barriers=tuple(barriers),
-        bottlenecks=_bottlenecks(found, barriers),
+        bottlenecks=bottlenecks_of(found, barriers),
     )
 
 
@@ -59,7 +59,8 @@ def _mean_d3(outcomes: Sequence[band_jobs.BandOutcome]) -> float | None:
     return sum(known) / len(known) if len(known) == len(outcomes) else None
 
 
-def _bottlenecks(found: SiteNetwork, barriers: Sequence[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
+def bottlenecks_of(found: SiteNetwork, barriers: Sequence[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
+    """The minimax paths of all hosts and ions with these barriers."""
     out: list[network.Bottleneck] = []
     for host, ion in dict.fromkeys((s.host, s.ion) for s in found.sites):
         own = [b for b in barriers if (b.host, b.ion) == (host, ion)]

@@ -14,6 +14,7 @@ from ase.geometry import find_mic
 
 from mlip.atoms.symmetry import Operation
 from mlip.core.arrays import Array
+from mlip.stages.neb.mirror import Mirror
 
 STRAIN = 1e-6  # an operation of the lattice keeps lengths to this
 SHIFT_ANGSTROM = 0.3  # of a whole structure, at most: what is farther is not looked at
@@ -29,7 +30,9 @@ class Labelled:
     forces: Array  # (N, 3) eV/Angstrom
 
 
-def of_frame(positions: Array, energy_ev: float, forces: Array, *, band: Sequence[Atoms], reach: float) -> Labelled | None:
+def of_frame(
+    positions: Array, energy_ev: float, forces: Array, *, band: Sequence[Atoms], reach: float
+) -> Labelled | None:
     """A label beside the image of the band that is nearest; None where that is farther than reach (Angstrom).
 
     The distance is that of all atoms together. A shift of the whole structure is taken off: energies do not know it.
@@ -71,10 +74,23 @@ def images(label: Labelled, operations: Sequence[Operation], *, band: Sequence[A
     return kept
 
 
+def with_mirror(labels: Sequence[Labelled], turned: Mirror | None) -> list[Labelled]:
+    """The labels and their images under the operation that turns a hop around, so that the correction has it too."""
+    if turned is None:
+        return list(labels)
+    kept = list(labels)
+    for label in labels:
+        made = Labelled(turned.positions(label.positions), label.energy_ev, turned.forces(label.forces))
+        if not any(_same(made, other) for other in kept):
+            kept.append(made)
+    return kept
+
+
 def _near(ion: Array, band: Sequence[Atoms], reach: float) -> bool:
     ways = np.array([image.positions[-1] for image in band])
     return bool(find_mic(ways - ion, band[0].cell, pbc=True)[1].min() <= reach)
 
 
 def _same(one: Labelled, other: Labelled) -> bool:
-    return bool(np.abs(one.positions - other.positions).max() < SAME_ANGSTROM)
+    apart = one.positions - other.positions
+    return bool(np.abs(apart - apart.mean(axis=0)).max() < SAME_ANGSTROM)

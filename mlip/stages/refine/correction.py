@@ -2,15 +2,15 @@
 
 Takes residuals (DFT minus committee mean) at a few geometries of one cell, their noise, and bounds; gives a smooth
 energy and its exact forces anywhere, with the variance of an energy difference. The kernel is a squared exponential in
-the Cartesian coordinates x of all atoms, unwrapped and without shifts of the whole structure, with a constant of unknown
-size:
+the Cartesian coordinates x of all atoms, unwrapped and freed of shifts of the whole structure, with a constant of
+unknown size:
 
     cov(E(x), E(y)) = c^2 + a^2 exp(-|x - y|^2 / 2 l^2)
 
 Length l and amplitude a maximise the marginal likelihood within bounds; the noise is that of the labels and is not
 fitted. Derivatives of a squared exponential couple the directions that the geometries span and no others: across them
-every direction has one and the same small matrix. So n labels of N atoms cost one matrix of n(1 + r), r < n, in place of
-n(1 + 3N), with the same result.
+every direction has one and the same small matrix. So n labels of N atoms cost one matrix of n(1 + r), r < n, in place
+of n(1 + 3N), with the same result.
 
 Gaussian processes: Rasmussen, Williams (2006), ISBN 026218253X; for saddles: Koistinen et al., J. Chem. Phys. 147,
 152720 (2017), doi:10.1063/1.4986787; on top of a fast potential: arXiv:2603.24482.
@@ -79,9 +79,7 @@ class Correction:
         n, r = along.shape
         self._inner = cho_factor(self._block(self._z, self._z) + self._diagonal(n, r), lower=True)
         k = self._kernel(self._z, self._z)
-        self._outer = cho_factor(
-            k / self.length**2 + self._noise.force_ev_per_angstrom**2 * np.eye(n), lower=True
-        )
+        self._outer = cho_factor(k / self.length**2 + self._noise.force_ev_per_angstrom**2 * np.eye(n), lower=True)
         given = np.concatenate([energies[:, None], along], axis=1).ravel()
         inner, outer = cho_solve(self._inner, given), cho_solve(self._outer, across)
         weights = inner.reshape(n, 1 + r)
@@ -156,12 +154,22 @@ def _span(apart: Array) -> Array:
     return np.asarray(directions[sizes > RANK])
 
 
-def fitted(known: Sequence[Residual], noise: Noise, bounds: Bounds) -> Correction:
-    """The process of largest marginal likelihood within the bounds; a grid, so that the result is reproducible."""
+def fitted(known: Sequence[Residual], noise: Noise, bounds: Bounds, *, copies: Sequence[Residual] = ()) -> Correction:
+    """The process of largest marginal likelihood within the bounds; a grid, so that the result is reproducible.
+
+    Args:
+        known: residuals of labels.
+        noise: of the labels.
+        bounds: of length and amplitude.
+        copies: images of the labels under symmetry: data of the process, but nothing new on length and amplitude.
+    """
     ranges = [np.log(np.array(bounds.length_angstrom)), np.log(np.array(bounds.amplitude_ev))]
     best = Correction(known, noise, length=_middle(bounds.length_angstrom), amplitude=_middle(bounds.amplitude_ev))
     if not known:
         return best
+    if copies:
+        best = fitted(known, noise, bounds)
+        return Correction([*known, *copies], noise, length=best.length, amplitude=best.amplitude)
     for _ in range(2):
         grids = [np.linspace(low, high, STEPS) for low, high in ranges]
         for length, amplitude in product(*grids):
@@ -171,8 +179,7 @@ def fitted(known: Sequence[Residual], noise: Noise, bounds: Bounds) -> Correctio
         at = np.log([best.length, best.amplitude])
         steps = [grid[1] - grid[0] for grid in grids]
         ranges = [
-            np.clip([a - step, a + step], low, high)
-            for a, step, (low, high) in zip(at, steps, ranges, strict=True)
+            np.clip([a - step, a + step], low, high) for a, step, (low, high) in zip(at, steps, ranges, strict=True)
         ]
     return best
 

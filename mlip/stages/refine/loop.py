@@ -1,13 +1,15 @@
 """Which DFT calls a hop needs next: a state machine that depends on nothing but the labels made so far.
 
 Takes the potential's band of a hop and the calls made so far, in rounds; gives the geometries of the next round, or the
-result. In a round, every end or saddle whose DFT force is not below the limit is calculated at the place where potential
-plus correction has it. A symmetric hop has one end: its operation makes the other. The hop is done when all forces are
-below the limit and the correction, refitted with the last labels, moves the barrier by less than `max_change_ev`.
+result. In a round, every end or saddle whose DFT force is not below the limit is calculated at the place where the
+potential plus the correction has it. A symmetric hop has one end: its operation makes the other. The hop is done when
+all forces are below the limit and the correction, refitted with the last labels, moves the barrier by less than
+`max_change_ev`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
@@ -18,9 +20,8 @@ from mlip.atoms.symmetry import Operation
 from mlip.core.arrays import Array
 from mlip.core.section import Target
 from mlip.core.status import Status
-from mlip.stages.neb import endpoints
 from mlip.stages.neb import band as moving
-from mlip.stages.neb import neb
+from mlip.stages.neb import endpoints, mirror, neb
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.refine import copies
 from mlip.stages.refine.correction import Bounds, Correction, Noise, Residual, fitted
@@ -97,7 +98,13 @@ def label_of(call: Call, target: Target) -> tuple[float, Array]:
 
 
 def next_round(
-    hop: Hop, calls: Sequence[Call], band: Sequence[Atoms], *, prior: Prior, settings: RefineSettings, neb_settings: NebSettings
+    hop: Hop,
+    calls: Sequence[Call],
+    band: Sequence[Atoms],
+    *,
+    prior: Prior,
+    settings: RefineSettings,
+    neb_settings: NebSettings,
 ) -> Asked | Finished:
     """The geometries to calculate next, or the result.
 
@@ -110,14 +117,15 @@ def next_round(
         neb_settings: section `neb`, for the band.
     """
     bounds = Bounds(settings.length_bounds_angstrom, settings.amplitude_bounds_ev)
-    correction = fitted(residuals(hop, calls, prior, reach=settings.reach_angstrom), hop.noise, bounds)
-    found = search(band, Surface(prior, correction), neb_settings)
+    labelled, copied = residuals(hop, calls, prior, reach=settings.reach_angstrom)
+    correction = fitted(labelled, hop.noise, bounds, copies=copied)
+    found = search(band, Surface(prior, correction), neb_settings, symmetric=hop.symmetric)
     fault = _fault(hop, found, settings)
     if fault is not None:
         return Finished(fault, found, correction)
     wanted = _wanted(hop, found, latest(calls), settings)
     if not wanted:
-        probes = _probes(hop, calls, settings)
+        probes = _probes(calls, settings)
         return Asked(probes, found.images) if probes else Finished(Status(CONVERGED), found, correction)
     made = sum(call.part not in {AHEAD, BEHIND} for call in calls)
     room = settings.max_calls_per_hop - made
@@ -127,58 +135,62 @@ def next_round(
     return Asked({part: wanted[part] for part in list(wanted)[:room]}, found.images)
 
 
-def residuals(hop: Hop, calls: Sequence[Call], prior: Prior, *, reach: float) -> list[Residual]:
-    """DFT minus potential at every label, and at the images of it that symmetry puts near the band."""
-    labels = [
-        copies.Labelled(call.asked.positions, *label_of(call, hop.target)) for call in calls
-    ]
+def residuals(hop: Hop, calls: Sequence[Call], prior: Prior, *, reach: float) -> tuple[list[Residual], list[Residual]]:
+    """DFT minus potential at every label, and at the images of labels that symmetry puts near the band."""
+    labels = [copies.Labelled(call.asked.positions, *label_of(call, hop.target)) for call in calls]
     for frame in hop.known:
         made = copies.of_frame(frame.positions, *target_labels(frame, hop.target), band=hop.band, reach=reach)
         labels += [made] if made is not None else []
-    out = []
+    turned = mirror.between(hop.band[0], hop.band[-1]) if hop.symmetric else None
+    known, images = [], []
     for one in labels:
         ((energy, forces),) = prior([0], [one.positions])
         apart = copies.Labelled(one.positions, one.energy_ev - energy, one.forces - forces)
-        for made in copies.images(apart, hop.operations, band=hop.band, reach=reach):
-            out.append(Residual(made.positions, made.energy_ev, made.forces))
-    return out
+        own, *others = copies.with_mirror(copies.images(apart, hop.operations, band=hop.band, reach=reach), turned)
+        known.append(_residual(own))
+        images += [_residual(other) for other in others]
+    return known, images
+
+
+def _residual(one: copies.Labelled) -> Residual:
+    return Residual(one.positions, one.energy_ev, one.forces)
 
 
 def _fault(hop: Hop, found: Found, settings: RefineSettings) -> Status | None:
     """Why there is no saddle between the two ends on the corrected surface; None where there is one."""
-    status = neb_code(found.band)
+    code = found.band.status.code
     ends = [image.positions[-1] for image in (hop.band[0], hop.band[-1])]
     moved = found.images[0].positions[-1]
-    if status == endpoints.DESORBED:
-        return Status(LEFT, "the ion is farther from every atom than neb.desorbed_angstrom")
-    if np.linalg.norm(moved - ends[1]) < np.linalg.norm(moved - ends[0]):
-        return Status(EXCHANGED, "the initial end relaxed to the final one")
-    if status == endpoints.COLLAPSED:
-        return Status(EXCHANGED, "an end left its site on the corrected surface")
-    if status == neb.NO_BARRIER:
-        return Status(COLLAPSED, "no image of the band lies above both ends")
-    if len(found.images) < len(hop.band) or (found.saddle is None and not found.band.stationary):
-        return Status(NOT_CONVERGED, f"the band on the corrected surface: {status}")
-    if found.saddle is None:
-        return Status(COLLAPSED, "no negative curvature where the band has its climbing image")
+    crossed = np.linalg.norm(moved - ends[1]) < np.linalg.norm(moved - ends[0])
+    whole = len(found.images) == len(hop.band) and (found.saddle is not None or found.band.stationary)
+    faults = (
+        (code == endpoints.DESORBED, LEFT, "the ion is farther from every atom than neb.desorbed_angstrom"),
+        (crossed, EXCHANGED, "the initial end relaxed to the final one"),
+        (code == endpoints.COLLAPSED, EXCHANGED, "an end left its site on the corrected surface"),
+        (code == neb.NO_BARRIER, COLLAPSED, "no image of the band lies above both ends"),
+        (not whole, NOT_CONVERGED, f"the band on the corrected surface: {code}"),
+        (found.saddle is None, COLLAPSED, "no negative curvature where the band has its climbing image"),
+    )
+    first = next((Status(status, reason) for true, status, reason in faults if true), None)
+    return first if first is not None or found.saddle is None else _astray(hop, found, found.saddle, settings)
+
+
+def _astray(hop: Hop, found: Found, saddle: Atoms, settings: RefineSettings) -> Status | None:
+    """Why a saddle is not that of the hop; None where it is."""
     top = found.images[int(np.argmax(found.band.energies_ev))]
-    if endpoints.ion_moved(top, found.saddle) > NEIGHBOUR_ANGSTROM:
+    if endpoints.ion_moved(top, saddle) > NEIGHBOUR_ANGSTROM:
         return Status(COLLAPSED, "the lowest mode leads to the saddle of another hop")
-    if _off(found.saddle.positions[-1], [image.positions[-1] for image in hop.band]) > settings.left_angstrom:
-        return Status(LEFT, f"the saddle is more than {settings.left_angstrom:g} Angstrom from the path of the potential")
+    most = settings.left_angstrom
+    if _off(saddle.positions[-1], [image.positions[-1] for image in hop.band]) > most:
+        return Status(LEFT, f"the saddle is more than {most:g} Angstrom from the path of the potential")
     return None
-
-
-def neb_code(band: neb.Band) -> str:
-    """The code of the status of a band."""
-    return str(getattr(band.status, "code", band.status))
 
 
 def _off(point: Array, path: Sequence[Array]) -> float:
     """Distance in Angstrom of a point from a polyline."""
     apart = []
-    for a, b in zip(path[:-1], path[1:], strict=True):
-        along = np.clip((point - a) @ (b - a) / max((b - a) @ (b - a), 1e-12), 0, 1)
+    for a, b in pairwise(path):
+        along = np.clip((point - a) @ (b - a) / max(float((b - a) @ (b - a)), 1e-12), 0, 1)
         apart.append(float(np.linalg.norm(point - a - along * (b - a))))
     return min(apart)
 
@@ -205,7 +217,7 @@ def _wanted(hop: Hop, found: Found, last: Mapping[str, Call], settings: RefineSe
     return {part: places[part] for part in rough}
 
 
-def _probes(hop: Hop, calls: Sequence[Call], settings: RefineSettings) -> dict[str, Atoms]:
+def _probes(calls: Sequence[Call], settings: RefineSettings) -> dict[str, Atoms]:
     """The two geometries beside the last saddle that show its curvature; none where they are there or not asked for."""
     last = latest(calls)
     saddle = last[SADDLE]
@@ -237,17 +249,23 @@ def bare(atoms: Atoms) -> Atoms:
 
 def refined(
     hop: Hop,
-    made: Mapping[int, Sequence[Call]],
-    bands: Mapping[int, Sequence[Atoms]],
     *,
     label: Callable[[Mapping[str, Atoms], int], Sequence[Call]],
     prior: Prior,
     settings: RefineSettings,
     neb_settings: NebSettings,
 ) -> tuple[Finished, list[Call]]:
-    """The whole loop in one process with a function that labels a round; for tests and benchmarks."""
-    calls = [call for key in sorted(made) for call in made[key]]
-    band: Sequence[Atoms] = bands[max(bands)] if bands else hop.band
+    """The loop in one process, nothing on disk: how it ended, and all calls.
+
+    Args:
+        hop: what is refined.
+        label: labels the geometries of a round, given by part, and its number.
+        prior: energies and forces of the potential, with a slot for each image.
+        settings: section `refine`.
+        neb_settings: section `neb`, for the band.
+    """
+    calls: list[Call] = []
+    band: Sequence[Atoms] = hop.band
     while True:
         step = next_round(hop, calls, band, prior=prior, settings=settings, neb_settings=neb_settings)
         if isinstance(step, Finished):

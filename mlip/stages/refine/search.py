@@ -83,17 +83,18 @@ class Surface:
         return [(e + de, f + df, None) for (e, f), (de, df) in zip(found, extra, strict=True)]
 
 
-def search(band: Sequence[Atoms], surface: Surface, settings: NebSettings) -> Found:
+def search(band: Sequence[Atoms], surface: Surface, settings: NebSettings, *, symmetric: bool = False) -> Found:
     """Ends, band and saddle on the surface, from the images of a band; its slots are the places in the band.
 
     Args:
         band: images to begin from, ends included.
         surface: prior and correction.
         settings: of the stage `neb`; the thresholds are those of this module.
+        symmetric: an operation turns the hop around, on this surface too, so that half of the images are made by it.
     """
     own = settings.model_copy(
         update={"images": len(band) - 2, "end_fmax_ev_per_angstrom": TIGHT, "fmax_ev_per_angstrom": BAND,
-                "half_symmetric": True}
+                "half_symmetric": symmetric}
     )  # fmt: skip
     name = neb.BandName(hop="", host="")
     steps = neb.climbing(band[0], band[-1], settings=own, name=name, begun=band)
@@ -171,7 +172,7 @@ def lowest(place: Array, guess: Array, forces_of: Callable[[Array], moving.Resul
         if np.linalg.norm(left) < TURNED:
             break
         basis, turned = _orthonormal([*vectors, left], [*images, None], bent)
-        values, weights = np.linalg.eigh((basis @ turned.T + turned @ basis.T) / 2)
+        _, weights = np.linalg.eigh((basis @ turned.T + turned @ basis.T) / 2)
         w = weights[:, 0]
         rest = np.concatenate([[0.0], w[1:]])
         vectors, images = [w @ basis], [w @ turned]

@@ -29,6 +29,13 @@ class RefineSettings(OptionalSection):
     max_hours: Positive | None = Field(
         default=None, description="Hours after which no further hop or call is begun; null means no limit."
     )
+    potential_error_ev: Positive = Field(
+        default=0.05,
+        description=(
+            "Standard deviation of a barrier of the potential beside the spread of its committee, to tell which hops "
+            "could be decisive (eV)."
+        ),
+    )
     curvature: bool = Field(
         default=False, description="Two more DFT calls at each saddle, a step ahead and behind along the lowest mode."
     )
@@ -38,8 +45,8 @@ class RefineSettings(OptionalSection):
     force_noise_ev_per_angstrom: Positive = Field(
         default=0.01,
         description=(
-            "Noise of a component of the DFT forces (eV/Angstrom). Where the noise alone would exceed fmax on some atom, "
-            "the limit is the force that noise stays below in 95 % of labels."
+            "Noise of a component of the DFT forces (eV/Angstrom). Where the noise alone would exceed fmax on some "
+            "atom, the limit is the force that noise stays below in 95 % of labels."
         ),
     )
     host_force_noise_ev_per_angstrom: dict[str, Positive] = Field(
@@ -55,12 +62,13 @@ class RefineSettings(OptionalSection):
     reach_angstrom: Positive = Field(
         default=1.5,
         description=(
-            "Labels of the dataset, and symmetry images of labels, are used up to this distance from the band, all atoms "
-            "together (Angstrom)."
+            "Labels of the dataset, and symmetry images of labels, are used up to this distance from the band, all "
+            "atoms together (Angstrom)."
         ),
     )
     left_angstrom: Positive = Field(
-        default=1.0, description="Distance of the ion from the potential's path beyond which the hop is lost (Angstrom)."
+        default=1.0,
+        description="Distance of the ion from the potential's path beyond which the hop is lost (Angstrom).",
     )
     first_shell_angstrom: Positive = Field(
         default=2.8,

@@ -4,7 +4,7 @@ Writes `report/report.html`, `report.md`, `report.json` and one CSV file per tab
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,12 @@ from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
 from mlip.stages.evaluate.evaluate import Evaluation
 from mlip.stages.evaluate.stage import STAGE as EVALUATE
-from mlip.stages.ladder.stage import STAGE as LADDER
 from mlip.stages.neb.stage import STAGE as NEB
-from mlip.stages.report import page, sections, tables
+from mlip.stages.neb.stage import bottlenecks_of
+from mlip.stages.refine.order import replaced
+from mlip.stages.refine.refined import Relaxed
+from mlip.stages.refine.stage import STAGE as REFINE
+from mlip.stages.report import page, sections, tables, verdicts
 from mlip.stages.report.given import Given
 from mlip.stages.report.rows import Headline, Results
 from mlip.stages.report.settings import ReportSettings
@@ -78,10 +81,10 @@ def _write_tables(section: ReportSection, folder: Path) -> None:
 def results_of(context: Context[ReportSettings]) -> Results:
     """What the stages found, as far as rows and verdicts need it."""
     found, moved, evaluation = context.result(SITES), context.result(NEB), context.result(EVALUATE)
-    climbed, energies = context.result_if_done(LADDER), context.result_if_done(ENERGETICS)
+    climbed, energies = context.result_if_done(REFINE), context.result_if_done(ENERGETICS)
     folder = context.file(context.settings_of(DATASET).path / "card.yaml").parent
     frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
-    return Results(
+    made = Results(
         target=context.result(TRAIN).target,
         hosts=context.result(structures.STAGE).hosts,
         sites=found.sites,
@@ -89,13 +92,41 @@ def results_of(context: Context[ReportSettings]) -> Results:
         barriers=moved.barriers,
         bottlenecks=moved.bottlenecks,
         dft=(
-            *tables.ladder_barriers(climbed.steps if climbed else ()),
+            *tables.refined_barriers(climbed.hops if climbed else ()),
             *tables.dft_barriers(_labelled_paths(context, folder, frames), frames),
         ),
         calibration=evaluation.arms[0].calibration,
         path_error_ev=path_error_ev(evaluation),
         adsorption=energies.adsorption if energies else (),
     )
+    known = relaxed(made)
+    if not known:
+        return made
+    barriers = tuple(replaced(moved.barriers, known))
+    return replace(made, with_dft=replace(made, barriers=barriers, bottlenecks=bottlenecks_of(found, barriers)))
+
+
+def relaxed(results: Results) -> list[Relaxed]:
+    """The barriers relaxed with DFT, one of each hop, at the level of the potential."""
+    keys = dict.fromkeys((d.host, d.ion, d.hop) for d in results.dft if d.refined)
+    chosen = [d for key in keys if (d := verdicts.dft_of(*key, results)) is not None]
+    out = []
+    for d in chosen:
+        forward, extra = d.at_level(results.target), 0.0 if results.target == "pbe" else d.reverse_d3_ev
+        if forward is not None:
+            reverse = None if d.reverse_ev is None or extra is None else d.reverse_ev + extra
+            out.append(
+                Relaxed(
+                    host=d.host,
+                    ion=d.ion,
+                    hop=d.hop,
+                    forward_ev=forward,
+                    reverse_ev=reverse,
+                    d3_forward_ev=d.d3_ev,
+                    std_ev=d.std_ev,
+                )
+            )
+    return out
 
 
 def _labelled_paths(context: Context[ReportSettings], folder: Path, frames: Mapping[str, Atoms]) -> list[LabelledPath]:
