@@ -6,7 +6,6 @@ import numpy as np
 from bands import TIGHT
 from potentials import CosineSurface, displaced, hop
 
-from mlip.atoms.extxyz import with_labels
 from mlip.stages.neb import neb
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.refine import loop
@@ -58,8 +57,10 @@ def labeller(surface, *, noise=0.0, seed=1):
         for part, atoms in frames.items():
             ((energy, forces),) = on(surface, [atoms.positions])
             forces = forces + rng.normal(scale=noise, size=forces.shape)
-            info = {"frame_id": f"refine_001_par_Li_{part}{number}", "wall_s": 10.0}
-            out.append(loop.Call(part, number, atoms, with_labels(atoms, energy_ev=energy, forces=forces, info=info)))
+            found = loop.bare(atoms)  # the wells of the host are fixed in space, so the mean force stays
+            found.info = {"frame_id": f"refine_001_par_Li_{part}{number}", "wall_s": 10.0, "dft_energy": energy}
+            found.arrays["dft_forces"] = forces
+            out.append(loop.Call(part, number, atoms, found))
         return out
 
     return label

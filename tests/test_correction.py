@@ -18,7 +18,9 @@ def residuals(*, count=5, atoms=4, seed=0):
     rng = np.random.default_rng(seed)
     middle = rng.normal(size=(atoms, 3))
     return [
-        Residual(middle + rng.normal(scale=0.3, size=(atoms, 3)), float(rng.normal()), still(rng.normal(size=(atoms, 3))))
+        Residual(
+            middle + rng.normal(scale=0.3, size=(atoms, 3)), float(rng.normal()), still(rng.normal(size=(atoms, 3)))
+        )
         for _ in range(count)
     ]
 

@@ -49,7 +49,7 @@ def stale(before, after):
     return {name for name in NAMES if fingerprint(before, name) != fingerprint(after, name)}
 
 
-SITES = {"sites", "neb", "energetics", "ladder", "md", "diffusion", "report"}  # all that depend on the sites
+SITES = {"sites", "neb", "energetics", "refine", "md", "diffusion", "report"}  # all that depend on the sites
 LABELS = SITES | {"dataset", "train", "evaluate"}  # all that depend on the labels
 
 
@@ -74,7 +74,7 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"neb": {"images": 5}}, {"neb", "ladder", "diffusion", "report"}),
+        ({"neb": {"images": 5}}, {"neb", "refine", "diffusion", "report"}),
         ({"report": {"agree_ev": 0.04}}, {"report"}),
         ({"sites": {"max_candidates": 3}}, SITES),
         ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "report"}),
@@ -85,7 +85,7 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
         ({"tracking": {"mode": "disabled"}}, set()),
         ({"common": {"target": "pbe-d3"}}, LABELS),
         ({"common": {"dtype": "float32"}}, SITES),
-        ({"dft": {"settings": {"cutoff_ev": 600.0}}}, {"label", "convergence", "energetics", "ladder"}),
+        ({"dft": {"settings": {"cutoff_ev": 600.0}}}, {"label", "convergence", "energetics", "refine"}),
         ({"md": {"run": True}}, set()),
         ({"common": {"seed": 9}}, LABELS),
     ],

@@ -263,7 +263,13 @@ def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> Non
         frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
         frames.append(frame)
     renamed = [
-        replace(p, group=groups[p.group], initial=names.get(p.initial, p.initial), saddle=names.get(p.saddle, p.saddle))
+        replace(
+            p,
+            group=groups[p.group],
+            initial=names.get(p.initial, p.initial),
+            saddle=names.get(p.saddle, p.saddle),
+            final=names.get(p.final, p.final) if p.final is not None else None,
+        )
         for p in source.paths
     ]
     there = {(p.initial, p.saddle) for p in paths}

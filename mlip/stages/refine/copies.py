@@ -35,14 +35,13 @@ def of_frame(
 ) -> Labelled | None:
     """A label beside the image of the band that is nearest; None where that is farther than reach (Angstrom).
 
-    The distance is that of all atoms together. A shift of the whole structure is taken off: energies do not know it.
+    The distance is that of all atoms together, without a shift of the whole structure: energies do not know it.
     """
     found = []
     for image in band:
-        steps = find_mic(positions - image.positions, image.cell, pbc=True)[0]
-        steps = find_mic(positions - steps.mean(axis=0) - image.positions, image.cell, pbc=True)[0]
-        steps -= steps.mean(axis=0)
-        found.append((float(np.linalg.norm(steps)), image.positions + steps))
+        shift = find_mic(positions - image.positions, image.cell, pbc=True)[0].mean(axis=0)
+        steps = find_mic(positions - shift - image.positions, image.cell, pbc=True)[0]
+        found.append((float(np.linalg.norm(steps - steps.mean(axis=0))), image.positions + shift + steps))
     apart, place = min(found, key=lambda pair: pair[0])
     return Labelled(place, energy_ev, forces) if apart <= reach else None
 

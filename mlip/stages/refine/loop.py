@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from mlip.atoms.dispersion import target_labels
 from mlip.atoms.symmetry import Operation
@@ -78,7 +78,8 @@ class Finished:
 
 def limit(noise: Noise, atoms: int, fmax: float) -> float:
     """Largest force (eV/Angstrom) that counts as zero: fmax, or what noise alone stays below in 95 % of the labels."""
-    return max(fmax, noise.force_ev_per_angstrom * float(np.sqrt(chi2.ppf(QUANTILE ** (1 / atoms), 3))))
+    squared = 2 * gammaincinv(1.5, QUANTILE ** (1 / atoms))  # quantile of chi-squared of three components
+    return max(fmax, noise.force_ev_per_angstrom * float(np.sqrt(squared)))
 
 
 def latest(calls: Sequence[Call]) -> dict[str, Call]:

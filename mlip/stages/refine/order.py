@@ -16,7 +16,7 @@ from mlip.stages.neb.neb import Barrier
 from mlip.stages.neb.stage import bottlenecks_of
 from mlip.stages.refine.refined import Refined, Relaxed, relaxed
 from mlip.stages.sites.network import Bottleneck, Hop
-from mlip.stages.sites.stage import SiteNetwork
+from mlip.stages.sites.sites import Site
 
 Key = tuple[str, str, str]  # host, ion, hop
 
@@ -25,7 +25,8 @@ Key = tuple[str, str, str]  # host, ion, hop
 class Network:
     """Sites, hops and barriers of a run."""
 
-    found: SiteNetwork
+    sites: tuple[Site, ...]
+    hops: tuple[Hop, ...]
     barriers: tuple[Barrier, ...]  # of the potential
     published: AbstractSet[tuple[str, str]]  # host and ion of published barriers
 
@@ -73,8 +74,8 @@ def order(left: Sequence[Hop], network: Network, made: Sequence[Refined], *, err
         error_ev: standard deviation of a barrier of the potential, beside the spread of its committee.
     """
     barriers = replaced(network.barriers, relaxed(made))
-    lowest = lowest_paths(bottlenecks_of(network.found, barriers))
-    sites = {(s.host, s.ion, s.name): s.energy_ev for s in network.found.sites}
+    lowest = lowest_paths(bottlenecks_of(network.sites, network.hops, barriers))
+    sites = {(s.host, s.ion, s.name): s.energy_ev for s in network.sites}
     known = {(b.host, b.ion, b.hop): b for b in barriers if b.forward_ev is not None}
 
     def rank(hop: Hop) -> tuple[int, float, Key]:

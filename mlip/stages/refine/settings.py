@@ -1,5 +1,6 @@
 """The settings of the stage refine."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -12,6 +13,13 @@ class RefineSettings(OptionalSection):
 
     hops: tuple[str, ...] = Field(
         default=("*",), description="Name patterns of the hops to refine, with shell wildcards."
+    )
+    datasets: tuple[Path, ...] = Field(
+        default=(Path("datasets/tio2-mg-li-refined"),),
+        description=(
+            "Dataset folders beside that of the run: labels of the level of the run are data of the correction, and "
+            "paths that their cards call refined are shown in the report."
+        ),
     )
     fmax_ev_per_angstrom: Positive = Field(
         default=0.05,

@@ -40,8 +40,6 @@ from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import chosen_hops, relaxed_host
 
-MOST_KNOWN = 12  # labels of the dataset for one hop
-
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
@@ -75,7 +73,8 @@ def run(context: Context[RefineSettings]) -> Refinement:
     dft = context.section(Dft)
     ask = Labeller(dft, queue.labels_folder(context.run_folder), workers=context.workers, say=context.say)
     todo, without = _hops(context)
-    network = Network(context.result(SITES), context.result(NEB).barriers, _published(context))
+    found = context.result(SITES)
+    network = Network(found.sites, found.hops, context.result(NEB).barriers, _published(context))
     work = _Work(context, ask, Budget(context.settings))
     made: list[Refined] = [
         refined.named(hop, Status(loop.NO_BAND, "no member has a converged band")) for hop in without
@@ -112,7 +111,7 @@ class _Work:
                 self._stopped(job, labels[name], why) for job in active if (why := stopped.get(name := job.folder.name))
             ]
             ready = [replace(j, labels=labels[j.folder.name]) for j in active if j.folder.name not in stopped]
-            found = self._context.map(jobs.advance, ready, label="searches") if ready else []
+            found = self._context.map(jobs.advance, ready, label="searches", uses_torch=False) if ready else []
             out += [one for one in found if one is not None]
             active = [job for job, one in zip(ready, found, strict=True) if one is None]
         for one in out:
@@ -214,8 +213,8 @@ def _operations(context: Context[RefineSettings], name: str, image: Atoms) -> tu
 
 
 def _known(context: Context[RefineSettings]) -> list[Atoms]:
-    """Frames of the dataset at the level of the run."""
-    frames = extxyz.read_frames(context.file(_dataset(context)))
+    """Frames of the datasets at the level of the run."""
+    frames = [frame for path in _datasets(context) for frame in extxyz.read_frames(context.file(path))]
     level = queue.settings_hash(context.section(Dft))
     return [f for f in frames if f.info.get("settings_hash") == level]
 
@@ -225,8 +224,9 @@ def _same_cell(frame: Atoms, image: Atoms) -> bool:
     return bool(same and abs(frame.cell.array - image.cell.array).max() < 1e-4)
 
 
-def _dataset(context: Context[RefineSettings]) -> Path:
-    return context.settings_of(DATASET).path / "frames.extxyz"
+def _datasets(context: Context[RefineSettings]) -> list[Path]:
+    folders = (context.settings_of(DATASET).path, *context.settings.datasets)
+    return [folder / "frames.extxyz" for folder in folders]
 
 
 def _published(context: Context[RefineSettings]) -> frozenset[tuple[str, str]]:
@@ -242,7 +242,7 @@ def _rows(context: Context[RefineSettings], made: Sequence[Refined]) -> tuple[Re
     """The results in the order of the network, with the potential's barriers and which hops limit a path."""
     found, barriers = context.result(SITES), context.result(NEB).barriers
     own = {(b.host, b.ion, b.hop): b for b in barriers}
-    lowest = lowest_paths(bottlenecks_of(found, replaced(barriers, refined.relaxed(made))))
+    lowest = lowest_paths(bottlenecks_of(found.sites, found.hops, replaced(barriers, refined.relaxed(made))))
     limiting = {(p.host, p.ion, p.limiting_hop) for p in lowest.values()}
     places = {(h.host, h.ion, h.name): k for k, h in enumerate(found.hops)}
     out = []
@@ -273,6 +273,6 @@ STAGE = Stage(
     needs=(*backends.NEEDS, SITES, NEB),
     common=(*backends.SETTINGS, "target"),
     sections=(Dft, Literature),
-    inputs=lambda context: [_dataset(context), context.section(Literature).references],
+    inputs=lambda context: [*_datasets(context), context.section(Literature).references],
     report=report,
 )

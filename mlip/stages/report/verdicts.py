@@ -284,7 +284,6 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
     path = own.path if certain else None
     dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
     rests = case.budget is not None and case.budget.refined_ev is not None and case.path is not None
-    known = rests and (case.d3_ev is not None or results.target == "pbe-d3")
     return Headline(
         reference=value.id,
         facet=value.facet or "",
@@ -293,10 +292,10 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         path=value.path or "",
         published_ev=value.value,
         doi=value.doi,
-        dft_ev=_above_start(case) if rests else dft.with_d3_ev if dft else None,
+        dft_ev=_with_d3(case) if rests else dft.with_d3_ev if dft else None,
         dft_hop=case.path.limiting_hop if rests and case.path else dft.hop if dft else None,
         dft_geometry=dft.geometry if dft else None,
-        dft_refined=known,
+        dft_refined=rests and case.d3_ev is not None,
         dft_calls=dft.calls if dft and rests else None,
         dft_force_ev_per_angstrom=dft.saddle_force_ev_per_angstrom if dft and rests else None,
         dft_two_sigma_ev=case.two_sigma_ev if rests else None,
@@ -314,11 +313,11 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
     )
 
 
-def _above_start(case: _Case) -> float | None:
-    """The barrier of a path with D3, where that is known (eV)."""
-    if case.path is None or case.path.barrier_ev is None:
+def _with_d3(case: _Case) -> float | None:
+    """The barrier of a path with D3 (eV); None where D3 is not known."""
+    if case.path is None or case.path.barrier_ev is None or case.d3_ev is None:
         return None
-    return case.path.barrier_ev + (case.d3_ev or 0.0)
+    return case.path.barrier_ev + case.d3_ev
 
 
 def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None:
