@@ -324,7 +324,7 @@ def test_optional_stages_are_shown_where_they_were_run(rendered, whole):
         assert f'id="{key}"' not in rendered.html
         assert f'id="{key}"' in whole.html
     assert 'id="energetics"' in rendered.html  # windows and our own DFT come with the code
-    for text in ("Barriers relaxed with DFT", "Convergence of the DFT settings", "-0.90 (negative)"):
+    for text in ("Barriers relaxed with DFT", "Convergence of the DFT settings", "\u22120.90 (negative)"):
         assert text in whole.html
     assert "| cutoff | cutoff ev 400.0 | 2 | 68.0 |" in whole.markdown
 

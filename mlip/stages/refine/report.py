@@ -2,7 +2,19 @@
 
 from collections.abc import Sequence
 
-from mlip.core.report import ANGSTROM, NUMBER, TEXT, Column, ReportSection, Table, filled, number, table, thousandth
+from mlip.core.report import (
+    ANGSTROM,
+    NUMBER,
+    TEXT,
+    Cell,
+    Column,
+    ReportSection,
+    Table,
+    filled,
+    number,
+    table,
+    thousandth,
+)
 from mlip.stages.refine.refined import Refined
 
 TEXT_LINES = (
@@ -92,6 +104,7 @@ def first_table(rows: Sequence[Refined]) -> Table:
     )
 
 
-def _curvature(row: Refined) -> str:
+def _curvature(row: Refined) -> Cell:
     value = row.curvature_ev_per_angstrom2
-    return "" if value is None else f"{number(value, 2)} ({'negative' if value < 0 else 'positive'})"
+    cell = number(value, 2)
+    return cell if value is None else cell.noted("(negative)" if value < 0 else "(positive)")

@@ -229,8 +229,16 @@ def _datasets(context: Context[RefineSettings]) -> list[Path]:
     return [folder / "frames.extxyz" for folder in folders]
 
 
+def _references(context: Context[RefineSettings]) -> list[Path]:
+    """The published values, where a budget makes the order of the hops a part of the result."""
+    limited = context.settings.max_calls is not None or context.settings.max_hours is not None
+    return [context.section(Literature).references] if limited else []
+
+
 def _published(context: Context[RefineSettings]) -> frozenset[tuple[str, str]]:
-    """Host and ion of every published barrier that a verdict is given on."""
+    """Host and ion of every published barrier that a verdict is given on; none where the order does not matter."""
+    if not _references(context):
+        return frozenset()
     everything = references.load(context.file(context.section(Literature).references))
     built, made = context.settings_of(structures.STAGE), context.result(structures.STAGE)
     own = matching.of_run(everything, structures.identity_of(built, made), hosts=made.hosts)
@@ -273,6 +281,6 @@ STAGE = Stage(
     needs=(*backends.NEEDS, SITES, NEB),
     common=(*backends.SETTINGS, "target"),
     sections=(Dft, Literature),
-    inputs=lambda context: [*_datasets(context), context.section(Literature).references],
+    inputs=lambda context: [*_datasets(context), *_references(context)],
     report=report,
 )
