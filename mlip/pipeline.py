@@ -124,10 +124,10 @@ def energetics() -> AnyStage:
     return STAGE
 
 
-@entry("label the converged bands by DFT single points")
-def ladder() -> AnyStage:
-    """The stage `ladder`."""
-    from mlip.stages.ladder.stage import STAGE
+@entry("relax ends and saddles of the hops with DFT, from the converged bands")
+def refine() -> AnyStage:
+    """The stage `refine`."""
+    from mlip.stages.refine.stage import STAGE
 
     return STAGE
 

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import bench_page
+import bench_refine
 import numpy as np
 
 from mlip.potential.architecture import Architecture
@@ -223,6 +224,12 @@ def neb_of_ase(hops):
         energies = [image.get_potential_energy() for image in images]
         out["barriers_ev"][hop] = max(energies) - energies[0] if converged else None
     return out | {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - used}
+
+
+def refine(peer, hop):
+    """True calls of one hop, another potential as the truth."""
+    ends = [f for f in frames() if f.info["hop"] == hop]
+    return bench_refine.measured(peer, ends, STORE)
 
 
 def md(peer, atoms, replicas):
@@ -442,6 +449,7 @@ PLAN = {
     "start": [("start_up", "ours")],
     "profile": [("profile", p) for p in OURS],
     "again": [("run_again", "ours")],
+    "refine": [("refine", p, h) for h in ("Li_100_010zz", "Li_001_in") for p in ("ours", "neb", "dimer")],
 }
 
 

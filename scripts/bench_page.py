@@ -20,7 +20,7 @@ def page(known, machine):
             "own; shortest of many calls. *Ours, native*: with symmetrix-xl; *ours*: torch alone, nothing compiled (mace-scalar).\n"
         ),
     ]
-    for make in (aims, points, many, neb, md, flat, training, rest):
+    for make in (aims, points, many, neb, refined, md, flat, training, rest):
         lines = make(known)
         if lines:
             parts.append("\n".join(lines) + "\n")
@@ -49,6 +49,18 @@ def table(title, head, rows):
         "|" + "---|" * len(head),
         *("| " + " | ".join(r) + " |" for r in rows),
     ]
+
+
+def refined(known):
+    """True calls of each hop by each method, another potential as the truth."""
+    names = {"ours": "refine", "neb": "ASE, climbing-image NEB", "dimer": "ASE, dimer from the potential's saddle"}
+    hops = list(dict.fromkeys(k.split()[2] for k in known if k.startswith("refine ")))
+    rows = []
+    for peer, label in names.items():
+        found = [known.get(f"refine {peer} {hop}", {}) for hop in hops]
+        rows.append([label, *(c for f in found for c in (shown(f.get("calls"), 0), shown(f.get("barrier_ev"), 4)))])
+    head = ["", *(c for hop in hops for c in (f"{hop}, true calls", "barrier (eV)"))]
+    return table("Calls of the truth to converged ends and saddle (0.05 eV/A)", head, rows)
 
 
 def compared(known, name, key):

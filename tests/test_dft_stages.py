@@ -1,95 +1,39 @@
-"""The stages ladder, convergence and energetics on a run of known barriers, labelled by an engine of the tests."""
+"""The stages convergence and energetics on a run of known barriers, labelled by an engine of the tests."""
 
 import json
 import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from ase.calculators.morse import MorsePotential
 from helpers.bands import path
-from helpers.material import host
+from helpers.dft_runs import MORE, PYTHONPATH, made
 from helpers.vasp_jobs import paw_data, vasprun
 from numpy.testing import assert_allclose
 
 from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
-from mlip.core.status import Status
 from mlip.core.units import joule_per_m2
 from mlip.dft import engines, tasks
-from mlip.stages import structures
 from mlip.stages.convergence.stage import Convergence
-from mlip.stages.dataset import dataset
 from mlip.stages.energetics import energetics
 from mlip.stages.energetics import stage as energetics_stage
-from mlip.stages.ladder.stage import Ladder
-from mlip.stages.neb.stage import Barriers
-from mlip.stages.sites.network import Bottleneck
-from mlip.stages.sites.stage import SiteNetwork
-from mlip.stages.train.stage import Committee
-
-MORE = Path(__file__).parent / "more_engines"
-REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def cosine_engine(monkeypatch):
     """A further engine is one file: nothing of the package is changed for it."""
     monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(MORE)])
-    monkeypatch.setenv("PYTHONPATH", f"{MORE}:{MORE.parent}:{REPOSITORY}")
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
 
 
 @pytest.fixture(scope="module")
 def bands():
     """A limiting symmetric hop and another one between two sites."""
-    other = path(symmetric=False, limiting=False, name="001_in", barrier=0.5, step=0.3)
+    other = path(symmetric=False, name="001_in", barrier=0.5, step=0.3)
     return [path(barrier=0.5), other]
-
-
-def made(folder, bands, **changes):
-    """A run whose bands are these, all its earlier stages done."""
-    settings = {
-        "common": {"workers": 1},
-        "structures": {"ions": ["Li"]},
-        "dft": {"preset": "cosine-exact", "settings": {"barrier": 0.56}},
-        **changes,
-    }
-    folder.mkdir(exist_ok=True)
-    (folder / "c.yaml").write_text(yaml.safe_dump(settings))
-    assert cli.main(["init", str(folder / "c.yaml"), str(folder / "run")]) == 0
-    run = driver.opened(folder / "run")
-    limiting = Bottleneck(
-        host="001",
-        ion="Li",
-        direction="x",
-        translation_angstrom=(3.0, 0.0, 0.0),
-        start="S1",
-        barrier_ev=0.5,
-        hops=("001_par",),
-        limiting_hop="001_par",
-        status=Status("resolved"),
-    )
-    results = {
-        "structures": structures.Hosts(hosts=(host("001"),)),
-        "dataset": dataset.Manifest(target="pbe", settings_hash="", parts={}, e0_ev={}),
-        "train": Committee(target="pbe", e0_ev={}, members=()),
-        "sites": SiteNetwork(sites=(), hops=tuple(p.hop for p in bands), notes=(), equivalence=()),
-        "neb": Barriers(
-            bands=tuple(p.band for p in bands), barriers=tuple(p.barrier for p in bands), bottlenecks=(limiting,)
-        ),
-    }
-    for stage, result in results.items():
-        provenance = files.provenance(stage, settings={}, inputs={}, started=0.0)
-        files.write_result(
-            run.path(stage, "result.json"), result, replace(provenance, fingerprint=run.fingerprint(run.stage(stage)))
-        )
-    for p in bands:
-        name = f"Li_{p.hop.name}_member-{p.band.member}.extxyz"
-        files.write_frames(run.path("neb", "bands", name), list(p.images))
-    return run
 
 
 def report_fingerprint(folder):
@@ -100,66 +44,6 @@ def report_fingerprint(folder):
 def morse():
     """What the engine of the tests has for anything but its own hop."""
     return MorsePotential(epsilon=0.2, r0=3.22, rho0=7.0, rcut1=1.6, rcut2=2.0)
-
-
-def ladder_of(run):
-    return files.read_result(run.path("ladder", "result.json"), Ladder)
-
-
-def test_ladder_labels_compares_and_writes_frames_for_a_dataset(tmp_path, bands):
-    run = made(tmp_path, bands)
-    assert cli.main(["ladder", str(run.folder)]) == 0
-    found = ladder_of(run)
-    assert (found.wanted, found.labelled, found.problems) == (8, 8, ())
-    par, inner = found.steps
-    assert_allclose((par.mlip_forward_ev, par.dft_forward_ev), (0.5, 0.56), rtol=2e-3, atol=0)
-    assert str(par.verdict).startswith("DFT band needed: DFT and potential differ by more than 0.05 eV")
-    assert inner.dft_reverse_ev is not None
-    frames = extxyz.read_frames(run.path("ladder", "frames.extxyz"))
-    assert [f.info["frame_id"] for f in frames[:2]] == ["ladder_001_par_Li_saddle", "ladder_001_par_Li_initial"]
-    assert {f.info["group"] for f in frames} == {"ladder_001_par_Li", "ladder_001_in_Li"}
-    assert {f.info["settings_hash"] for f in frames} == {found.level}
-    entries = yaml.safe_load(run.path("ladder", "paths.yaml").read_text())
-    assert [e["hop"] for e in entries] == ["001_par", "001_in"]
-    assert entries[0]["saddle"] == "ladder_001_par_Li_saddle"
-    assert not run.path("ladder", "unfinished").exists()
-    dataset.deduplicate(frames, 1e-3)  # they have what a dataset's frames have
-
-
-def test_ladder_stops_after_its_time_and_goes_on(tmp_path, bands, capsys):
-    run = made(tmp_path, bands, ladder={"max_hours": 1e-9})
-    assert cli.main(["ladder", str(run.folder)]) == 0
-    first = ladder_of(run)
-    assert first.labelled < first.wanted
-    assert {s.hop: s.status.code for s in first.steps}["001_in"] == "not calculated"
-    assert all(s.dft_forward_ev is None for s in first.steps if s.status.code == "not calculated")
-    assert "wait for a label; run the same command again to continue" in capsys.readouterr().err
-    for _ in range(8):
-        assert cli.main(["ladder", str(run.folder)]) == 0
-    whole = ladder_of(run)
-    assert (whole.labelled, [s.status.code for s in whole.steps]) == (8, ["complete", "complete"])
-    again = run.path("ladder", "result.json").stat().st_mtime_ns
-    assert cli.main(["ladder", str(run.folder)]) == 0
-    assert run.path("ladder", "result.json").stat().st_mtime_ns == again
-
-
-def test_a_refused_frame_is_a_status(tmp_path, bands):
-    settings = {"preset": "cosine-exact", "settings": {"barrier": 0.5, "refuse": "001_in_Li_saddle"}}
-    run = made(tmp_path, bands, dft=settings, ladder={"neighbours": False})
-    assert cli.main(["ladder", str(run.folder)]) == 0
-    found = ladder_of(run)
-    assert [s.status.code for s in found.steps] == ["complete", "not calculated"]
-    assert found.problems[0].frame_id == "ladder_001_in_Li_saddle"
-    assert "did not converge" in found.problems[0].reason
-
-
-def test_ladder_takes_named_hops_and_refuses_unknown_ones(tmp_path, bands, capsys):
-    run = made(tmp_path, bands, ladder={"hops": ["001_in"], "neighbours": False})
-    assert cli.main(["ladder", str(run.folder)]) == 0
-    assert [s.hop for s in ladder_of(run).steps] == ["001_in"]
-    wrong = made(tmp_path / "wrong", bands, ladder={"hops": ["bulk_*"]})
-    assert cli.main(["ladder", str(wrong.folder)]) == 1
-    assert "ladder.hops: 'bulk_*' matches no hop; there are: 001_in, 001_par" in capsys.readouterr().err
 
 
 def test_convergence_of_settings_of_known_error(tmp_path, bands, capsys):

@@ -61,8 +61,8 @@ def test_another_frame_of_the_same_name_gets_the_name_of_its_source(labelled, tm
     assert names == ["bulk1_Li_site", "bulk1_Mg_site", "bulk1_Li_site-two"]
 
 
-def ladder(labelled, folder, end, saddle, group):
-    """A run whose ladder labelled a band of `bulk_oct`."""
+def refined(labelled, folder, end, saddle, group):
+    """A run that refined `bulk_oct`."""
     frames = part(labelled, end, saddle)
     for frame, name in zip(frames, ("ladder_initial", "ladder_saddle"), strict=True):
         frame.info |= {"frame_id": name, "group": group}
@@ -75,12 +75,12 @@ def ladder(labelled, folder, end, saddle, group):
         saddle="ladder_saddle",
         geometry="a band",
     )
-    return run_folder(folder, frames, stage="ladder", paths=[vars(path)])
+    return run_folder(folder, frames, stage="refine", paths=[vars(path)])
 
 
 def test_bands_of_one_hop_share_a_group_and_their_names_stay_apart(labelled, tmp_path):
-    one = ladder(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "first")
-    two = ladder(labelled, tmp_path / "two", "bulk1_Li_site", "bulk1_Li_hop25", "second")
+    one = refined(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "first")
+    two = refined(labelled, tmp_path / "two", "bulk1_Li_site", "bulk1_Li_hop25", "second")
     run_folder(two, part(labelled, "bulk_vol_1", "bulk_vol_2"))
     made = merge_datasets.merge([one, two], tmp_path / "out")
     assert [(p.group, p.initial, p.saddle) for p in made.paths] == [
@@ -93,7 +93,7 @@ def test_bands_of_one_hop_share_a_group_and_their_names_stay_apart(labelled, tmp
 @pytest.mark.parametrize("order", [1, -1])
 def test_picked_images_of_a_band_join_the_path_of_their_hop_in_any_order(labelled, tmp_path, order):
     """Their group is that of the hop; the dataset has the hop under an older one."""
-    there = ladder(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "bulk_Li_neb")
+    there = refined(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "bulk_Li_neb")
     picked = part(labelled, "bulk1_Li_hop25", "bulk1_Mg_site", "bulk_vol_1")
     for frame, group in zip(picked, ("ladder_bulk_oct_Li", "ladder_bulk_oct_Mg", "bulk_vol"), strict=True):
         frame.info["group"] = group

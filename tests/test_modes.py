@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bands import path
+from helpers.bands import path
+from helpers.potentials import CosineSurface, hop
 from numpy.testing import assert_allclose
-from potentials import CosineSurface, hop
 
 from mlip.atoms import extxyz
 from mlip.core import files

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tiny
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.atoms import structures

@@ -14,8 +14,7 @@ from mlip import cli, driver
 from mlip.atoms.dispersion import d3
 from mlip.core import files
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, CM2_PER_S
-from mlip.stages.evaluate.evaluate import Errors
-from mlip.stages.evaluate.evaluate import Evaluation, Parity, PathError
+from mlip.stages.evaluate.evaluate import Errors, Evaluation, Parity, PathError
 from mlip.stages.modes.result import Modes
 from mlip.stages.neb.stage import Barriers
 from mlip.stages.rates import stage

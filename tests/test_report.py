@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 from helpers import motions
-from helpers.material import evaluation, material, render, results, sections_of, step
+from helpers.material import evaluation, material, refined, render, results, sections_of
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 
@@ -64,7 +64,9 @@ def whole():
         status=Status("calculated"),
     )
     return render(
-        material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,), followed=(followed,), diffused=diffused)
+        material(
+            refined=(refined("001_in", 1.03, 1.09),), convergence=(variant,), followed=(followed,), diffused=diffused
+        )
     )
 
 
@@ -111,7 +113,7 @@ def test_the_answer_comes_first_and_what_a_specialist_checks_is_folded(whole):
     }
     assert set(keys[-len(folded) :]) == folded
     shown = {"order", "paths", "hops", "profiles", "other", "cells", "training", "accuracy", "sites", "pictures"}
-    assert shown | {"ladder", "diffusion", "audit", "limits"} == set(keys[1 : -len(folded)])
+    assert shown | {"refine", "diffusion", "audit", "limits"} == set(keys[1 : -len(folded)])
 
 
 def test_every_table_has_a_file_of_its_own_with_numbers(whole):
@@ -318,11 +320,11 @@ def test_path_error_is_over_every_labelled_saddle():
 
 
 def test_optional_stages_are_shown_where_they_were_run(rendered, whole):
-    for key in ("ladder", "convergence", "md", "diffusion"):
+    for key in ("refine", "convergence", "md", "diffusion"):
         assert f'id="{key}"' not in rendered.html
         assert f'id="{key}"' in whole.html
     assert 'id="energetics"' in rendered.html  # windows and our own DFT come with the code
-    for text in ("DFT on the potential&#39;s own bands", "Convergence of the DFT settings", "DFT band needed"):
+    for text in ("Barriers relaxed with DFT", "Convergence of the DFT settings", "\u22120.90 (negative)"):
         assert text in whole.html
     assert "| cutoff | cutoff ev 400.0 | 2 | 68.0 |" in whole.markdown
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.material import FOLDER, SETTINGS, barrier, path, results, step
+from helpers.material import FOLDER, SETTINGS, barrier, path, refined, results
 from numpy.testing import assert_allclose
 
 from mlip.core.report import DASH
@@ -137,11 +137,10 @@ def test_dft_barriers():
     assert tables.dft_barriers([way], {"a": frame(-10.0)}) == ()
 
 
-def test_ladder_gives_the_barrier_of_the_own_band():
-    found = tables.ladder_barriers((step("001_in", 1.0, 1.09), step("001_par", 1.7, None)))
-    assert [(d.hop, d.barrier_ev, d.d3_ev, d.own_band) for d in found] == [("001_in", 1.09, -0.08, True)]
-    assert found[0].geometry == "band of this potential, member 2"
-    assert found[0].note.startswith("DFT band needed")
+def test_refinement_gives_the_barriers_that_converged():
+    found = tables.refined_barriers((refined("001_in", 1.0, 1.09), refined("001_par", 1.7, None)))
+    assert [(d.hop, d.barrier_ev, d.d3_ev, d.own_band, d.calls) for d in found] == [("001_in", 1.09, -0.08, True, 4)]
+    assert (found[0].refined, found[0].geometry) == (True, "band of this potential, relaxed with DFT")
 
 
 def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_foreign_hop(loaded):
@@ -158,11 +157,11 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
         note="",
     )
     foreign = replace(whole, hop="001_in", barrier_ev=1.15)
-    own = tables.ladder_barriers((step("001_in", 1.03, 1.09),))
+    own = tables.refined_barriers((refined("001_in", 1.03, 1.09),))
     given = replace(results(), dft=(foreign, whole, *own))
     by_id = {h.reference: h for h in tables.rows(given, loaded, SETTINGS).headline}
     row = by_id["barrier-Li-001"]
-    assert (row.dft_hop, row.dft_geometry) == ("001_in", "band of this potential, member 2")
+    assert (row.dft_hop, row.dft_geometry) == ("001_in", "band of this potential, relaxed with DFT")
     assert_allclose(row.dft_ev, 1.09 - 0.08, rtol=1e-12, atol=0)
     without = tables.rows(replace(given, dft=(foreign, whole)), loaded, SETTINGS).headline
     row = next(h for h in without if h.reference == "barrier-Li-001")
@@ -194,7 +193,7 @@ def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded
     assert sections.dft_with_hop(row) == "1.000 (001_perp_over)"
     assert (row.verdict, row.reason) == (bare["barrier-Li-001"].verdict, bare["barrier-Li-001"].reason)
     assert sections.dft_with_hop(rows["barrier-Mg-001"]) == DASH
-    own = tables.ladder_barriers((step("001_in", 1.03, 1.09),))
+    own = tables.refined_barriers((refined("001_in", 1.03, 1.09),))
     limiting = tables.rows(replace(results(), dft=(high, low, *own)), loaded, SETTINGS).headline
     row = next(h for h in limiting if h.reference == "barrier-Li-001")
     assert (row.dft_hop, row.dft_is_elsewhere) == ("001_in", False)

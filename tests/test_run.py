@@ -54,7 +54,7 @@ SITES = {
     "neb",
     "modes",
     "energetics",
-    "ladder",
+    "refine",
     "md",
     "diffusion",
     "rates",
@@ -84,7 +84,7 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"neb": {"images": 5}}, {"neb", "modes", "ladder", "diffusion", "rates", "report"}),
+        ({"neb": {"images": 5}}, {"neb", "refine", "modes", "diffusion", "rates", "report"}),
         ({"report": {"agree_ev": 0.04}}, {"report"}),
         ({"sites": {"max_candidates": 3}}, SITES),
         ({"evaluate": {"first_shell_angstrom": 2.5}}, {"evaluate", "rates", "report"}),
@@ -95,7 +95,7 @@ def test_fingerprints_repeat_in_another_process(tmp_path):
         ({"tracking": {"mode": "disabled"}}, set()),
         ({"common": {"target": "pbe-d3"}}, LABELS),
         ({"common": {"dtype": "float32"}}, SITES),
-        ({"dft": {"settings": {"cutoff_ev": 600.0}}}, {"label", "convergence", "energetics", "ladder"}),
+        ({"dft": {"settings": {"cutoff_ev": 600.0}}}, {"label", "convergence", "energetics", "refine"}),
         ({"md": {"run": True}}, set()),
         ({"common": {"seed": 9}}, LABELS),
     ],

@@ -17,10 +17,9 @@ from mlip.stages.diffusion.diffusion import Jumps
 from mlip.stages.diffusion.kinetics import HopLine
 from mlip.stages.energetics.energetics import Adsorption
 from mlip.stages.evaluate.evaluate import Evaluation
-from mlip.stages.ladder.ladder import Step
-from mlip.stages.ladder.stage import STAGE
 from mlip.stages.md.md import Outcome
 from mlip.stages.neb.stage import STAGE as NEB
+from mlip.stages.refine.stage import STAGE
 from mlip.stages.sites.stage import SiteNetwork
 from mlip.tools import old_format
 
@@ -109,7 +108,6 @@ def test_statuses_that_are_texts_become_code_and_reason_and_the_stages_stay_done
 @pytest.mark.parametrize(
     ("kind", "old", "new"),
     [
-        (Step, {"status": "lacks final", "verdict": "DFT band needed: why"}, [("incomplete", "lacks final"), ("DFT band needed", "why")]),
         (Adsorption, {"status": "no label of the atom"}, [("incomplete", "no label of the atom")]),
         (Jumps, {"status": "no hop: upper limit"}, [("no hop", "upper limit")]),
         (Variant, {"status": "hop is no label to train on: net force"}, [("refused", "hop is no label to train on: net force")]),

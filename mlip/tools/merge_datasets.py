@@ -1,6 +1,6 @@
 """A dataset from labels: those of runs, of other datasets, and of other people's files.
 
-Takes run folders (their label and ladder stages), dataset folders and extended XYZ files of one level of theory; gives
+Takes run folders (their label and refine stages), dataset folders and extended XYZ files of one level of theory; gives
 a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 """
 
@@ -30,7 +30,7 @@ from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_gr
 from mlip.stages.dataset.settings import DatasetSettings
 
 SAME_LABEL_EV, SAME_LABEL_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
-STAGES = ("label", "ladder")
+STAGES = ("label", "refine")
 RELEASED = "datasets/models/tio2-mg-li"
 
 
@@ -64,7 +64,7 @@ def merge(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> C
     """Write the dataset that holds the labels of all sources.
 
     A frame that is in two sources stays once; another one of the same name gets the name of its source. Frames of a
-    hop's bands, of a ladder or selected, join the group that a source has for the path: no split parts them.
+    hop's bands, of refinement or selected, join the group that a source has for the path: no split parts them.
 
     Args:
         sources: run folders, dataset folders, extended XYZ files (these need `level`).
@@ -179,12 +179,12 @@ def _source(path: Path, level: Path | None) -> Source:
 def _of_run(folder: Path) -> Source:
     there = [folder / stage / "frames.extxyz" for stage in STAGES if (folder / stage / "frames.extxyz").exists()]
     if not there:
-        raise ValueError(f"{folder}: has no labels; mlip label {folder} or mlip ladder {folder} makes them")
+        raise ValueError(f"{folder}: has no labels; mlip label {folder} or mlip refine {folder} makes them")
     frames = [frame for path in there for frame in extxyz.read_frames(path)]
-    listed = folder / "ladder" / "paths.yaml"
+    listed = folder / "refine" / "paths.yaml"
     paths: tuple[LabelledPath, ...] = ()
     if listed.exists():
-        advice = "run the ladder stage again"
+        advice = "run the refine stage again"
         raw = files.read_yaml(listed, advice=advice)
         paths = files.validated(listed, raw, tuple[LabelledPath, ...], advice=advice)
     return Source(folder, queue.settings_of(_dft(folder)), tuple(frames), paths)
@@ -263,7 +263,13 @@ def _join(source: Source, frames: list[Atoms], paths: list[LabelledPath]) -> Non
         frame.info |= {"frame_id": names[name], "group": groups.get(group, group)}
         frames.append(frame)
     renamed = [
-        replace(p, group=groups[p.group], initial=names.get(p.initial, p.initial), saddle=names.get(p.saddle, p.saddle))
+        replace(
+            p,
+            group=groups[p.group],
+            initial=names.get(p.initial, p.initial),
+            saddle=names.get(p.saddle, p.saddle),
+            final=names.get(p.final, p.final) if p.final is not None else None,
+        )
         for p in source.paths
     ]
     there = {(p.initial, p.saddle) for p in paths}

@@ -21,7 +21,6 @@ from mlip.potential import equivalence, use
 from mlip.stages.convergence import convergence
 from mlip.stages.diffusion import arrhenius, diffusion
 from mlip.stages.evaluate import evaluate
-from mlip.stages.ladder import ladder
 from mlip.stages.md import dynamics, md
 from mlip.stages.neb import endpoints, neb
 from mlip.stages.neb.band_jobs import BandOutcome
@@ -35,7 +34,7 @@ CODES = {
     *(sites.RELAXED, sites.NOT_CONVERGED, sites.DESORBED, network.UPPER_BOUND),
     *(neb.CONVERGED, neb.MAX_STEPS, neb.NO_BARRIER),
     *(endpoints.NOT_RELAXED, endpoints.COLLAPSED, endpoints.DESORBED, endpoints.OUT_OF_DOMAIN),
-    *(ladder.COMPLETE, ladder.STANDS, ladder.BAND_NEEDED, md.DONE, *dynamics.CODES),
+    *(md.DONE, *dynamics.CODES),
     *(diffusion.INDEPENDENT, diffusion.NO_HOP, diffusion.CANCELLED, arrhenius.CURVED),
 }
 WITHOUT_CODE = {  # what such a text begins with, and its code now

@@ -1,12 +1,12 @@
-"""A converged band on the cosine surface, as the ladder takes it, and a hop that an operation turns around."""
+"""A converged band on the cosine surface, as a run has it, and a hop that an operation turns around."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from ase import Atoms
 from ase.build import add_adsorbate, fcc100
 
 from helpers.potentials import LENGTH, CosineSurface, displaced, hop
 from mlip.atoms.ends import unwrapped
-from mlip.stages.ladder import ladder
 from mlip.stages.neb import neb, reversal
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.network import Hop
@@ -14,7 +14,17 @@ from mlip.stages.sites.network import Hop
 TIGHT = NebSettings(fmax_ev_per_angstrom=0.01)
 
 
-def path(*, symmetric=True, limiting=True, name="001_par", **shape):
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """A converged band of one hop."""
+
+    hop: Hop
+    band: neb.Band
+    barrier: neb.Barrier  # of the committee
+    images: tuple[Atoms, ...]
+
+
+def path(*, symmetric=True, name="001_par", **shape):
     """The band of one hop with the committee of two that it stands for."""
     ends = hop(box=(10.5, 9.0, 14.0))  # empty along the third vector only, as around a slab
     surface = CosineSurface(ends[0], **shape)
@@ -32,7 +42,7 @@ def path(*, symmetric=True, limiting=True, name="001_par", **shape):
         symmetric=symmetric,
     )
     committee = neb.committee([band, replace(band, member=1)], symmetric=symmetric)
-    return ladder.Path(hop=way, band=band, barrier=committee, images=tuple(images), vacuum=True, limiting=limiting)
+    return Path(hop=way, band=band, barrier=committee, images=tuple(images))
 
 
 def gold_on_aluminium():

@@ -22,12 +22,12 @@ from mlip.stages.diffusion.report import diffusion_section
 from mlip.stages.energetics.energetics import Energetics
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
 from mlip.stages.evaluate.report import accuracy_section
-from mlip.stages.ladder.ladder import Step
-from mlip.stages.ladder.report import ladder_section
 from mlip.stages.md.md import Followed
 from mlip.stages.md.report import md_section
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.neb.report import pictures_section
+from mlip.stages.refine.refined import Refined, SameGeometry
+from mlip.stages.refine.report import refine_section
 from mlip.stages.report import page
 from mlip.stages.report.given import Given
 from mlip.stages.report.rows import DftBarrier, Results
@@ -155,37 +155,45 @@ def band(host_name, ion, name, member, height, *, status="converged"):
     )
 
 
-def step(name, mlip_ev, dft_ev, *, host_name="001", ion="Li"):
-    """One hop on the ladder; without a DFT barrier it is not calculated."""
+def refined(name, mlip_ev, dft_ev, *, host_name="001", ion="Li", symmetric=False):
+    """One hop refined with DFT; without a DFT barrier it did not converge."""
     done = dft_ev is not None
-    return Step(
+    return Refined(
         hop=name,
         host=host_name,
         ion=ion,
         group=f"ladder_{name}_{ion}",
-        member=2,
         limiting=True,
-        symmetric=False,
-        status=Status("incomplete", "lacks final") if done else Status("not calculated"),
-        lacking=("final",) if done else ("saddle", "initial", "final"),
+        symmetric=symmetric,
+        status=Status("converged") if done else Status("not converged", "after 12 calls; saddle would be next"),
+        calls=4 if done else 12,
+        rounds=2 if done else 6,
         mlip_forward_ev=mlip_ev,
         mlip_reverse_ev=mlip_ev - 0.6,
-        committee_forward_ev=mlip_ev + 0.01,
-        committee_reverse_ev=mlip_ev - 0.59,
-        dft_forward_ev=dft_ev,
-        dft_reverse_ev=None,
-        difference_ev=dft_ev - mlip_ev if done else None,
+        forward_ev=dft_ev,
+        reverse_ev=dft_ev - 0.6 if done else None,
         pbe_forward_ev=dft_ev,
+        pbe_reverse_ev=dft_ev - 0.6 if done else None,
         d3_forward_ev=-0.08 if done else None,
-        ion_force_ev_per_angstrom=0.21 if done else None,
-        ion_force_along_ev_per_angstrom=-0.05 if done else None,
-        shell_force_ev_per_angstrom=0.3 if done else None,
-        shell_force_rms_ev_per_angstrom=0.12 if done else None,
-        ion_force_error_ev_per_angstrom=0.2 if done else None,
-        shell_force_error_rms_ev_per_angstrom=0.1 if done else None,
-        peak="before" if done else None,
-        peak_ev=dft_ev + 0.02 if done else None,
-        verdict=Status("DFT band needed", "force on the ion above 0.15 eV/A") if done else Status("not calculated"),
+        d3_reverse_ev=-0.02 if done else None,
+        change_ev=0.001 if done else None,
+        std_ev=0.002 if done else None,
+        force_ev_per_angstrom=0.038 if done else 0.12,
+        limit_ev_per_angstrom=0.05,
+        curvature_ev_per_angstrom2=-0.9 if done else None,
+        length_angstrom=2.1,
+        amplitude_ev=0.2,
+        seconds=7200.0,
+        first=SameGeometry(
+            mlip_forward_ev=mlip_ev,
+            dft_forward_ev=mlip_ev + 0.06,
+            ion_force_ev_per_angstrom=0.21,
+            shell_force_rms_ev_per_angstrom=0.12,
+            ion_force_error_ev_per_angstrom=0.2,
+            shell_force_error_rms_ev_per_angstrom=0.1,
+        ),
+        initial=f"refine_{name}_{ion}_initial1",
+        saddle=f"refine_{name}_{ion}_saddle1",
     )
 
 
@@ -306,7 +314,7 @@ class Material:
     run_settings: Mapping[str, object]
     provenance: Mapping[str, object]
     energy_fits: tuple[EnergyFit, ...] = ()
-    ladder: tuple[Step, ...] = ()
+    refined: tuple[Refined, ...] = ()
     energetics: Energetics | None = None
     convergence: tuple[Variant, ...] = ()
     followed: tuple[Followed, ...] = ()
@@ -317,7 +325,7 @@ class Material:
         r = self.results
         optional = [
             *([convergence_section(self.convergence)] if self.convergence else []),
-            *([ladder_section(self.ladder)] if self.ladder else []),
+            *([refine_section(self.refined)] if self.refined else []),
             *([md_section(self.followed)] if self.followed else []),
         ]
         if self.diffused is not None:

@@ -25,7 +25,7 @@ def hop_group(hop: str, ion: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledPath:
-    """DFT single points along a path: which frames give which barrier."""
+    """DFT along a path: which frames give which barrier, and whether they are stationary points of DFT."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -37,6 +37,11 @@ class LabelledPath:
     saddle: str  # frame_id
     geometry: str
     note: str = ""
+    refined: bool = False  # initial end and saddle are stationary in DFT
+    calls: int | None = None  # that it took
+    force_ev_per_angstrom: float | None = None  # largest DFT force left
+    final: str | None = None  # frame_id; None: the hop is symmetric, or its final end is not labelled
+    std_ev: float | None = None  # of the forward barrier, for noise and the forces left
 
 
 @dataclass(frozen=True, kw_only=True)

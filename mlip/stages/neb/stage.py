@@ -15,8 +15,9 @@ from mlip.stages.neb import band_jobs, neb
 from mlip.stages.neb.report import pictures_section
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import backends, network
+from mlip.stages.sites.sites import Site
 from mlip.stages.sites.stage import STAGE as SITES
-from mlip.stages.sites.stage import SiteNetwork, chosen_hops, relaxed_hosts
+from mlip.stages.sites.stage import chosen_hops, relaxed_hosts
 from mlip.stages.train.stage import STAGE as TRAIN
 
 
@@ -49,7 +50,7 @@ def run(context: Context[NebSettings]) -> Barriers:
     return Barriers(
         bands=tuple(o.band for o in outcomes),
         barriers=tuple(barriers),
-        bottlenecks=_bottlenecks(found, barriers),
+        bottlenecks=bottlenecks_of(found.sites, found.hops, barriers),
     )
 
 
@@ -59,17 +60,20 @@ def _mean_d3(outcomes: Sequence[band_jobs.BandOutcome]) -> float | None:
     return sum(known) / len(known) if len(known) == len(outcomes) else None
 
 
-def _bottlenecks(found: SiteNetwork, barriers: Sequence[neb.Barrier]) -> tuple[network.Bottleneck, ...]:
+def bottlenecks_of(
+    sites: Sequence[Site], hops: Sequence[network.Hop], barriers: Sequence[neb.Barrier]
+) -> tuple[network.Bottleneck, ...]:
+    """The minimax paths of all hosts and ions with these barriers."""
     out: list[network.Bottleneck] = []
-    for host, ion in dict.fromkeys((s.host, s.ion) for s in found.sites):
+    for host, ion in dict.fromkeys((s.host, s.ion) for s in sites):
         own = [b for b in barriers if (b.host, b.ion) == (host, ion)]
         known = {
             b.hop: None if b.forward_ev is None or b.reverse_ev is None else (b.forward_ev, b.reverse_ev) for b in own
         }
-        sites = [s for s in found.sites if (s.host, s.ion) == (host, ion)]
-        hops = [h for h in found.hops if (h.host, h.ion) == (host, ion)]
+        here = [s for s in sites if (s.host, s.ion) == (host, ion)]
+        own_hops = [h for h in hops if (h.host, h.ion) == (host, ion)]
         vacuum = {b.hop: b.vacuum_ev for b in own if b.vacuum_ev is not None}
-        out.extend(network.bottlenecks(sites, hops, known, vacuum=vacuum))
+        out.extend(network.bottlenecks(here, own_hops, known, vacuum=vacuum))
     return tuple(out)
 
 

@@ -31,7 +31,9 @@ def headline(rows: Sequence[Headline]) -> bytes:
 def _headline_row(axis: Axes, y: float, row: Headline) -> None:
     axis.plot(row.published_ev, y + 0.18, "D", color=BLACK, markersize=4.5, label="published")
     if row.dft_ev is not None and not row.dft_is_elsewhere:
-        axis.plot(row.dft_ev, y, "s", color=ORANGE, markersize=5, label="our DFT (single points)")
+        label = "our DFT, converged" if row.dft_refined else "our DFT (single points)"
+        fill = ORANGE if row.dft_refined else "none"
+        axis.plot(row.dft_ev, y, "s", color=ORANGE, markerfacecolor=fill, markersize=5, label=label)
     if row.ours_ev is not None:
         bar: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 4.5, "capsize": 2.5, "linewidth": 1.0}
         axis.errorbar(row.ours_ev, y - 0.18, xerr=row.two_sigma_ev or 0.0, label="potential, 2 sigma", **bar)

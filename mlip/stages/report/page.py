@@ -173,8 +173,18 @@ def rules(document: Document) -> tuple[str, ...]:
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:
     """The geometry of every DFT value of the headline table, and what the name of a hop beside a value means."""
-    known = [f"{r.ion} {r.facet} {r.dft_hop} on the {r.dft_geometry}" for r in rows if r.dft_ev is not None]
-    lines = [f"Our DFT values are single points at fixed geometries: {'; '.join(known)}."] if known else []
+    known = [
+        f"{r.ion} {r.facet} {r.dft_hop} on the {r.dft_geometry}"
+        for r in rows
+        if r.dft_ev is not None and not r.dft_refined
+    ]
+    lines = (
+        [f"DFT values that are not relaxed are single points at fixed geometries: {'; '.join(known)}."] if known else []
+    )
+    if any(r.dft_refined for r in rows):
+        lines.append(
+            "Where DFT is converged, initial state and saddle are stationary in DFT; the verdict rests on DFT."
+        )
     if any(r.dft_is_elsewhere for r in rows):
         lines.append(
             "Where the name of a hop stands beside our DFT value, the limiting hop has no DFT label; the value is that "

@@ -27,7 +27,16 @@ class DftBarrier:
     saddle_force_ev_per_angstrom: float | None  # largest DFT force there: how far from relaxed
     geometry: str
     note: str
-    own_band: bool = False  # the geometry is a band of this run's potential
+    own_band: bool = False  # begun from a band of this run's potential
+    reverse_ev: float | None = None  # PBE; None also where the hop is symmetric
+    reverse_d3_ev: float | None = None
+    refined: bool = False  # ends and saddle are stationary in DFT
+    calls: int | None = None  # that it took
+    std_ev: float | None = None  # of a refined barrier: noise of the labels and the forces left
+
+    def at_level(self, target: str) -> float | None:
+        """The barrier at the level of the potential; None where D3 is wanted and not there."""
+        return self.barrier_ev if target == "pbe" else self.with_d3_ev
 
     @property
     def with_d3_ev(self) -> float | None:
@@ -49,6 +58,7 @@ class Results:
     calibration: float | None  # factor from committee spread to error; None: not known, 1 is used
     path_error_ev: float | None  # RMSE of the energy along held-out paths, saddle against initial image
     adsorption: tuple[Adsorption, ...] = ()
+    with_dft: "Results | None" = None  # barriers and paths with refined hops in them; None: no hop is refined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,7 @@ class Budget:
     held_out_ev: float | None
     convergence_ev: float
     dispersion_ev: float
+    refined_ev: float | None = None  # of a barrier refined with DFT: noise of the labels and the forces left
     total_ev: float | None  # None: no model term is known
 
 
@@ -76,10 +87,14 @@ class Headline:
     dft_ev: float | None  # with D3; None also where D3 at its images is not known
     dft_hop: str | None  # the limiting one or the whole path, or else the lowest one of the facet that DFT has
     dft_geometry: str | None  # what the single points of dft_ev were made at
+    dft_refined: bool  # ends and saddle are stationary in DFT, and the verdict rests on dft_ev
+    dft_calls: int | None  # that refinement took
+    dft_force_ev_per_angstrom: float | None  # largest DFT force left there
+    dft_two_sigma_ev: float | None  # of a refined barrier
     mlip_ev: float | None  # lowest resolved bottleneck, at the level of the potential
     d3_ev: float | None  # added to it before the comparison
     two_sigma_ev: float | None
-    difference_ev: float | None  # ours (with D3) minus published
+    difference_ev: float | None  # what the verdict rests on (with D3) minus published
     budget: Budget | None
     direction: str | None
     start: str | None
@@ -92,6 +107,16 @@ class Headline:
     def ours_ev(self) -> float | None:
         """The potential's barrier as it is compared: with D3, like `dft_ev` and the published value."""
         return None if self.mlip_ev is None else self.mlip_ev + (self.d3_ev or 0.0)
+
+    @property
+    def decided_ev(self) -> float | None:
+        """The barrier that the verdict rests on: DFT's where it is refined, else the potential's."""
+        return self.dft_ev if self.dft_refined else self.ours_ev
+
+    @property
+    def decided_two_sigma_ev(self) -> float | None:
+        """Its uncertainty."""
+        return self.dft_two_sigma_ev if self.dft_refined else self.two_sigma_ev
 
     @property
     def dft_is_elsewhere(self) -> bool:

@@ -39,7 +39,9 @@ VERDICTS_TEXT = (
     (
         "The uncertainty combines three terms in quadrature: the model term, which is the larger of the calibrated "
         "committee spread and the held-out path error; the convergence term; and, where D3 at the saddle is not known, "
-        "the dispersion term. All tolerances were set before results were seen."
+        "the dispersion term. Where ends and saddles are relaxed with DFT, the verdict rests on DFT; the model term is "
+        "then that of the noise of the labels and the forces left, and the convergence term that of the settings of "
+        "DFT. All tolerances were set before results were seen."
     ),
     (
         "Our value is that of the lowest path between neighbouring equivalent sites. The paper does not describe its "
@@ -96,8 +98,8 @@ LIMITS = (
         "not of a composition."
     ),
     (
-        "DFT barriers are single points on images of the path of a potential and are not relaxed with DFT. The single "
-        "points bound the error of the potential at these images; they do not replace nudged elastic bands with DFT."
+        "DFT barriers that are not marked as converged are single points on images of the path of a potential. They "
+        "bound the error of the potential at these images and do not replace saddles relaxed with DFT."
     ),
     (
         "Errors from slab thickness, lateral size, k-points, the dipole and the functional (PBE against a hybrid or "
@@ -194,6 +196,7 @@ def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
         Column("Facet", TEXT, lambda r: r.facet),
         Column("Published (eV)", NUMBER, lambda r: number(r.published_ev)),
         Column("Our DFT (eV)", NUMBER, dft_with_hop),
+        Column("DFT, how", TEXT, dft_how),
         Column(f"Potential, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.ours_ev, r.two_sigma_ev)),
         *(dispersion if target == "pbe" else ()),
         Column("Difference (eV)", NUMBER, lambda r: number(r.difference_ev, 2, signed=True)),
@@ -206,8 +209,19 @@ def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
 
 def dft_with_hop(row: Headline) -> Cell:
     """The DFT barrier (eV) of a headline row, with the name of the hop where it is not the limiting one."""
-    barrier = number(row.dft_ev)
+    barrier = with_error(row.dft_ev, row.dft_two_sigma_ev) if row.dft_refined else number(row.dft_ev)
     return barrier.noted(f"({row.dft_hop})") if row.dft_is_elsewhere else barrier
+
+
+def dft_how(row: Headline) -> str:
+    """How the DFT barrier was reached: relaxed with calls and the largest force left, or not relaxed."""
+    if row.dft_ev is None:
+        return ""
+    if not row.dft_refined:
+        return "not relaxed"
+    force = row.dft_force_ev_per_angstrom
+    left = "" if force is None else f", {1e3 * force:.0f} meV/{ANGSTROM} left"
+    return f"converged: {row.dft_calls} calls{left}"
 
 
 def budget_table(rows: Sequence[Headline]) -> Table:
@@ -217,6 +231,7 @@ def budget_table(rows: Sequence[Headline]) -> Table:
         Column("Facet", TEXT, lambda r: r.facet),
         Column("Committee spread, calibrated (eV)", NUMBER, lambda r: number(r.budget.committee_ev)),
         Column("Held-out path error (eV)", NUMBER, lambda r: number(r.budget.held_out_ev)),
+        Column("DFT labels and forces left (eV)", NUMBER, lambda r: number(r.budget.refined_ev)),
         Column("Convergence (eV)", NUMBER, lambda r: number(r.budget.convergence_ev)),
         Column("Dispersion (eV)", NUMBER, lambda r: number(r.budget.dispersion_ev)),
         Column("Total, 1 sigma (eV)", NUMBER, lambda r: number(r.budget.total_ev)),

@@ -26,6 +26,13 @@ class ReportSettings(Section):
         default=0.005,
         description="Uncertainty of a converged band, 1 sigma: number of images and force threshold (eV).",
     )
+    dft_settings_ev: Positive = Field(
+        default=0.01,
+        description=(
+            "Uncertainty, 1 sigma, of a barrier relaxed with DFT from the settings of DFT: cutoff, k-points, grid, "
+            "dipole correction (eV)."
+        ),
+    )
     dispersion_ev: Positive = Field(
         default=0.02,
         description=(

@@ -3,12 +3,11 @@
 Writes `report/report.html`, `report.md`, `report.json` and one CSV file per table in `report/tables/`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
 from rich.table import Table as Printed
 
 from mlip.atoms import extxyz
@@ -24,16 +23,17 @@ from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card
+from mlip.stages.dataset.card import labels_fit, read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
 from mlip.stages.evaluate.evaluate import path_error_ev
 from mlip.stages.evaluate.stage import STAGE as EVALUATE
-from mlip.stages.ladder.stage import STAGE as LADDER
 from mlip.stages.neb.stage import STAGE as NEB
+from mlip.stages.refine.stage import STAGE as REFINE
 from mlip.stages.report import page, sections, tables
 from mlip.stages.report.given import Given
-from mlip.stages.report.rows import Headline, Results
+from mlip.stages.report.refined import with_refined
+from mlip.stages.report.rows import DftBarrier, Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites import backends
 from mlip.stages.sites.stage import STAGE as SITES
@@ -78,31 +78,46 @@ def _write_tables(section: ReportSection, folder: Path) -> None:
 def results_of(context: Context[ReportSettings]) -> Results:
     """What the stages found, as far as rows and verdicts need it."""
     found, moved, evaluation = context.result(SITES), context.result(NEB), context.result(EVALUATE)
-    climbed, energies = context.result_if_done(LADDER), context.result_if_done(ENERGETICS)
-    folder = context.file(context.settings_of(DATASET).path / "card.yaml").parent
-    frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
-    return Results(
-        target=context.result(TRAIN).target,
-        hosts=context.result(structures.STAGE).hosts,
-        sites=found.sites,
-        hops=found.hops,
-        barriers=moved.barriers,
-        bottlenecks=moved.bottlenecks,
-        dft=(
-            *tables.ladder_barriers(climbed.steps if climbed else ()),
-            *tables.dft_barriers(_labelled_paths(context, folder, frames), frames),
-        ),
-        calibration=evaluation.models[0].calibration,
-        path_error_ev=path_error_ev(evaluation),
-        adsorption=energies.adsorption if energies else (),
+    climbed, energies = context.result_if_done(REFINE), context.result_if_done(ENERGETICS)
+    return with_refined(
+        Results(
+            target=context.result(TRAIN).target,
+            hosts=context.result(structures.STAGE).hosts,
+            sites=found.sites,
+            hops=found.hops,
+            barriers=moved.barriers,
+            bottlenecks=moved.bottlenecks,
+            dft=(
+                *tables.refined_barriers(climbed.hops if climbed else ()),
+                *_dataset_barriers(context),
+            ),
+            calibration=evaluation.models[0].calibration,
+            path_error_ev=path_error_ev(evaluation),
+            adsorption=energies.adsorption if energies else (),
+        )
     )
 
 
-def _labelled_paths(context: Context[ReportSettings], folder: Path, frames: Mapping[str, Atoms]) -> list[LabelledPath]:
-    """The labelled paths of the dataset that belong to the run's crystal and facets."""
+def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...]:
+    """DFT barriers that datasets of the run's level declare, of the run's crystal and facets."""
     conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
     hosts = context.result(structures.STAGE).hosts
-    return [p for p in read_card(folder).paths if labels_fit(p, frames, hosts, conventional)]
+    level = read_card(context.file(context.settings_of(DATASET).path / "card.yaml").parent).settings_hash
+    found: list[DftBarrier] = []
+    for place in _datasets(context):
+        folder = context.file(place / "card.yaml").parent
+        card = read_card(folder)
+        if card.settings_hash != level:
+            context.say(f"{place}: DFT of another level than that of the dataset; its barriers are not shown")
+            continue
+        frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
+        paths = [p for p in card.paths if labels_fit(p, frames, hosts, conventional)]
+        found += tables.dft_barriers(paths, frames)
+    return tuple(found)
+
+
+def _datasets(context: Context[ReportSettings]) -> tuple[Path, ...]:
+    return (context.settings_of(DATASET).path, *context.settings_of(REFINE).datasets)
 
 
 def _crystal(context: Context[ReportSettings], references: published.References) -> Given:
@@ -177,7 +192,7 @@ def headline_lines(rows: Sequence[Headline]) -> tuple[tuple[str, ...], ...]:
 
 
 def _inputs(context: Context[ReportSettings]) -> list[Path]:
-    labelled = [context.settings_of(DATASET).path / name for name in LABELLED]
+    labelled = [place / name for place in _datasets(context) for name in LABELLED]
     return [context.section(Literature).references, *labelled, files.PACKAGE]  # new code makes another report
 
 
@@ -188,6 +203,7 @@ STAGE = Stage(
     run=run,
     needs=(structures.STAGE, DATASET, TRAIN, EVALUATE, SITES, NEB),
     uses_all=True,
+    settings_of=(REFINE,),
     sections=(Literature,),
     inputs=_inputs,
     show=show,

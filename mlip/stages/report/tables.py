@@ -15,9 +15,9 @@ from ase import Atoms
 from mlip.core.status import CALCULATED, NOT_CALCULATED, NOT_RESOLVED, Status
 from mlip.literature.references import References, Value
 from mlip.stages.dataset.card import LabelledPath
-from mlip.stages.ladder.ladder import STANDS, Step
 from mlip.stages.neb.band import largest
 from mlip.stages.neb.neb import CONVERGED
+from mlip.stages.refine.refined import Refined
 from mlip.stages.report import verdicts
 from mlip.stages.report.rows import (
     Comparison,
@@ -62,10 +62,11 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
     found = []
     for path in paths:
         initial, saddle = frames.get(path.initial), frames.get(path.saddle)
+        final = frames.get(path.final) if path.final is not None else None
         if initial is None or saddle is None:
             continue
-        d3 = "d3_energy" in initial.info and "d3_energy" in saddle.info
         forces = saddle.arrays.get("dft_forces")
+        force = path.force_ev_per_angstrom or (largest(forces) if forces is not None else None)
         found.append(
             DftBarrier(
                 host=path.host,
@@ -73,32 +74,49 @@ def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> 
                 hop=path.hop,
                 group=path.group,
                 barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
-                d3_ev=float(saddle.info["d3_energy"] - initial.info["d3_energy"]) if d3 else None,
-                saddle_force_ev_per_angstrom=largest(forces) if forces is not None else None,
+                d3_ev=_above(saddle, initial, "d3_energy"),
+                saddle_force_ev_per_angstrom=force,
                 geometry=path.geometry,
                 note=path.note,
+                reverse_ev=_above(saddle, final, "dft_energy"),
+                reverse_d3_ev=_above(saddle, final, "d3_energy"),
+                refined=path.refined,
+                calls=path.calls,
+                std_ev=path.std_ev,
             )
         )
     return tuple(found)
 
 
-def ladder_barriers(steps: Sequence[Step]) -> tuple[DftBarrier, ...]:
-    """DFT barrier of every hop of the ladder that has one, at the geometry of the potential's own band."""
+def _above(saddle: Atoms, end: Atoms | None, key: str) -> float | None:
+    """An energy of the saddle minus that of an end; None where one is not known."""
+    if end is None or key not in saddle.info or key not in end.info:
+        return None
+    return float(saddle.info[key] - end.info[key])
+
+
+def refined_barriers(rows: Sequence[Refined]) -> tuple[DftBarrier, ...]:
+    """DFT barrier of every hop that this run has refined."""
     return tuple(
         DftBarrier(
-            host=s.host,
-            ion=s.ion,
-            hop=s.hop,
-            group=s.group,
-            barrier_ev=s.pbe_forward_ev,
-            d3_ev=s.d3_forward_ev,
-            saddle_force_ev_per_angstrom=s.ion_force_ev_per_angstrom,
-            geometry=f"band of this potential, member {s.member}",
-            note="" if s.verdict.code == STANDS else str(s.verdict),
+            host=r.host,
+            ion=r.ion,
+            hop=r.hop,
+            group=r.group,
+            barrier_ev=r.pbe_forward_ev,
+            d3_ev=r.d3_forward_ev,
+            saddle_force_ev_per_angstrom=r.force_ev_per_angstrom,
+            geometry="band of this potential, relaxed with DFT",
+            note="",
             own_band=True,
+            reverse_ev=None if r.symmetric else r.pbe_reverse_ev,
+            reverse_d3_ev=None if r.symmetric else r.d3_reverse_ev,
+            refined=True,
+            calls=r.calls,
+            std_ev=r.std_ev,
         )
-        for s in steps
-        if s.pbe_forward_ev is not None
+        for r in rows
+        if r.status.code == CONVERGED and r.pbe_forward_ev is not None
     )
 
 
@@ -125,20 +143,16 @@ def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
         symmetric=hop.symmetric,
         asymmetry_ev=asymmetry,
         asymmetry_ok=asymmetry <= settings.symmetric_ev if asymmetry is not None else None,
-        dft_ev=_at_level(dft, results.target) if dft else None,
+        dft_ev=dft.at_level(results.target) if dft else None,
         dft_note=_dft_note(dft) if dft else "",
         mirrored=kept.mirrored if kept else False,
     )
 
 
-def _at_level(dft: DftBarrier, target: str) -> float | None:
-    """DFT barrier at the level of the potential; None where D3 is wanted and not there."""
-    return dft.barrier_ev if target == "pbe" else dft.with_d3_ev
-
-
 def _dft_note(dft: DftBarrier) -> str:
-    force = dft.saddle_force_ev_per_angstrom
-    parts = [dft.geometry, f"DFT force at the saddle {force:.2f} eV/A" if force is not None else "", dft.note]
+    force, place = dft.saddle_force_ev_per_angstrom, "left" if dft.refined else "at the saddle"
+    calls = f"{dft.calls} DFT calls" if dft.calls is not None else ""
+    parts = [dft.geometry, calls, f"DFT force {place} {force:.2f} eV/A" if force is not None else "", dft.note]
     return "; ".join(p for p in parts if p)
 
 
@@ -204,7 +218,8 @@ def _order(headline: Sequence[Headline]) -> tuple[Comparison, ...]:
 def _compare(high: Headline, low: Headline) -> Comparison:
     statement = f"{high.ion} {high.facet} above {low.ion} {low.facet}"
     published = high.published_ev - low.published_ev
-    if high.ours_ev is None or low.ours_ev is None or high.two_sigma_ev is None or low.two_sigma_ev is None:
+    errors = (high.decided_two_sigma_ev, low.decided_two_sigma_ev)
+    if high.decided_ev is None or low.decided_ev is None or errors[0] is None or errors[1] is None:
         return Comparison(
             statement=statement,
             published_difference_ev=published,
@@ -213,8 +228,8 @@ def _compare(high: Headline, low: Headline) -> Comparison:
             sigmas=None,
             outcome=NOT_RESOLVED,
         )
-    difference = high.ours_ev - low.ours_ev
-    two_sigma = math.hypot(high.two_sigma_ev, low.two_sigma_ev)
+    difference = high.decided_ev - low.decided_ev
+    two_sigma = math.hypot(errors[0], errors[1])
     clear = "holds" if difference > 0 else "reversed"
     outcome = clear if abs(difference) > two_sigma else "within uncertainty"
     return Comparison(

@@ -38,6 +38,27 @@ def budget(spread_ev: float | None, results: Results, settings: ReportSettings, 
     )
 
 
+def refined_budget(path: Bottleneck, results: Results, settings: ReportSettings, *, d3_known: bool) -> Budget | None:
+    """Uncertainty (eV, 1 sigma) of a path whose barrier is of hops relaxed with DFT; None where a hop is not.
+
+    Noise of the labels and the forces that are left, settings of DFT, dispersion. The potential plays no part.
+    """
+    steps = _entering(path, results)
+    found = [dft_of(path.host, path.ion, hop.name, results) for hop, *_ in steps]
+    errors = [d.std_ev or 0.0 for d in found if d is not None and d.refined]
+    if not steps or len(errors) < len(steps) or steps[-1][0].name != path.limiting_hop:
+        return None
+    own, dispersion = math.hypot(*errors), 0.0 if d3_known else settings.dispersion_ev
+    return Budget(
+        committee_ev=None,
+        held_out_ev=None,
+        convergence_ev=settings.dft_settings_ev,
+        dispersion_ev=dispersion,
+        refined_ev=own,
+        total_ev=math.hypot(own, settings.dft_settings_ev, dispersion),
+    )
+
+
 def has_barrier(path: Bottleneck) -> bool:
     """Whether a path has a barrier: resolved, or an upper bound."""
     return path.barrier_ev is not None and path.status.code != NOT_RESOLVED
@@ -65,12 +86,16 @@ def spread(path: Bottleneck, results: Results) -> float | None:
 
     Where the limiting hop leaves a copy of the start, the steps before it do not enter the barrier, nor its spread.
     """
-    steps = _traversal(path, results)
-    if steps and _departs(steps[-1]) == path.start:
-        steps = steps[-1:]
+    steps = _entering(path, results)
     spreads = [barrier.forward_std_ev if forward else barrier.reverse_std_ev for _, barrier, forward in steps]
     known = [s for s in spreads if s is not None]
     return math.hypot(*known) if known and len(known) == len(spreads) else None
+
+
+def _entering(path: Bottleneck, results: Results) -> list[tuple[Hop, Barrier, bool]]:
+    """The steps that enter the barrier of a path: all up to the limiting one, or that alone where it leaves a start."""
+    steps = _traversal(path, results)
+    return steps[-1:] if steps and _departs(steps[-1]) == path.start else steps
 
 
 def _departs(step: tuple[Hop, Barrier, bool]) -> str:
@@ -232,6 +257,8 @@ def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
     resolved = [p for p in tried if has_barrier(p)]
     path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
     d3 = path_d3(path, results) if path else None
+    known = refined_budget(path, results, settings, d3_known=d3 is not None) if path else None
+    by_potential = budget(spread(path, results), results, settings, d3_known=d3 is not None) if path else None
     layers = {s.name: s.layer for s in results.sites if (s.host, s.ion) == (value.host, value.ion)}
     return _Case(
         value=value,
@@ -239,20 +266,24 @@ def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
         tried=tried,
         host=next((h for h in results.hosts if h.name == value.host), None),
         layer=layers.get(path.start) if path else None,
-        budget=budget(spread(path, results), results, settings, d3_known=d3 is not None) if path else None,
+        budget=known or by_potential,
         d3_ev=d3,
         settings=settings,
     )
 
 
 def headline(value: Value, results: Results, settings: ReportSettings) -> Headline:
-    """The row of one published barrier: lowest resolved path of its facet and ion, difference and verdict."""
-    case = _case(value, results, settings)
+    """The row of one published barrier: lowest resolved path of its facet and ion, difference and verdict.
+
+    Paths run over hops relaxed with DFT where there are any; the potential's own lowest path stands beside.
+    """
+    case = _case(value, results.with_dft or results, settings)
     verdict, reason = _verdict(case)
-    certain = verdict != NOT_RESOLVED or (case.two_sigma_ev is not None and not _bound(case))
-    path = case.path if certain else None
-    limiting = case.path.limiting_hop if case.path else None
+    own = _case(value, results, settings)
+    certain = _verdict(own)[0] != NOT_RESOLVED or (own.two_sigma_ev is not None and not _bound(own))
+    path = own.path if certain else None
     dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
+    rests = case.budget is not None and case.budget.refined_ev is not None and case.path is not None
     return Headline(
         reference=value.id,
         facet=value.facet or "",
@@ -261,27 +292,38 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         path=value.path or "",
         published_ev=value.value,
         doi=value.doi,
-        dft_ev=dft.with_d3_ev if dft else None,
-        dft_hop=dft.hop if dft else None,
+        dft_ev=_with_d3(case) if rests else dft.with_d3_ev if dft else None,
+        dft_hop=case.path.limiting_hop if rests and case.path else dft.hop if dft else None,
         dft_geometry=dft.geometry if dft else None,
+        dft_refined=rests and case.d3_ev is not None,
+        dft_calls=dft.calls if dft and rests else None,
+        dft_force_ev_per_angstrom=dft.saddle_force_ev_per_angstrom if dft and rests else None,
+        dft_two_sigma_ev=case.two_sigma_ev if rests else None,
         mlip_ev=path.barrier_ev if path else None,
-        d3_ev=case.d3_ev if path and results.target == "pbe" else None,
-        two_sigma_ev=case.two_sigma_ev if path else None,
+        d3_ev=own.d3_ev if path and results.target == "pbe" else None,
+        two_sigma_ev=own.two_sigma_ev if path else None,
         difference_ev=case.difference_ev if verdict in {AGREES, DIFFERS} else None,
         budget=case.budget,
         direction=case.path.direction if case.path else None,
         start=case.path.start if case.path else None,
         hops=case.path.hops if case.path else (),
-        limiting_hop=limiting,
+        limiting_hop=case.path.limiting_hop if case.path else None,
         verdict=verdict,
         reason=reason,
     )
 
 
+def _with_d3(case: _Case) -> float | None:
+    """The barrier of a path with D3 (eV); None where D3 is not known."""
+    if case.path is None or case.path.barrier_ev is None or case.d3_ev is None:
+        return None
+    return case.path.barrier_ev + case.d3_ev
+
+
 def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None:
-    """The DFT barrier of a hop, on this potential's own band where there is one."""
+    """The DFT barrier of a hop: relaxed with DFT where there is one, from this potential's own band if possible."""
     found = [d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
-    return next((d for d in found if d.own_band), found[0] if found else None)
+    return min(found, key=lambda d: (not d.refined, not d.own_band), default=None)
 
 
 def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
@@ -298,6 +340,6 @@ def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:
     """
     barrier = _first_limits(path, results)
     limiting = dft_of(path.host, path.ion, barrier.hop, results) if barrier else None
-    if limiting is not None and limiting.own_band:
+    if limiting is not None and (limiting.own_band or limiting.refined):
         return limiting
     return dft_of(path.host, path.ion, "+".join(path.hops), results) or limiting

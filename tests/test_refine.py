@@ -1,0 +1,200 @@
+"""Refinement of a hop on surfaces of exact barrier: calls, barriers, statuses, and what symmetry gives for nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from helpers.potentials import CosineSurface, hop
+from helpers.refinement import BOX, EXACT, SETTINGS, Prior, band_of, barrier, on, refine
+from numpy.testing import assert_allclose
+
+from mlip.atoms import symmetry
+from mlip.core.status import Status
+from mlip.stages.neb import band as moving
+from mlip.stages.neb.settings import NebSettings
+from mlip.stages.refine import copies, loop, search
+from mlip.stages.refine.correction import Bounds, Noise, fitted
+
+TRUTH = {"barrier": 0.6, "step": 0.1, "bend": 0.4, "valley": 10.0}
+
+
+def exact(truth):
+    return CosineSurface(hop(box=BOX)[0], **truth).exact_forward
+
+
+@pytest.fixture(scope="module")
+def skewed():
+    return refine(TRUTH)
+
+
+def test_barriers_are_those_of_the_truth_in_few_calls(skewed):
+    done, calls = skewed
+    assert done.status == Status(loop.CONVERGED)
+    assert len(calls) <= 6
+    assert_allclose(barrier(calls), exact(TRUTH), rtol=0, atol=1e-3)
+    assert_allclose(barrier(calls, loop.FINAL), exact(TRUTH) - 0.1, rtol=0, atol=1e-3)
+    for call in loop.latest(calls).values():
+        assert moving.largest(loop.label_of(call, "pbe")[1]) < SETTINGS.fmax_ev_per_angstrom
+
+
+def test_the_first_round_is_at_the_geometry_of_the_potential(skewed):
+    """Nothing is known before: the potential's own ends and saddle, and its curvature."""
+    _, calls = skewed
+    first = {c.part: c for c in calls if c.round == 0}
+    assert set(first) == {loop.INITIAL, loop.SADDLE, loop.FINAL}
+    start = hop(box=BOX)[0].positions[-1]
+    assert_allclose(first[loop.INITIAL].asked.positions[-1], start, rtol=0, atol=0.01)
+    assert_allclose(first[loop.SADDLE].asked.positions[-1, 0], start[0] + 1.5, rtol=0, atol=0.02)
+    assert_allclose(np.linalg.norm(first[loop.SADDLE].asked.arrays[loop.MODE]), 1.0, rtol=1e-9, atol=0)
+
+
+def test_a_potential_that_is_right_takes_one_round():
+    done, calls = refine({"barrier": 0.5})
+    assert (done.status.code, {c.round for c in calls}) == (loop.CONVERGED, {0})
+
+
+def test_curvature_by_two_more_calls():
+    """On the saddle of B sin^2 the curvature of the ion along x is -2 B (pi/L)^2; the mode holds a part of the host."""
+    settings = SETTINGS.model_copy(update={"curvature": True, "curvature_step_angstrom": 0.05})
+    done, calls = refine({"barrier": 0.5}, settings=settings)
+    assert [c.part for c in calls[-2:]] == [loop.AHEAD, loop.BEHIND]
+    value = loop.curvature(calls, "pbe")
+    assert_allclose(value, done.found.curvature_ev_per_angstrom2, rtol=0.05, atol=0)
+    assert value < -0.5
+    assert loop.curvature(calls[:-1], "pbe") is None
+
+
+def test_a_symmetric_hop_has_one_end():
+    band = band_of(barrier=0.5)
+    own = loop.Hop(band=band, symmetric=True, target="pbe", noise=EXACT)
+    done, calls = refine({"barrier": 0.58, "bend": 0.5}, hop_=own)
+    assert done.status.code == loop.CONVERGED
+    assert loop.FINAL not in {c.part for c in calls}
+    assert_allclose(barrier(calls), 0.58, rtol=0, atol=1e-3)
+
+
+def test_noise_raises_the_limit_and_the_loop_still_ends():
+    noise = Noise(energy_ev=1e-3, force_ev_per_angstrom=0.03)
+    most = loop.limit(noise, 5, SETTINGS.fmax_ev_per_angstrom)
+    assert 2.5 * 0.03 < most < 4.5 * 0.03
+    drawn = np.random.default_rng(0).normal(scale=0.03, size=(4000, 5, 3))
+    below = (np.linalg.norm(drawn, axis=2).max(axis=1) < most).mean()
+    assert_allclose(below, 0.95, rtol=0, atol=0.02)
+    done, calls = refine(
+        TRUTH, noise=0.02, hop_=loop.Hop(band=band_of(barrier=0.5), symmetric=False, target="pbe", noise=noise)
+    )
+    assert done.status.code == loop.CONVERGED
+    assert_allclose(barrier(calls), exact(TRUTH), rtol=0, atol=0.01)
+
+
+def test_calls_run_out():
+    settings = SETTINGS.model_copy(update={"max_calls_per_hop": 4})
+    done, calls = refine(TRUTH, settings=settings)
+    assert (done.status.code, len(calls)) == (loop.NOT_CONVERGED, 4)
+    assert done.status.reason.startswith("after 4 calls; ")
+
+
+def test_labels_of_the_dataset_are_data_from_the_start(skewed):
+    """With the truth's own labels at ends and saddle, one round is enough."""
+    _, calls = skewed
+    known = tuple(call.label for call in loop.latest(calls).values())
+    done, more = refine(TRUTH, known=known)
+    assert (done.status.code, len(more)) == (loop.CONVERGED, 3)
+
+
+def test_the_same_labels_give_the_same_calls(skewed):
+    _, calls = skewed
+    again = refine(TRUTH)[1]
+    assert [c.part for c in calls] == [c.part for c in again]
+    for one, other in zip(calls, again, strict=True):
+        assert (one.asked.positions == other.asked.positions).all()
+
+
+@pytest.mark.parametrize(
+    ("prior", "truth", "code"),
+    [
+        ({"barrier": 0.5}, {"barrier": 0.05, "step": 1.2}, loop.COLLAPSED),  # the truth has no barrier at all
+        ({"barrier": 0.5}, {"barrier": 0.5, "bend": 2.6}, loop.LEFT),  # the truth's saddle is far aside
+    ],
+)
+def test_a_hop_that_is_none_in_truth_has_a_status(prior, truth, code):
+    done, _ = refine(truth, prior=prior)
+    assert done.status.code in {code, loop.EXCHANGED}
+    assert done.status.reason
+
+
+def test_images_of_a_label_have_its_energy_and_turned_forces():
+    """Four-fold host: a label beside the axis has three images, and the true surface agrees with all of them."""
+    host = Atoms("Ti4", positions=[[1, 1, 1], [3, 1, 1], [1, 3, 1], [3, 3, 1]], cell=[4, 4, 8], pbc=True)
+    found = symmetry.operations(host, tolerance_angstrom=0.01)
+    whole = host + Atoms("Li", positions=[[2.2, 2.05, 2.0]])
+    whole.rattle(0.05, seed=2)
+
+    def truth(positions):
+        """A pair potential of the ion with the nearest images of the host, and its forces."""
+        from ase.geometry import find_mic
+
+        apart, r = find_mic(positions[:-1] - positions[-1], whole.cell, pbc=True)
+        pull = (-2 * np.exp(-2 * r) / r)[:, None] * apart
+        return float(np.exp(-2 * r).sum()), np.vstack([-pull, pull.sum(axis=0)])
+
+    label = copies.Labelled(whole.positions, *truth(whole.positions))
+    made = copies.images(label, found, band=[whole], reach=1.0)
+    assert len(made) >= 4
+    assert made[0] is label
+    for one in made:
+        energy, forces = truth(one.positions)
+        assert_allclose(one.energy_ev, energy, rtol=1e-9, atol=0)
+        assert_allclose(one.forces, forces, rtol=0, atol=1e-9)
+    assert len(copies.images(label, found, band=[whole], reach=0.01)) == 1
+
+
+def test_a_label_is_put_beside_the_band_or_left_out():
+    (first, *_), shift = band_of(barrier=0.5), np.array([0.2, 0.1, 0.0])
+    wrapped = first.positions + shift
+    wrapped[0] += first.cell[0]
+    made = copies.of_frame(wrapped, -1.0, np.zeros((5, 3)), band=[first], reach=0.1)
+    assert_allclose(made.positions, first.positions + shift, rtol=0, atol=1e-9)
+    wrapped[-1] += [1.5, 0, 0]
+    assert copies.of_frame(wrapped, -1.0, np.zeros((5, 3)), band=[first], reach=0.1) is None
+
+
+def test_lowest_mode_of_a_quadratic_form():
+    rng = np.random.default_rng(4)
+    directions = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    values = np.array([-1.5, 0.3, *rng.uniform(1, 30, size=10)])
+    hessian = directions @ np.diag(values) @ directions.T
+
+    def forces_of(place):
+        return 0.0, -(hessian @ place.ravel()).reshape(place.shape), None
+
+    guess = (directions[:, 0] + 0.8 * directions[:, 5] + 0.5 * directions[:, 1]).reshape(4, 3)
+    mode, curvature = search.lowest(np.zeros((4, 3)), guess / np.linalg.norm(guess), forces_of)
+    assert_allclose(curvature, -1.5, rtol=1e-3, atol=0)
+    assert_allclose(abs(mode.ravel() @ directions[:, 0]), 1.0, rtol=1e-3, atol=0)
+
+
+def test_a_flat_top_between_two_saddles_is_left_uphill():
+    """Two humps: the middle is a minimum, and the search walks up to a saddle beside it."""
+    surface = CosineSurface(hop(box=BOX)[0], barrier=0.5, humps=2)
+    middle = hop(box=BOX)[0]
+    middle.positions[-1] += [1.5, 0.6, 0.0]
+    along = np.zeros((5, 3))
+    along[-1, 0] = 1.0
+    point = search.followed(middle, along, lambda place: (*on(surface, [place])[0], None))
+    assert point.curvature_ev_per_angstrom2 < 0
+    assert_allclose(point.atoms.get_potential_energy(), 0.5, rtol=0, atol=2e-3)
+
+
+def test_search_without_correction_is_the_band_of_the_potential():
+    band = band_of(barrier=0.5, step=0.2)
+    prior = Prior((("barrier", 0.5), ("step", 0.2)))(band[0], len(band))
+    found = search.search(band, search.Surface(prior, fitted([], EXACT, Bounds())), NebSettings())
+    assert_allclose(found.forward_ev, exact({"barrier": 0.5, "step": 0.2}), rtol=0, atol=5e-4)
+
+
+def test_a_call_without_a_label_is_refused(skewed):
+    _, calls = skewed
+    with pytest.raises(ValueError, match="saddle of round 0 has no label"):
+        loop.label_of(replace(next(c for c in calls if c.part == loop.SADDLE), label=None), "pbe")

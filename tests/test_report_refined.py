@@ -1,0 +1,95 @@
+"""Verdicts on barriers relaxed with DFT: which number they rest on, which way is the lowest, and the uncertainty."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from helpers.material import FOLDER, SETTINGS
+from helpers.ways import found, relaxed_to
+from numpy.testing import assert_allclose
+
+from mlip.literature import references
+from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.refine.report import refine_section
+from mlip.stages.report import figures, sections, tables, verdicts
+from mlip.stages.report.refined import relaxed, with_refined
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The published barrier of Li on (001), 0.381 eV."""
+    every = references.load(FOLDER).select(role="checked", quantity="migration barrier")
+    return next(v for v in every if (v.ion, v.facet) == ("Li", "(001)"))
+
+
+def row_of(published, made, **heights):
+    given = with_refined(found(tables.refined_barriers(made), **heights))
+    return verdicts.headline(published, given, SETTINGS)
+
+
+def test_the_verdict_rests_on_dft_where_the_limiting_hop_is_refined(published):
+    alone = verdicts.headline(published, found(par=0.70, over=0.9), SETTINGS)
+    assert (alone.verdict, alone.dft_refined) == ("differs", False)
+    row = row_of(published, [relaxed_to("par", 0.41)], par=0.70, over=0.9)
+    assert (row.verdict, row.dft_refined, row.dft_calls) == ("agrees", True, 4)
+    assert_allclose(row.dft_ev, 0.41 - 0.02, rtol=1e-12, atol=0)
+    assert_allclose(row.difference_ev, 0.41 - 0.02 - 0.381, rtol=1e-9, atol=0)
+    assert row.ours_ev == alone.ours_ev, "the potential keeps its own barrier"
+    assert row.decided_ev == row.dft_ev
+    assert sections.dft_how(row) == "converged: 4 calls, 40 meV/\u00c5 left"
+    assert sections.dft_how(alone) == ""
+
+
+def test_its_uncertainty_is_that_of_dft(published):
+    row = row_of(published, [relaxed_to("par", 0.41, std=0.003)], par=0.70)
+    assert_allclose(row.budget.total_ev, (0.003**2 + SETTINGS.dft_settings_ev**2) ** 0.5, rtol=1e-9, atol=0)
+    assert (row.budget.committee_ev, row.budget.held_out_ev, row.budget.refined_ev) == (None, None, 0.003)
+    assert_allclose(row.dft_two_sigma_ev, 2 * row.budget.total_ev, rtol=1e-12, atol=0)
+    assert_allclose(row.decided_two_sigma_ev, row.dft_two_sigma_ev, rtol=1e-12, atol=0)
+
+
+def test_all_ways_of_a_facet_compete(published):
+    """The refined way is now above the other one, which only the potential knows: the verdict rests on the potential."""
+    row = row_of(published, [relaxed_to("par", 0.95)], par=0.70, over=0.9)
+    assert (row.limiting_hop, row.dft_refined) == ("over", False)
+    assert row.budget.refined_ev is None
+    both = row_of(published, [relaxed_to("par", 0.95), relaxed_to("over", 0.42)], par=0.70, over=0.9)
+    assert (both.limiting_hop, both.dft_refined, both.verdict) == ("over", True, "agrees")
+
+
+def test_what_did_not_converge_leaves_the_row_as_it_is(published):
+    row = row_of(published, [relaxed_to("par", None, code="not converged")], par=0.70)
+    assert row == verdicts.headline(published, found(par=0.70), SETTINGS)
+
+
+def labelled(energy, d3):
+    """A labelled frame, as far as a barrier needs it."""
+    atoms = Atoms("Li")
+    atoms.info = {"dft_energy": energy, "d3_energy": d3}
+    atoms.arrays["dft_forces"] = np.zeros((1, 3))
+    return atoms
+
+
+def test_a_refined_path_of_a_dataset_counts_and_the_run_of_its_own_comes_first(published):
+    """Shipped with labels: nothing is calculated in the run, and the row rests on it."""
+    way = LabelledPath(
+        group="g", host="001", ion="Li", hop="par", initial="a", saddle="b", geometry="relaxed with DFT", refined=True,
+        calls=5, force_ev_per_angstrom=0.03, std_ev=0.002,
+    )  # fmt: skip
+    frames = {"a": labelled(-10.0, -0.5), "b": labelled(-9.6, -0.51)}
+    shipped = tables.dft_barriers([way], frames)
+    row = verdicts.headline(published, with_refined(found(shipped, par=0.7)), SETTINGS)
+    assert (row.dft_refined, row.dft_calls, row.verdict) == (True, 5, "agrees")
+    assert_allclose(row.dft_ev, 0.4 - 0.01, rtol=1e-9, atol=0)
+    own = tables.refined_barriers([relaxed_to("par", 0.43)])
+    assert [r.forward_ev for r in relaxed(found((*shipped, *own), par=0.7))] == [0.43]
+    plain = tables.dft_barriers([replace(way, refined=False)], frames)
+    assert relaxed(found(plain, par=0.7)) == []
+
+
+def test_figure_and_tables_show_converged_dft(published):
+    row = row_of(published, [relaxed_to("par", 0.41)], par=0.70)
+    assert b"our DFT, converged" in figures.headline([row])
+    section = refine_section([relaxed_to("par", 0.41), relaxed_to("over", None, code="no band")])
+    assert [t.key for t in section.tables] == ["refine", "refine_calls"]
