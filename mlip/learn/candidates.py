@@ -2,7 +2,7 @@
 
 Takes the results of the stages `neb` and `md` of a run; gives bare frames that say what a label needs, each with the
 band and image it comes from. Of a hop that a symmetry operation maps onto its reverse, images up to the middle are
-given: the others are copies of them.
+given: the others are copies of them. The saddle of a band is its highest image between the ends.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ from mlip.stages.neb.neb import Band
 from mlip.stages.neb.stage import Barriers, band_file
 from mlip.tools import export_md
 
+FEWEST_IMAGES = 3  # of a band, ends included
 HopKey = tuple[str, str, str]  # host, ion, hop
 
 
@@ -52,7 +53,8 @@ def of_bands(result: Barriers, folder: Path, *, number: int) -> list[Candidate]:
     symmetric = {(b.host, b.ion, b.hop) for b in result.barriers if b.symmetric}
     found = []
     for band in result.bands:
-        if band.fmax_ev_per_angstrom is None or not np.isfinite(band.energies_ev).all():
+        ran = band.fmax_ev_per_angstrom is not None and len(band.energies_ev) >= FEWEST_IMAGES
+        if not (ran and np.isfinite(band.energies_ev).all()):
             continue
         images, key = extxyz.read_frames(band_file(folder, band)), (band.host, band.ion, band.hop)
         upto = len(images) // 2 + 1 if key in symmetric else len(images)
@@ -61,14 +63,15 @@ def of_bands(result: Barriers, folder: Path, *, number: int) -> list[Candidate]:
 
 
 def _of_band(band: Band, images: Sequence[Atoms], key: HopKey, number: int) -> list[Candidate]:
-    top = int(np.argmax(band.energies_ev[: len(images)]))
+    inner = band.energies_ev[1 : min(len(images), len(band.energies_ev) - 1)]
+    top = 1 + int(np.argmax(inner))
     return [
         Candidate(
             named(image, image.info, number, hop=band.hop, image=k),
             hop=key,
             member=band.member,
             image=k,
-            saddle=k == top and k > 0,
+            saddle=k == top,
         )
         for k, image in enumerate(images)
     ]

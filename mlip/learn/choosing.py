@@ -1,8 +1,8 @@
 """The choice of a round: which frames of bands and dynamics are labelled, made once and kept.
 
 Takes a round whose bands (and dynamics) are done; leaves `chosen.extxyz` and `choice.json` in `<run>/learn/`. Left out
-are frames of groups that are held out for testing, frames that were labelled or refused before, and frames on which the
-potential has a force beyond `learn.max_force_ev_per_angstrom`.
+are frames of groups that are held out for testing, frames that were labelled or refused before, frames that no engine
+takes, and frames on which the potential has a force beyond `learn.max_force_ev_per_angstrom`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from mlip.core.learn import Learn
 from mlip.core.progress import console
 from mlip.core.run import Run
 from mlip.core.workers import run_parallel
-from mlip.dft import tasks
+from mlip.dft import queue, single_points, tasks
 from mlip.dft.settings import Dft
 from mlip.learn import candidates as pool
 from mlip.learn import choice
@@ -43,6 +43,7 @@ from mlip.stages.train.stage import model_folder
 
 FOLDER = "learn"  # in the folder of a round's run
 VERSION = 1  # raised when the same settings choose other frames
+Picks = tuple[list[choice.Picked], list[str], tuple[float | None, float | None]]  # who, why, sigma before and after
 NEAR_CELL = 0.01  # by which lengths of two cells may differ whose energies are compared
 SHAPING = {"frames", "choose", "per_group", "md_frames", "max_force_ev_per_angstrom"}  # settings that shape a choice
 
@@ -96,6 +97,7 @@ class Choice:
         held_out: left out, as their group is held out for testing.
         labelled_before: left out, as they were labelled or refused before.
         too_strong: left out for their forces.
+        unfit: left out, as atoms are too close, or an ion in the vacuum leaves no slab.
         sigma_before_ev: root of the mean posterior variance of the barriers; None where that was not calculated.
         sigma_after_ev: the same once the chosen frames are labelled.
     """
@@ -105,6 +107,7 @@ class Choice:
     held_out: int
     labelled_before: int
     too_strong: int
+    unfit: int
     chosen: tuple[Chosen, ...]
     sigma_before_ev: float | None = None
     sigma_after_ev: float | None = None
@@ -145,14 +148,17 @@ def _made(own: Round) -> tuple[Choice, list[Candidate]]:
     ]
     predicted = _evaluator(own.run)([c.atoms for c in every])
     strong = [largest(p.mean_forces) > own.learn.max_force_ev_per_angstrom for p in predicted]
-    allowed = [not (h or b or s) for h, b, s in zip(held_out, before, strong, strict=True)]
-    picked, reasons, sigmas = _picked(own, every, predicted, allowed)
+    unfit = [_unfit(c.atoms) for c in every]
+    allowed = [not any(reasons) for reasons in zip(held_out, before, strong, unfit, strict=True)]
+    nothing: Picks = ([], [], (None, None))
+    picked, reasons, sigmas = _picked(own, every, predicted, allowed) if any(allowed) else nothing
     made = Choice(
         fingerprint=own.fingerprint,
         candidates=len(every),
         held_out=sum(held_out),
         labelled_before=sum(before),
         too_strong=sum(strong),
+        unfit=sum(unfit),
         chosen=tuple(_said(every[p.number], reason) for p, reason in zip(picked, reasons, strict=True)),
         sigma_before_ev=sigmas[0],
         sigma_after_ev=sigmas[1],
@@ -189,6 +195,15 @@ def _held_out(own: Round, one: Candidate) -> bool:
     return isinstance(settings, DatasetSettings) and paths.get(one.group, one.group) in settings.test_groups
 
 
+def _unfit(atoms: Atoms) -> bool:
+    """Whether the queue would refuse a frame."""
+    try:
+        queue.require_claims([atoms])
+    except ValueError:
+        return True
+    return single_points.unfit(atoms) is not None
+
+
 def _evaluator(run: Run) -> potential.Evaluator:
     """The committee of a run with the backend that its bands used."""
     found = files.read_result(run.path(SITES.name, "result.json"), SiteNetwork)
@@ -203,7 +218,7 @@ def predictions(run: Run, frames: Sequence[Atoms]) -> list[potential.Predicted]:
 
 def _picked(
     own: Round, every: Sequence[Candidate], predicted: Sequence[potential.Predicted], allowed: Sequence[bool]
-) -> tuple[list[choice.Picked], list[str], tuple[float | None, float | None]]:
+) -> Picks:
     """Numbers of the candidates to label, why each, and the uncertainty of the barriers before and after."""
     known = [key for key, frame in initial_labels(own.card, own.frames).items() if _served(every, key, frame)]
     partners, hops = pool.partners_of(every, known), [c.hop for c in every]
@@ -219,11 +234,17 @@ def _picked(
             per_group=own.learn.per_group,
         )
         return picked, [_why(p, f"force spread {p.score:.3f} eV/Angstrom") for p in picked], (None, None)
+    barriers = pool.barriers_of(every)
+    if not barriers:
+        raise ValueError(
+            "learn.choose: barrier-variance needs bands, and no band has images; use committee-spread, which takes "
+            "frames of the dynamics too"
+        )
     covariance, noise = _covariance(own, [c.atoms for c in every])
     picked, before, after = choice.by_variance(
         covariance,
         noise,
-        barriers=pool.barriers_of(every),
+        barriers=barriers,
         partners=partners,
         allowed=allowed,
         hops=hops,

@@ -193,7 +193,8 @@ def _left_out(one: RoundRecord, labels: Labelled) -> str:
     choice = labels.choice
     text = (
         f"Round {one.number}: {len(choice.chosen)} of {choice.candidates} candidates; left out: {choice.held_out} of "
-        f"held-out groups, {choice.labelled_before} labelled or refused before, {choice.too_strong} for their forces."
+        f"held-out groups, {choice.labelled_before} labelled or refused before, {choice.too_strong} for their forces, "
+        f"{choice.unfit} unfit for DFT."
     )
     if choice.sigma_before_ev is None or choice.sigma_after_ev is None:
         return text

@@ -47,7 +47,8 @@ def energy_and_forces(atoms):
     i, j, r, bond = neighbor_list("ijdD", atoms, CUTOFF)
     symbols = np.array(atoms.get_chemical_symbols())
     oxide = (symbols[i] == "O") != (symbols[j] == "O")
-    depth, r0 = np.where(oxide, 1.5, 0.1), np.array([RADII[a] + RADII[b] for a, b in zip(symbols[i], symbols[j])])
+    radii = np.array([RADII[s] for s in symbols])
+    depth, r0 = np.where(oxide, 1.5, 0.1), radii[i] + radii[j]
     x, cut = np.exp(-STEEP * (r - r0)), 1 - r / CUTOFF
     energy = 0.5 * float((depth * (x**2 - 2 * x) * cut**2).sum())
     slope = depth * (-STEEP * 2 * (x**2 - x) * cut**2 - (x**2 - 2 * x) * 2 * cut / CUTOFF)
