@@ -21,8 +21,10 @@ from numpy.testing import assert_allclose
 from mlip import cli, config
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.core.run import locked
 from mlip.dft import engines, queue
 from mlip.dft.settings import Dft
+from mlip.learn import rounds
 from mlip.stages.dataset import dataset
 from mlip.stages.neb.stage import Barriers
 from mlip.tools import merge_datasets
@@ -284,6 +286,27 @@ def test_a_dataset_that_cannot_be_written_is_named_and_the_labels_stay(tmp_path,
     assert files.sha256(data) == before
     (tmp_path / "out" / "dataset-1").unlink()
     assert learn(tmp_path, data, learn=spread) == 0
+
+
+def test_a_second_process_is_refused(tmp_path, data, capsys):
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"):
+        assert learn(tmp_path, data) == 1
+    assert "another process works in this run; wait for it or stop it" in reason(capsys)
+
+
+def test_the_path_of_a_dataset_keeps_its_spelling(tmp_path, data, monkeypatch):
+    """The path is a setting: another spelling of it would train every round again."""
+    source = written(tmp_path, data)
+    (tmp_path / "out" / "dataset-1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    text = rounds._config(source, Path("out"), 1, Path("out/dataset-1")).read_text()
+    assert yaml.safe_load(text)["dataset"] == {"path": "out/dataset-1", "test_groups": [HELD_OUT]}
+    whole = tmp_path / "out"
+    assert rounds._config(source, whole, 1, whole / "dataset-1").read_text() == text
+    monkeypatch.chdir(whole)  # where the old spelling leads nowhere
+    again = rounds._config(source, whole, 1, whole / "dataset-1").read_text()
+    assert yaml.safe_load(again)["dataset"]["path"] == str(whole / "dataset-1")
 
 
 @pytest.mark.slow

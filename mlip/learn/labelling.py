@@ -83,11 +83,12 @@ class Waiting:
 
 
 def done(own: Round) -> Labelled | None:
-    """What the round labelled, where that is whole and of the present settings."""
+    """What the round labelled, where that is whole, of the present settings, and no reason of a failure was removed."""
     result = own.folder / "result.json"
-    if result.exists() and files.read_provenance(result).fingerprint == own.fingerprint:
-        return files.read_result(result, Labelled)
-    return None
+    if not result.exists() or files.read_provenance(result).fingerprint != own.fingerprint:
+        return None
+    found = files.read_result(result, Labelled)
+    return found if all(p.file is None or Path(p.file).exists() for p in found.failed) else None
 
 
 def labelled(own: Round) -> Labelled | Waiting | None:

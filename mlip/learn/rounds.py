@@ -144,8 +144,8 @@ def _round(number: int, run: Run, data: Path, folder: Path) -> Round:
 def _config(source: Path, folder: Path, number: int, data: Path) -> Path:
     """The config of a round: that of the user, with the dataset of the round.
 
-    The path of a dataset stays as it was first written while it leads to the same folder: the same command from
-    elsewhere makes nothing stale.
+    The path of a dataset stays as it was first written while it leads to the same folder, since another spelling would
+    be another setting, and the round would be trained again.
     """
     if number == 0:
         return source

@@ -72,7 +72,8 @@ def fit(
         ValueError: the memory for the derivatives is not there.
     """
     large = counted(np.array([len(g.positions) for g in graphs]), settings)
-    diagonal, derivatives, found = derivatives_of(calculated, parameters, graphs, weights, seed=seed)
+    derivatives = allocated(len(graphs), parameters, setting="train.energy_fit", remedy="energy_fit: null")
+    diagonal, found = derivatives_of(calculated, parameters, graphs, weights, into=derivatives, seed=seed)
     missing = energies_ev - found
     step = _step(derivatives, diagonal, missing, weights=weights, large=large, settings=settings)
     cells = [g for g, counts in zip(graphs, large, strict=True) if counts]
@@ -91,31 +92,44 @@ def fit(
     return EnergyFit(cells=int(large.sum()), before_ev=before, after_ev=before)
 
 
+def allocated(rows: int, parameters: Sequence[Any], *, setting: str, remedy: str) -> NDArray[np.float32]:
+    """Memory for derivatives (rows, P).
+
+    Raises:
+        ValueError: the memory is not there; the message names the setting that asks for it and the remedy.
+    """
+    count = sum(p.numel() for p in parameters)
+    try:
+        return np.empty((rows, count), np.float32)
+    except MemoryError as error:
+        size = 4e-9 * rows * count
+        raise ValueError(
+            f"{setting}: needs {size:.1f} GB for {rows} frames and {count} parameters; leave it out with {remedy}"
+        ) from error
+
+
 def derivatives_of(
-    calculated: Calculated, parameters: Sequence[Any], graphs: Sequence[Graph], weights: Array, *, seed: Sequence[int]
-) -> tuple[Array, NDArray[np.float32], Array]:
-    """Diagonal of the Gauss-Newton matrix of a force component (P,), dE/dparameters (B, P) and energies (B,)."""
+    calculated: Calculated,
+    parameters: Sequence[Any],
+    graphs: Sequence[Graph],
+    weights: Array,
+    *,
+    into: NDArray[np.float32],
+    seed: Sequence[int],
+) -> tuple[Array, Array]:
+    """Diagonal of the Gauss-Newton matrix of a force component (P,) and energies (B,); fills `into` (B, P), dE/dp."""
     import torch
 
     signs = np.random.default_rng(list(seed))
-    count = sum(p.numel() for p in parameters)
-    try:
-        derivatives = np.empty((len(graphs), count), np.float32)
-    except MemoryError as error:
-        size = 4e-9 * len(graphs) * count
-        raise ValueError(
-            f"train.energy_fit: needs {size:.1f} GB for {len(graphs)} frames and {count} parameters; leave it out with "
-            "energy_fit: null"
-        ) from error
-    diagonal, components, energies = np.zeros(count), 0.0, np.zeros(len(graphs))
+    diagonal, components, energies = np.zeros(into.shape[1]), 0.0, np.zeros(len(graphs))
     for row, graph in enumerate(graphs):
         energy, forces = calculated([graph], training=True)
         sign = torch.as_tensor(signs.choice([-1.0, 1.0], size=tuple(forces.shape))).to(forces)
         diagonal += weights[row] * gradient((sign * forces).sum(), parameters) ** 2
         components += weights[row] * forces.numel()
-        derivatives[row] = gradient(energy.sum(), parameters)
+        into[row] = gradient(energy.sum(), parameters)
         energies[row] = float(energy.detach())
-    return diagonal / components, derivatives, energies
+    return diagonal / components, energies
 
 
 def _step(

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlip.core.arrays import Array
 from mlip.potential.graphs import Graph
-from mlip.stages.train.energy_fit import Calculated, counted, derivatives_of, gradient, noise_of, root_metric
+from mlip.stages.train.energy_fit import Calculated, allocated, counted, derivatives_of, gradient, noise_of, root_metric
 from mlip.stages.train.samples import Sample
 from mlip.stages.train.settings import EnergyFitSettings, TrainSettings
 from mlip.stages.train.training import Training
@@ -50,10 +49,13 @@ def energy_covariance(
     Raises:
         ValueError: the memory for the derivatives is not there.
     """
-    diagonal, known, _ = derivatives_of(calculated, parameters, training, weights, seed=seed)
-    root = root_metric(diagonal).astype(np.float32)
-    known /= root
-    wanted = _derivatives(calculated, parameters, structures) / root
+    rows = len(training) + len(structures)
+    both = allocated(rows, parameters, setting="learn.choose: barrier-variance", remedy="choose: committee-spread")
+    known, wanted = both[: len(training)], both[len(training) :]
+    diagonal, _ = derivatives_of(calculated, parameters, training, weights, into=known, seed=seed)
+    for row, graph in enumerate(structures):
+        wanted[row] = gradient(calculated([graph], training=True)[0].sum(), parameters)
+    both /= root_metric(diagonal).astype(np.float32)
     sizes = np.array([len(g.positions) for g in (*training, *structures)])
     large = counted(sizes[: len(training)], settings)
     kernel = (known @ known.T).astype(float)
@@ -64,14 +66,6 @@ def energy_covariance(
     all_count = bool(large.all() and sizes.max() < settings.min_atoms)
     noise = noise_of(all_count | (sizes[len(training) :] >= settings.min_atoms), settings, np.ones(len(structures)))
     return (left + left.T) / 2, noise
-
-
-def _derivatives(calculated: Calculated, parameters: Sequence[Any], graphs: Sequence[Graph]) -> NDArray[np.float32]:
-    """dE/dparameters (n, P)."""
-    found = np.empty((len(graphs), sum(p.numel() for p in parameters)), np.float32)
-    for row, graph in enumerate(graphs):
-        found[row] = gradient(calculated([graph], training=True)[0].sum(), parameters)
-    return found
 
 
 def network(shape: dict[str, Any], weights: dict[str, Any], sample: Sample, *, device: str) -> Training:
