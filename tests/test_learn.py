@@ -314,7 +314,8 @@ def test_killed_twice_and_gone_on_with(tmp_path, data):
     """All stages for real, two rounds, in a process that is killed while it trains and while it labels."""
     source, out = written(tmp_path, data), tmp_path / "out"
     settings = yaml.safe_load(source.read_text())
-    settings["train"]["architecture"]["channels"] = 2
+    settings["train"]["architecture"] |= {"channels": 2, "elements": ["Li", "O", "Ti"]}
+    settings["structures"]["facets"][0]["vacuum_angstrom"] = 14.0  # that a slab needs for a label
     source.write_text(yaml.safe_dump(settings))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for mark in ("round-0/train/member-1", "round-1/learn/choice.json"):

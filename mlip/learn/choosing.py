@@ -251,7 +251,7 @@ def _picked(
         count=own.learn.frames,
     )
     lowers = "lowers the summed variance of the barriers by"
-    return picked, [_why(p, f"{lowers} {1e6 * p.score:.3g} meV^2") for p in picked], (before, after)
+    return picked, [_why(p, f"{lowers} {1e6 * p.score:.3g} meV^2 a label") for p in picked], (before, after)
 
 
 def _why(picked: choice.Picked, reason: str) -> str:

@@ -141,10 +141,11 @@ def _fit_for_training(
     """The labels that pass the checks of a dataset, and why the others do not."""
     limits, target = own.run.sections["dataset"], own.run.common.target
     settings = limits if isinstance(limits, DatasetSettings) else DatasetSettings()
+    card = replace(own.card, settings_hash=queue.settings_hash(own.dft))  # that of a card may be of an older form
     fit, refused = [], []
     for one, atoms in pairs:
         try:
-            labels.check([atoms], settings, source=f"round {own.number}", target=target, card=own.card)
+            labels.check([atoms], settings, source=f"round {own.number}", target=target, card=card)
         except ValueError as error:
             refused.append(queue.Problem(frame_id=one.name, reason=str(error), file=str(own.folder)))
         else:

@@ -49,7 +49,7 @@ def make_page(name: str, result: Learned) -> Page:
     level = f"labels of the level {result.level}, chosen by {result.choose}"
     return Page(
         title=f"Learning rounds: {name}",
-        subtitle=f"{len(result.rounds)} potentials; {level}.",
+        subtitle=f"Potentials so far: {len(result.rounds)}; {level}.",
         summary=f"{result.status}.",
         sections=(
             _curve(result.rounds),
