@@ -24,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     init = commands.add_parser("init", help="check a config and make (or update) a run folder")
     run = commands.add_parser("run", help="init, then every stage that is not up to date")
+    learn = commands.add_parser("learn", help="rounds of bands, choice of frames, DFT labels and training")
+    learn.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/learn.yaml")
+    learn.add_argument("run", type=Path, metavar="FOLDER", help="folder of the rounds, such as runs/learn")
     for command in (init, run):
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
@@ -138,6 +141,11 @@ def _do(options: argparse.Namespace) -> None:
         card = merge_datasets.merge(options.sources, options.out, level=options.level)
         total = card.counts["total"]
         print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
+    elif options.command == "learn":
+        from mlip.learn import rounds
+
+        for line in rounds.shown(rounds.learn(options.config, options.run).rounds):
+            print(line)
     elif options.command == "upgrade":
         _upgrade(options.run)
     elif options.command == "settings":

@@ -13,6 +13,7 @@ from pydantic import ValidationError, create_model
 
 from mlip import pipeline
 from mlip.core import files
+from mlip.core.learn import Learn
 from mlip.core.section import Common, Section, Setting, describe
 from mlip.core.stage import Stage
 from mlip.core.tracking import Tracking
@@ -21,6 +22,7 @@ from mlip.literature.settings import Literature
 
 SHARED: dict[str, type[Section]] = {
     "dft": Dft,
+    "learn": Learn,
     "literature": Literature,
     "tracking": Tracking,
 }  # sections that no single stage owns

@@ -5,7 +5,7 @@ exists, the stage is whole.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,16 @@ def run_one(name: str, folder: Path) -> None:
                 )
         _ensure(run, stage)
     _show(run, stage)
+
+
+def run_stages(folder: Path, names: Collection[str]) -> Run:
+    """The stages of these names that are not up to date, in the order of the pipeline; gives the run."""
+    run = opened(folder)
+    with locked(folder):
+        for stage in run.stages:
+            if stage.name in names:
+                _ensure(run, stage)
+    return run
 
 
 def _ensure(run: Run, stage: AnyStage) -> None:

@@ -1,7 +1,7 @@
 """A dataset from labels: those of runs, of other datasets, and of other people's files.
 
-Takes run folders (their label and refine stages), dataset folders and extended XYZ files of one level of theory; gives
-a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
+Takes run folders (labels of the stages label and refine, and of a round of `mlip learn`), dataset folders and extended
+XYZ files of one level of theory; gives a dataset folder {frames.extxyz, card.yaml}, checked as training will check it.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,7 +30,7 @@ from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_gr
 from mlip.stages.dataset.settings import DatasetSettings
 
 SAME_LABEL_EV, SAME_LABEL_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
-STAGES = ("label", "refine")
+FOLDERS = ("label", "refine", "learn")  # of a run, with labels
 RELEASED = "datasets/models/tio2-mg-li"
 
 
@@ -177,17 +177,21 @@ def _source(path: Path, level: Path | None) -> Source:
 
 
 def _of_run(folder: Path) -> Source:
-    there = [folder / stage / "frames.extxyz" for stage in STAGES if (folder / stage / "frames.extxyz").exists()]
+    there = [path for name in FOLDERS if (path := folder / name / "frames.extxyz").exists()]
     if not there:
         raise ValueError(f"{folder}: has no labels; mlip label {folder} or mlip refine {folder} makes them")
     frames = [frame for path in there for frame in extxyz.read_frames(path)]
-    listed = folder / "refine" / "paths.yaml"
-    paths: tuple[LabelledPath, ...] = ()
-    if listed.exists():
-        advice = "run the refine stage again"
-        raw = files.read_yaml(listed, advice=advice)
-        paths = files.validated(listed, raw, tuple[LabelledPath, ...], advice=advice)
+    paths = tuple(chain.from_iterable(_paths(folder / name) for name in FOLDERS))
     return Source(folder, queue.settings_of(_dft(folder)), tuple(frames), paths)
+
+
+def _paths(folder: Path) -> tuple[LabelledPath, ...]:
+    listed = folder / "paths.yaml"
+    if not listed.exists():
+        return ()
+    advice = f"run {folder.name} again"
+    raw = files.read_yaml(listed, advice=advice)
+    return files.validated(listed, raw, tuple[LabelledPath, ...], advice=advice)
 
 
 def _of_file(path: Path, level: Path | None) -> Source:

@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 
+LEARNED = "learned"  # in the info of a frame that a round of `mlip learn` chose: its group stays in training
+
+
 @dataclass(frozen=True)
 class Split:
     """Frames for training, validation and test; a group is in one of them only, or there is no Split."""
@@ -167,6 +170,7 @@ def split(frames: Sequence[Atoms], test_groups: Sequence[str], *, valid_fraction
 
     Validation takes groups, one kind (host and ion) after the other and the kind it has least of first, until it holds
     valid_fraction of the frames that are not in test. The last group of a kind stays in training while others can go.
+    Groups with frames that `mlip learn` chose (info `learned`) stay in training, and are not counted.
 
     Raises:
         ValueError: where a test group does not exist, or nothing is left for training or validation.
@@ -182,7 +186,11 @@ def split(frames: Sequence[Atoms], test_groups: Sequence[str], *, valid_fraction
         raise ValueError(
             f"{len(rest)} groups are left for training and validation, at least 2 are needed; shorten test_groups"
         )
-    valid = _validation_groups(rest, kinds, wanted=max(1, round(valid_fraction * sum(rest.values()))), seed=seed)
+    learned = {str(f.info["group"]) for f in frames if LEARNED in f.info}
+    unlearned = {group: size for group, size in rest.items() if group not in learned}
+    free = unlearned if len(unlearned) > 1 else rest
+    wanted = max(1, round(valid_fraction * sum(free.values())))
+    valid = _validation_groups(free, kinds, wanted=wanted, seed=seed)
     return Split(
         train=tuple(f for f in frames if f.info["group"] in rest and f.info["group"] not in valid),
         valid=tuple(f for f in frames if f.info["group"] in valid),

@@ -71,16 +71,16 @@ def fit(
     Raises:
         ValueError: the memory for the derivatives is not there.
     """
-    sizes = np.array([len(g.positions) for g in graphs])
-    large = sizes >= settings.min_atoms if (sizes >= settings.min_atoms).any() else np.ones(len(sizes), bool)
-    diagonal, derivatives, found = _derivatives(calculated, parameters, graphs, weights, seed=seed)
+    large = counted(np.array([len(g.positions) for g in graphs]), settings)
+    derivatives = allocated(len(graphs), parameters, setting="train.energy_fit", remedy="energy_fit: null")
+    diagonal, found = derivatives_of(calculated, parameters, graphs, weights, into=derivatives, seed=seed)
     missing = energies_ev - found
     step = _step(derivatives, diagonal, missing, weights=weights, large=large, settings=settings)
-    counted = [g for g, counts in zip(graphs, large, strict=True) if counts]
+    cells = [g for g, counts in zip(graphs, large, strict=True) if counts]
     before, after = _rms(missing[large]), np.inf
     for part in PARTS:
         _add(parameters, part * step)
-        after = _rms(energies_ev[large] - np.array([_energy(calculated, g) for g in counted]))
+        after = _rms(energies_ev[large] - np.array([_energy(calculated, g) for g in cells]))
         if after < before:
             return EnergyFit(cells=int(large.sum()), before_ev=before, after_ev=after)
         _add(parameters, -part * step)
@@ -92,31 +92,44 @@ def fit(
     return EnergyFit(cells=int(large.sum()), before_ev=before, after_ev=before)
 
 
-def _derivatives(
-    calculated: Calculated, parameters: Sequence[Any], graphs: Sequence[Graph], weights: Array, *, seed: Sequence[int]
-) -> tuple[Array, NDArray[np.float32], Array]:
-    """Diagonal of the Gauss-Newton matrix of a force component (P,), dE/dparameters (B, P) and energies (B,)."""
+def allocated(rows: int, parameters: Sequence[Any], *, setting: str, remedy: str) -> NDArray[np.float32]:
+    """Memory for derivatives (rows, P).
+
+    Raises:
+        ValueError: the memory is not there; the message names the setting that asks for it and the remedy.
+    """
+    count = sum(p.numel() for p in parameters)
+    try:
+        return np.empty((rows, count), np.float32)
+    except MemoryError as error:
+        size = 4e-9 * rows * count
+        raise ValueError(
+            f"{setting}: needs {size:.1f} GB for {rows} frames and {count} parameters; leave it out with {remedy}"
+        ) from error
+
+
+def derivatives_of(
+    calculated: Calculated,
+    parameters: Sequence[Any],
+    graphs: Sequence[Graph],
+    weights: Array,
+    *,
+    into: NDArray[np.float32],
+    seed: Sequence[int],
+) -> tuple[Array, Array]:
+    """Diagonal of the Gauss-Newton matrix of a force component (P,) and energies (B,); fills `into` (B, P), dE/dp."""
     import torch
 
     signs = np.random.default_rng(list(seed))
-    count = sum(p.numel() for p in parameters)
-    try:
-        derivatives = np.empty((len(graphs), count), np.float32)
-    except MemoryError as error:
-        size = 4e-9 * len(graphs) * count
-        raise ValueError(
-            f"train.energy_fit: needs {size:.1f} GB for {len(graphs)} frames and {count} parameters; leave it out with "
-            "energy_fit: null"
-        ) from error
-    diagonal, components, energies = np.zeros(count), 0.0, np.zeros(len(graphs))
+    diagonal, components, energies = np.zeros(into.shape[1]), 0.0, np.zeros(len(graphs))
     for row, graph in enumerate(graphs):
         energy, forces = calculated([graph], training=True)
         sign = torch.as_tensor(signs.choice([-1.0, 1.0], size=tuple(forces.shape))).to(forces)
-        diagonal += weights[row] * _gradient((sign * forces).sum(), parameters) ** 2
+        diagonal += weights[row] * gradient((sign * forces).sum(), parameters) ** 2
         components += weights[row] * forces.numel()
-        derivatives[row] = _gradient(energy.sum(), parameters)
+        into[row] = gradient(energy.sum(), parameters)
         energies[row] = float(energy.detach())
-    return diagonal / components, derivatives, energies
+    return diagonal / components, energies
 
 
 def _step(
@@ -129,21 +142,37 @@ def _step(
     settings: EnergyFitSettings,
 ) -> Array:
     """The move of the parameters (P,); `derivatives` are scaled in place."""
-    root = np.sqrt(diagonal + DAMPING * diagonal.mean())
+    root = root_metric(diagonal)
     derivatives /= root.astype(np.float32)
     kernel = (derivatives @ derivatives.T).astype(float)
     scale = settings.prior_ev**2 / kernel.diagonal()[large].mean()
-    noise = np.where(large, settings.noise_ev, settings.small_noise_ev)
-    found = np.linalg.solve(scale * kernel + np.diag(noise**2 / np.maximum(weights, 1e-6)), missing)
+    found = np.linalg.solve(scale * kernel + np.diag(noise_of(large, settings, weights)), missing)
     move: Array = scale * (derivatives.T @ found.astype(np.float32)).astype(float) / root
     return move
+
+
+def root_metric(diagonal: Array) -> Array:
+    """Root of the damped diagonal M (P,): derivatives divided by it have the kernel J M^-1 J^T as their products."""
+    return np.asarray(np.sqrt(diagonal + DAMPING * diagonal.mean()))
+
+
+def counted(sizes: NDArray[np.int_], settings: EnergyFitSettings) -> NDArray[np.bool_]:
+    """Which cells count, by their numbers of atoms: those of `min_atoms` and more, or all where none has as many."""
+    large = sizes >= settings.min_atoms
+    return large if large.any() else np.ones(len(sizes), bool)
+
+
+def noise_of(large: NDArray[np.bool_], settings: EnergyFitSettings, weights: Array) -> Array:
+    """Variance of the noise of the energy labels (B,) in eV^2: of cells that count, and of smaller ones."""
+    noise = np.where(large, settings.noise_ev, settings.small_noise_ev)
+    return np.asarray(noise**2 / np.maximum(weights, 1e-6))
 
 
 def _energy(calculated: Calculated, graph: Graph) -> float:
     return float(calculated([graph], training=False)[0].detach())
 
 
-def _gradient(value: Any, parameters: Sequence[Any]) -> Array:
+def gradient(value: Any, parameters: Sequence[Any]) -> Array:
     """Derivatives by all parameters (P,), zero by those that the value does not hold; the graph is kept."""
     import torch
 

@@ -1,0 +1,1 @@
+"""The command `mlip learn`: rounds of bands and dynamics, choice of frames, labels and training."""
