@@ -1,7 +1,7 @@
 """What pages of the site derive from the code: settings, commands, results and the public names of the package.
 
-Takes the source of a page; gives the same with every line `<!-- generated: NAME -->` replaced by Markdown, with links to
-files of the repository pointed at their pages, and with DOIs as links. Nothing of this is kept in a file.
+Takes the source of a page; gives the same with every line `<!-- generated: NAME -->` replaced by Markdown, with links
+to files of the repository pointed at their pages, and with DOIs as links. Nothing of this is kept in a file.
 """
 
 import argparse
@@ -76,7 +76,9 @@ def settings(_: str | None) -> str:
         about = (inspect.getdoc(kind) or "").split("\n\n")[0]
         intro = f"Stage `{name}`: {entry.help}. {about}" if entry else about
         found = (_setting(one) for one in config.settings(name))
-        parts.append(f"(settings-{name})=\n## {name}\n\n{intro}\n\n{rows(('Setting', 'Type', 'Default', 'Meaning'), found)}")
+        parts.append(
+            f"(settings-{name})=\n## {name}\n\n{intro}\n\n{rows(('Setting', 'Type', 'Default', 'Meaning'), found)}"
+        )
     return "\n\n".join(parts)
 
 
@@ -88,9 +90,12 @@ def _setting(one: Setting) -> Sequence[str]:
 def stages(_: str | None) -> str:
     """The stages in the order in which they run."""
     lines = (
-        (f"[`{stage.name}`](#settings-{stage.name})", _sentence(pipeline.STAGES[stage.name].help),
-         "where its section says `run: true`" if stage.is_optional else "always",
-         ", ".join(f"`{one.name}`" for one in stage.needs) or "nothing")
+        (
+            f"[`{stage.name}`](#settings-{stage.name})",
+            _sentence(pipeline.STAGES[stage.name].help),
+            "where its section says `run: true`" if stage.is_optional else "always",
+            ", ".join(f"`{one.name}`" for one in stage.needs) or "nothing",
+        )
         for stage in config.stages()
     )
     return rows(("Stage", "What it does", "Part of `mlip run`", "Needs"), lines)
@@ -112,7 +117,12 @@ def commands(_: str | None) -> str:
             plain.append((f"`mlip {name} RUN`", _sentence(helps[name])))
         else:
             parts.append(_command(name, command, taken, _sentence(helps[name])))
-    return "\n\n".join([*parts, "(commands-stages)=\n## Commands of single stages\n\n" + rows(("Command", "What it does"), iter(plain))])
+    return "\n\n".join(
+        [
+            *parts,
+            "(commands-stages)=\n## Commands of single stages\n\n" + rows(("Command", "What it does"), iter(plain)),
+        ]
+    )
 
 
 def _command(name: str, command: argparse.ArgumentParser, taken: Sequence[argparse.Action], about: str) -> str:
@@ -179,21 +189,31 @@ def _fields(kind: type) -> Iterator[tuple[str, str, str]]:
 
 
 UNITS = {
-    "ev_per_angstrom": "eV/Angstrom", "ev_per_angstrom2": "eV/Angstrom^2", "ev_per_atom": "eV/atom", "angstrom": "Angstrom",
-    "angstrom2": "Angstrom^2", "ev": "eV", "ps": "ps", "kelvin": "K", "fs": "fs", "gpa": "GPa", "seconds": "s",
-}  # fmt: skip
+    "ev_per_angstrom2": "eV/Angstrom^2",
+    "ev_per_angstrom": "eV/Angstrom",
+    "ev_per_atom": "eV/atom",
+    "angstrom2": "Angstrom^2",
+    "angstrom": "Angstrom",
+    "kelvin": "K",
+    "ev": "eV",
+    "ps": "ps",
+    "fs": "fs",
+    "gpa": "GPa",
+}  # endings of names, longer ones first
 
 
 def _said(name: str) -> str:
     """A name in words, with its unit: `forward_std_ev` as 'forward std (eV)'."""
-    for unit in sorted(UNITS, key=len, reverse=True):
-        if name.endswith(f"_{unit}"):
-            return f"{name.removesuffix(unit).strip('_').replace('_', ' ')} ({UNITS[unit]})"
+    for ending, unit in UNITS.items():
+        if name.endswith(f"_{ending}"):
+            return f"{name.removesuffix(f'_{ending}').replace('_', ' ')} ({unit})"
     return name.replace("_", " ")
 
 
 def _type(hint: object) -> str:
-    text = hint if isinstance(hint, str) else getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
+    text = (
+        hint if isinstance(hint, str) else getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
+    )
     return re.sub(r"\b(?:mlip|typing|pathlib|collections|numpy)(?:\.\w+)*\.", "", text)
 
 

@@ -88,7 +88,9 @@ def describe(section: type[BaseModel], path: str) -> Iterator[Setting]:
         if not field.description:
             raise ValueError(f"{where}: the setting has no description; give it Field(description=...)")
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        yield Setting(path=where, kind=_kind(field.annotation, field.metadata), default=default, description=field.description)
+        yield Setting(
+            path=where, kind=_kind(field.annotation, field.metadata), default=default, description=field.description
+        )
         for inner in _sections_in(field.annotation):
             yield from describe(inner, where)
 
@@ -99,7 +101,15 @@ def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for inner in getattr(annotation, "__args__", ()) for found in _sections_in(inner)]
 
 
-WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", NoneType: "null"}
+WORDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    dict: "mapping",
+    NoneType: "null",
+}
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -115,22 +125,18 @@ def _kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
 
 
 def _type(annotation: Any) -> str:
+    """A type in words."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(inner[0], [m for one in inner[1:] for m in getattr(one, "metadata", [one])])
-    if origin is Literal:
-        return " or ".join(str(one) for one in inner)
-    if origin in {Union, UnionType}:
-        return " or ".join(_type(one) for one in inner)
-    if origin is tuple and inner[-1] is Ellipsis:
-        return f"list ({_type(inner[0])})"
+    if origin in {Literal, Union, UnionType}:
+        return " or ".join(str(one) if origin is Literal else _type(one) for one in inner)
     if origin is tuple:
-        return f"list of {len(inner)} ({_type(inner[0])})"
-    if origin is dict:
-        return "mapping"
+        count = "" if inner[-1] is Ellipsis else f" of {len(inner)}"
+        return f"list{count} ({_type(inner[0])})"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    return WORDS.get(annotation, str(annotation))
+    return WORDS.get(origin or annotation, str(annotation))
 
 
 def _shown(value: Any) -> str:
