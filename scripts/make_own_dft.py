@@ -20,6 +20,7 @@ import yaml
 from ase import Atoms
 
 from mlip.core import files
+from mlip.core.status import CALCULATED, Status
 from mlip.dft.engines import settings_of
 from mlip.dft.settings import Dft
 from mlip.literature import matching
@@ -105,7 +106,7 @@ def values(found: energetics.Energetics) -> list[dict[str, object]]:
         binding = "insertion" if bound.host == "bulk" else "adsorption"
         place, name = re.sub("[^A-Za-z0-9]+", "-", bound.site), f"{binding} energy"
         key = f"bound-{bound.host}-{bound.ion}-{place}"
-        how = f"{bound.status}; {bound.site}"
+        how = f"{bound.status.detail}; {bound.site}"
         if binding == "insertion":
             add(key, name, bound.metal_ev, "eV", f"PBE, against the metal; {how}", **where)
         else:
@@ -227,7 +228,7 @@ def labelled_adsorption(
         for where, frame in sites(every):
             site = f"one per {bare.get_chemical_formula(mode='metal')}{where}"
             forces = f"{largest_force(frame):.2f} with the ion, {largest_force(clean[host]):.2f} without"
-            status = f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})"
+            status = Status(CALCULATED, f"{GEOMETRY} (largest DFT force, eV/Angstrom: {forces})")
             place = energetics.Occupied(host, ion, site, bool(frame.info["vacuum"]), bare, frame)
             labels = (frame, bare)
             bound = energetics.adsorption(place, lambda *_, labels=labels: labels, alone=alone, elemental=metal)

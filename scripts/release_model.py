@@ -76,50 +76,50 @@ def member_jobs(work, name, settings, train, e0, target, device):
     return [jobs.TrainJob(work / name / f"member-{k}", work / name, settings, e0, SEED, k, device) for k in members]
 
 
-def left_out(work, arm, settings, frames, held, e0, target, options):
+def left_out(work, model, settings, frames, held, e0, target, options):
     """Frames of the groups held out, under a name each, and their predictions by committees that saw no frame of them."""
     todo = {}
     for name, groups in held.items():
         train = [f for f in frames if f.info["group"] not in groups]
-        todo[name] = member_jobs(work, f"{arm}-{name}", settings, train, e0, target, options.device)
+        todo[name] = member_jobs(work, f"{model}-{name}", settings, train, e0, target, options.device)
     run_parallel(jobs.train_member, [job for own in todo.values() for job in own], workers=options.workers)
     parts = []
     for name, own in todo.items():
-        folder = work / "folds" / f"{arm}-{name}"
+        folder = work / "folds" / f"{model}-{name}"
         jobs.collect(folder, own, {"name": name, "target": target})
         test = [dataset.at_target(f, target) for f in frames if f.info["group"] in held[name]]
         parts.append((test, predictions(folder, test, device=options.device)))
     return evaluate.pooled(parts)
 
 
-def fold_arms(work, frames, paths, held, e0, target, options):
-    """Errors of the fine-tuned, base and scratch arms on the held-out groups of every fold together."""
+def fold_models(work, frames, paths, held, e0, target, options):
+    """Errors of the fine-tuned, base and scratch models on the held-out groups of every fold together."""
     folds = {f"fold-{k + 1}": groups for k, groups in enumerate(held)}
     out = {
-        arm: left_out(work, arm.replace(" ", "-"), settings, frames, folds, e0, target, options)
-        for arm, settings in {"fine-tuned": FINE_TUNING, "from scratch": SCRATCH}.items()
+        model: left_out(work, model.replace(" ", "-"), settings, frames, folds, e0, target, options)
+        for model, settings in {"fine-tuned": FINE_TUNING, "from scratch": SCRATCH}.items()
     }
     order = list(out["fine-tuned"][0])
     out["base, no DFT"] = (order, predictions(Path(BASE), order, device=options.device))
     for path in options.teacher_on_dft:
         labels = read(path, ":")
         out[f"teacher {labels[0].info['teacher']}"] = (order, teacher(order, labels, frames))
-    return {arm: judged(arm, test, found, paths) for arm, (test, found) in out.items()}
+    return {model: judged(model, test, found, paths) for model, (test, found) in out.items()}
 
 
 def saddles_left_out(work, frames, paths, e0, target, options):
-    """Errors of the fine-tuned arm at the saddles of labelled paths, each by a committee that saw every group but the path's."""
+    """Errors of the fine-tuned models at the saddles of labelled paths, each by a committee that saw every group but the path's."""
     held = {f"path-{group}": (group,) for group in sorted({path.group for path in paths})}
     test, found = left_out(work, "fine-tuned", FINE_TUNING, frames, held, e0, target, options)
     return evaluate.errors("fine-tuned", test, found, paths=paths, **train_base.JUDGED).paths
 
 
-def judged(arm, test, found, paths):
-    """Errors of an arm on all held-out frames and on those of each kind."""
+def judged(model, test, found, paths):
+    """Errors of a model on all held-out frames and on those of each kind."""
 
     def errors(chosen):
         part = [test[k] for k in chosen], [found[k] for k in chosen]
-        return evaluate.errors(arm, *part, paths=paths, **train_base.JUDGED)
+        return evaluate.errors(model, *part, paths=paths, **train_base.JUDGED)
 
     by_kind = {}
     for number, frame in enumerate(test):
@@ -138,7 +138,7 @@ def teacher(order, labels, dft):
 
 def brief(errors):
     """What the card says of a kind of frames: without groups and paths, which it has once already."""
-    return rounded({k: v for k, v in asdict(errors).items() if k not in ("arm", "groups", "paths", "calibration")})
+    return rounded({k: v for k, v in asdict(errors).items() if k not in ("model", "groups", "paths", "calibration")})
 
 
 def rounded(value):
@@ -163,12 +163,12 @@ def main():
     base = models.load(BASE)
     e0 = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     held = dataset.folds(frames, FOLDS, seed=SEED)
-    arms = fold_arms(options.work, frames, card.paths, held, e0, options.target, options)
-    found = {arm: whole for arm, (whole, _) in arms.items()}
-    by_kind = {arm: parts for arm, (_, parts) in arms.items()}
+    measured = fold_models(options.work, frames, card.paths, held, e0, options.target, options)
+    found = {model: whole for model, (whole, _) in measured.items()}
+    by_kind = {model: parts for model, (_, parts) in measured.items()}
     print(evaluate.table(found))
     for kind in by_kind["fine-tuned"]:
-        chosen = {arm: errors[kind] for arm, errors in by_kind.items()}
+        chosen = {model: errors[kind] for model, errors in by_kind.items()}
         print(f"\n{kind}, {chosen['fine-tuned'].frames} frames\n{evaluate.table(chosen)}")
     saddles = saddles_left_out(options.work, frames, card.paths, e0, options.target, options)
     for one in saddles:
@@ -203,8 +203,10 @@ def model_card(card, found, by_kind, saddles, held, e0, base):
         "members saw every frame, so their own error on these frames says nothing of others; one setting, the prior of "
         "the energy fit, was chosen from four by what one member gave on two of the five folds",
         "folds": [list(groups) for groups in held],
-        "errors_on_held_out_groups_ev_angstrom": {arm: rounded(asdict(e)) for arm, e in found.items()},
-        "the_same_by_kind_of_frame": {arm: {k: brief(e) for k, e in parts.items()} for arm, parts in by_kind.items()},
+        "errors_on_held_out_groups_ev_angstrom": {model: rounded(asdict(e)) for model, e in found.items()},
+        "the_same_by_kind_of_frame": {
+            model: {k: brief(e) for k, e in parts.items()} for model, parts in by_kind.items()
+        },
         "saddles_one_path_left_out_ev": [rounded(asdict(one)) for one in saddles],
         "settings": FINE_TUNING.model_dump(mode="json", exclude={"architecture"}),  # the base's, in model.json
         "settings_from_scratch": SCRATCH.model_dump(mode="json"),

@@ -7,7 +7,7 @@ from potentials import LENGTH, CosineSurface, displaced, hop
 
 from mlip.atoms.ends import unwrapped
 from mlip.stages.ladder import ladder
-from mlip.stages.neb import mirror, neb
+from mlip.stages.neb import neb, reversal
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.network import Hop
 
@@ -45,6 +45,6 @@ def gold_on_aluminium():
         ends.append(slab)
     initial = ends[0]
     initial.rattle(0.02, seed=1)
-    turned = mirror.between(ends[0], unwrapped(*ends))
+    turned = reversal.between(ends[0], unwrapped(*ends))
     ends[1].positions = turned.positions(initial.positions)
     return initial, ends[1]

@@ -13,6 +13,7 @@ from mlip.atoms.structures import Host
 from mlip.core.report import Page, ReportSection, card_section
 from mlip.core.report.html import to_html
 from mlip.core.report.markdown import to_markdown
+from mlip.core.status import Status
 from mlip.literature import references
 from mlip.stages.convergence.convergence import Variant
 from mlip.stages.convergence.report import convergence_section
@@ -62,6 +63,9 @@ def host(name, *, note=""):
     )
 
 
+CONVERGED, RESOLVED = Status("converged"), Status("resolved")
+
+
 def site(host_name, ion, name, energy=0.0, *, xyz=(1.9, 1.9, 7.5), status="relaxed"):
     layer = {"S": "surface", "U": "subsurface", "V": "bulk"}[name[0]]
     return Site(
@@ -74,7 +78,7 @@ def site(host_name, ion, name, energy=0.0, *, xyz=(1.9, 1.9, 7.5), status="relax
         energy_ev=energy,
         coordination=5,
         multiplicity=4,
-        status=status,
+        status=Status(status),
         copies_angstrom=(xyz,),
     )
 
@@ -94,7 +98,7 @@ def hop(host_name, ion, name, initial, final, *, symmetric=True, length=3.07):
 
 
 def barrier(  # noqa: PLR0913 (a factory of test data)
-    host_name, ion, name, forward, reverse=None, *, std=0.01, d3=-0.005, status="converged", symmetric=True
+    host_name, ion, name, forward, reverse=None, *, std=0.01, d3=-0.005, status=CONVERGED, symmetric=True
 ):
     backward = forward if reverse is None else reverse
     done = forward is not None
@@ -114,7 +118,7 @@ def barrier(  # noqa: PLR0913 (a factory of test data)
     )
 
 
-def path(host_name, ion, start, value, hops, *, limiting=None, status="resolved", direction="x (a = 3.80 A)"):
+def path(host_name, ion, start, value, hops, *, limiting=None, status=RESOLVED, direction="x (a = 3.80 A)"):
     limits = limiting if limiting is not None or value is None else hops[0]
     return Bottleneck(
         host=host_name,
@@ -138,7 +142,7 @@ def band(host_name, ion, name, member, height, *, status="converged"):
         host=host_name,
         ion=ion,
         member=member,
-        status=status,
+        status=Status(status),
         forward_ev=height if done else None,
         reverse_ev=height if done else None,
         energies_ev=tuple(energies.tolist()),
@@ -162,7 +166,7 @@ def step(name, mlip_ev, dft_ev, *, host_name="001", ion="Li"):
         member=2,
         limiting=True,
         symmetric=False,
-        status="lacks final" if done else "not calculated",
+        status=Status("incomplete", "lacks final") if done else Status("not calculated"),
         lacking=("final",) if done else ("saddle", "initial", "final"),
         mlip_forward_ev=mlip_ev,
         mlip_reverse_ev=mlip_ev - 0.6,
@@ -181,7 +185,7 @@ def step(name, mlip_ev, dft_ev, *, host_name="001", ion="Li"):
         shell_force_error_rms_ev_per_angstrom=0.1 if done else None,
         peak="before" if done else None,
         peak_ev=dft_ev + 0.02 if done else None,
-        verdict="DFT band needed: force on the ion above 0.15 eV/A" if done else "not calculated",
+        verdict=Status("DFT band needed", "force on the ion above 0.15 eV/A") if done else Status("not calculated"),
     )
 
 
@@ -209,7 +213,9 @@ def results():
         ),
         barriers=(
             barrier("bulk", "Li", "bulk_oct", 0.4987),
-            barrier("bulk", "Mg", "bulk_oct", None, status="max steps (2 of 2 members)"),
+            barrier(
+                "bulk", "Mg", "bulk_oct", None, status=Status("not converged", "0 of 2 members converged: 2 max steps")
+            ),
             barrier("001", "Li", "001_in", 1.0312, 0.3812, symmetric=False),
             barrier("001", "Li", "001_par", 1.7123, d3=None),
             barrier("001", "Mg", "001_par", 0.4711, std=0.09),
@@ -217,7 +223,7 @@ def results():
         ),
         bottlenecks=(
             path("bulk", "Li", "V1", 0.4987, ("bulk_oct",)),
-            path("bulk", "Mg", "V1", None, (), status="not resolved: no converged barrier for bulk_oct"),
+            path("bulk", "Mg", "V1", None, (), status=Status("not resolved", "no converged barrier for bulk_oct")),
             path("001", "Li", "S1", 1.0312, ("001_in", "001_in")),
             path("001", "Mg", "S1", 0.4711, ("001_par",)),
             path("100", "Li", "U1", 0.4422, ("100_010zz",)),
@@ -254,7 +260,7 @@ def evaluation():
     force = rng.normal(size=300)
     energy = rng.normal(size=12)
     errors = Errors(
-        arm="fine-tuned committee",
+        model="fine-tuned committee",
         frames=12,
         force_rmse_ev_per_angstrom=0.0621,
         energy_rmse_ev_per_atom=0.0012,
@@ -273,7 +279,7 @@ def evaluation():
         calibration=1.5,
     )
     base = replace(
-        errors, arm="base model", force_rmse_ev_per_angstrom=0.16, calibration=None, ion_shell_force_rmse=None
+        errors, model="base model", force_rmse_ev_per_angstrom=0.16, calibration=None, ion_shell_force_rmse=None
     )
     drawn = Parity(
         energy_ref_ev_per_atom=tuple(energy),
@@ -281,7 +287,7 @@ def evaluation():
         force_ref=tuple(force),
         force=tuple(force + rng.normal(scale=0.05, size=300)),
     )
-    return Evaluation(held_out_groups=("001_perp_Li_neb",), arms=(errors, base), parity=drawn)
+    return Evaluation(held_out_groups=("001_perp_Li_neb",), models=(errors, base), parity=drawn)
 
 
 @dataclass(frozen=True)

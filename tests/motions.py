@@ -3,6 +3,7 @@
 import numpy as np
 import walks
 
+from mlip.core.status import Status
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import hops, kinetics
 from mlip.stages.diffusion.settings import DiffusionSettings
@@ -45,7 +46,7 @@ def barrier(hop, forward, *, std=0.01):
         hop=hop,
         host="001",
         ion="Li",
-        status="converged",
+        status=Status("converged"),
         members=4,
         forward_ev=forward,
         forward_std_ev=std,

@@ -97,7 +97,7 @@ def test_band_has_the_barrier_of_the_surface():
     initial, final = displaced(ends)
     before = initial.copy()
     band, images = mlip.band(initial, final, surface, settings=NebSettings(fmax_ev_per_angstrom=0.01))
-    assert band.status == "converged"
+    assert band.status.code == "converged"
     assert_allclose(band.forward_ev, surface.exact_forward, rtol=1e-3, atol=0)
     assert_allclose(band.reverse_ev, surface.exact_forward - 0.2, rtol=1e-3, atol=0)
     assert_allclose(
@@ -116,7 +116,7 @@ def test_find_sites_has_the_octahedral_site_of_anatase():
     host = structures.bulk(structures.crystal("anatase"), (1, 1, 1))
     settings = SitesSettings(fmax_ev_per_angstrom=0.02, max_candidates=4, grid_angstrom=0.4)
     sites, occupied = mlip.find_sites(host, "Li", OxidePotential(), settings=settings)
-    lowest = min((s for s in sites if s.status == "relaxed"), key=lambda s: s.energy_ev)
+    lowest = min((s for s in sites if s.status.code == "relaxed"), key=lambda s: s.energy_ev)
     assert lowest.energy_ev == 0
     away = find_mic(np.array(lowest.position_angstrom) - VOIDS @ ANATASE, host.cell)[1]
     assert away.min() < 0.5  # the ion sits off the centre of the octahedron

@@ -70,7 +70,7 @@ def test_numbers(found, key, name, value):
 def test_every_finding_is_whole(found):
     assert set(found) == set(audit.COMPUTE)
     for finding in found.values():
-        assert finding.status == "computed", finding
+        assert finding.status.code == "computed", finding
         assert finding.claimed
         assert finding.where
         assert finding.formula
@@ -89,7 +89,7 @@ def test_absent_number_is_a_status():
     loaded = references.load(FOLDER)
     fewer = tuple(v for v in loaded.values if v.id != "bet-001")
     finding = next(f for f in audit.findings(replace(loaded, values=fewer)) if f.key == "capacity")
-    assert finding.status.startswith("not computed: references: no value with id 'bet-001'")
+    assert str(finding.status).startswith("not computed: references: no value with id 'bet-001'")
     assert finding.numbers == ()
     assert not finding.consequence
 

@@ -14,7 +14,7 @@ from mlip.potential import equivalence, use
 from mlip.stages.sites import backends
 from mlip.stages.sites.stage import SiteNetwork
 
-NATIVE = equivalence.Way(backend="symmetrix-xl", device="cpu", dtype="float64")
+SYMMETRIX = equivalence.Backend(name="symmetrix-xl", device="cpu", dtype="float64")
 
 
 @pytest.fixture
@@ -39,11 +39,13 @@ def test_a_run_is_checked_once_and_the_result_is_that_of_the_sites_stage(copied)
 
 def test_a_run_made_before_the_package_was_there_uses_it_and_its_stages_stay_done(copied, monkeypatch):
     """The check says what it finds on a machine with other packages; no result is made anew for that."""
-    taken = equivalence.Equivalence(way=NATIVE, structures=3, energy_ev=1e-7, force_ev_per_angstrom=1e-7, accepted=True)
+    taken = equivalence.Equivalence(
+        backend=SYMMETRIX, structures=3, energy_ev=1e-7, force_ev_per_angstrom=1e-7, accepted=True
+    )
     monkeypatch.setattr(backends, "machine", lambda: {"symmetrix-xl": "another"})
     monkeypatch.setattr(backends, "run_parallel", lambda *_, **__: copied.counted.append(1) or [(taken,)])
-    assert backends.model_use(copied.context).way == NATIVE
-    assert backends.model_use(copied.context).way == NATIVE
+    assert backends.model_use(copied.context).backend == SYMMETRIX
+    assert backends.model_use(copied.context).backend == SYMMETRIX
     assert copied.counted == [1]
     assert backends.latest(copied.run.folder, ()) == (taken,)
     assert all(copied.run.is_done(copied.run.stage(stage)) for stage in ("train", "sites", "neb"))

@@ -99,10 +99,10 @@ def test_finished_band_costs_one_force_call_to_read_again(tmp_path):
 def test_more_steps_continue_a_band_that_ran_out_of_them(tmp_path):
     path = tmp_path / "band.npz"
     band, _ = run_to_the_end(path, settings=LOOSE.model_copy(update={"max_steps": 10}))
-    assert band.status == "max steps"
+    assert band.status.code == "max steps"
     check_same(run_to_the_end(path), run_to_the_end(None))
     band, _ = run_to_the_end(path, settings=LOOSE.model_copy(update={"max_steps": 10}))
-    assert (band.status, band.steps) == ("max steps", 10)
+    assert (band.status.code, band.steps) == ("max steps", 10)
 
 
 @pytest.mark.parametrize("damage", [b"", b"no archive", "half", "noise"])

@@ -7,6 +7,7 @@ from ase.io import read
 from numpy.testing import assert_allclose
 
 from mlip.core import files
+from mlip.core.status import Status
 from mlip.potential import equivalence, models, use
 from mlip.stages.neb import band_jobs, neb
 from mlip.stages.neb.settings import NebSettings
@@ -17,7 +18,7 @@ from mlip.tools import select_frames
 
 @pytest.mark.parametrize(("device", "sizes"), [("cpu", [5, 5, 5, 5]), ("cuda", [20])])
 def test_pools_hold_every_band_once(tmp_path, device, sizes):
-    model = use.ModelUse(tmp_path, equivalence.Way(backend="mace-torch", device=device, dtype="float64"))
+    model = use.ModelUse(tmp_path, equivalence.Backend(name="mace-torch", device=device, dtype="float64"))
     todo = [band_jobs.BandJob(h, m, tmp_path, tmp_path, model, NebSettings(), "pbe") for h in range(10) for m in (1, 2)]
     found = band_jobs.pools(todo, workers=2)
     assert sorted(map(len, found)) == sizes
@@ -51,26 +52,26 @@ def job(tmp_path, labelled):
     )
     files.write_frames(sites_jobs.end_points(tmp_path, hop), ends)
     settings = NebSettings(images=3, end_fmax_ev_per_angstrom=0.03, end_moved_angstrom=3.0)
-    model = use.ModelUse(tmp_path / "model", equivalence.Way(backend="mace-torch", device="cpu", dtype="float32"))
+    model = use.ModelUse(tmp_path / "model", equivalence.Backend(name="mace-torch", device="cpu", dtype="float32"))
     (tmp_path / "bands").mkdir()
     return band_jobs.BandJob(hop, 1, tmp_path, tmp_path / "bands", model, settings, "pbe")
 
 
-def test_a_band_that_settled_in_float32_is_finished_the_plain_way(job):
-    """Both ways end in the same barrier; the finished band's energies are those of float64."""
-    finishing = job.settings.model_copy(update={"finish_plain": True})
+def test_a_band_that_settled_in_float32_is_finished_with_mace_torch_in_float64(job):
+    """Both backends end in the same barrier; the finished band's energies are those of float64."""
+    finishing = job.settings.model_copy(update={"finish_mace_torch": True})
     band_jobs.run_pool([replace(job, settings=finishing)])
     found = files.read_record(job.done, band_jobs.BandOutcome).band
     images = read(job.done.with_suffix(".extxyz"), ":")
     job.done.unlink()
-    exactly = replace(job.model, way=equivalence.PLAIN)
+    exactly = replace(job.model, backend=equivalence.REFERENCE)
     band_jobs.run_pool([replace(job, model=exactly)])
-    plain = files.read_record(job.done, band_jobs.BandOutcome).band
-    assert found.status == plain.status == "converged"
-    assert_allclose(found.forward_ev, plain.forward_ev, rtol=0, atol=1e-3)
-    assert "eV the fast way, finished the plain way" in found.note
-    assert found.force_calls > plain.force_calls
-    assert not plain.note
+    slow = files.read_record(job.done, band_jobs.BandOutcome).band
+    assert found.status.code == slow.status.code == "converged"
+    assert_allclose(found.forward_ev, slow.forward_ev, rtol=0, atol=1e-3)
+    assert "eV with mace-torch, finished with mace-torch in float64" in found.note
+    assert found.force_calls > slow.force_calls
+    assert not slow.note
     exact = [one.energies_ev[0] for one in use.evaluator(exactly)(images)]
     assert_allclose([image.get_potential_energy() for image in images], exact, rtol=0, atol=1e-7)
     assert not list(job.folder.glob("*.npz"))
@@ -88,7 +89,7 @@ def test_a_band_that_wants_steps_goes_on_and_ends_where_an_undisturbed_one_does(
     few = job.settings.model_copy(update={"max_steps": whole.steps - 2})
     band_jobs.run_pool([replace(job, settings=few)])
     found = files.read_record(job.done, band_jobs.BandOutcome).band
-    assert found.status == whole.status == "converged"
+    assert found.status.code == whole.status.code == "converged"
     assert found.note == f"not converged after {few.max_steps} steps, gone on with from there"
     assert found.steps > few.max_steps
     assert_allclose(found.forward_ev, whole.forward_ev, rtol=0, atol=2e-3)
@@ -99,7 +100,7 @@ def test_a_band_that_never_settles_has_three_rounds_and_no_number(job):
     never = job.settings.model_copy(update={"max_steps": 2, "fmax_ev_per_angstrom": 1e-9})
     band_jobs.run_pool([replace(job, settings=never)])
     found = files.read_record(job.done, band_jobs.BandOutcome).band
-    assert (found.status, found.steps, found.forward_ev) == ("max steps", 6, None)
+    assert (found.status.code, found.steps, found.forward_ev) == ("max steps", 6, None)
     assert found.note.count("gone on with") == 2
 
 
@@ -141,6 +142,6 @@ def test_a_killed_round_goes_on_to_the_same_band(job, monkeypatch):
 )
 def test_which_bands_go_on(status, fmax, stationary, expected):
     made = neb.Band(
-        hop="001_par", host="001", ion="Mg", member=1, status=status, forward_ev=None, reverse_ev=None, energies_ev=(0.0,), coordinate_angstrom=(0.0,), ion_angstrom=((0.0,) * 3,), fmax_ev_per_angstrom=fmax, steps=9, force_calls=9, force_std_ev_per_angstrom=None, stationary=stationary
+        hop="001_par", host="001", ion="Mg", member=1, status=Status(status), forward_ev=None, reverse_ev=None, energies_ev=(0.0,), coordinate_angstrom=(0.0,), ion_angstrom=((0.0,) * 3,), fmax_ev_per_angstrom=fmax, steps=9, force_calls=9, force_std_ev_per_angstrom=None, stationary=stationary
     )  # fmt: skip
     assert band_jobs.unsettled(made) is expected

@@ -73,9 +73,9 @@ def test_missing_labels_are_counted_and_left_out():
         return ask(given, changes, lacking={("hop", 1.0)})
 
     found = convergence.study("cutoff", ({"error": 1.0}, {"error": 0.0}), frames()[:2], partly)
-    assert found[0].status == "1 of 2 frames have no label"
+    assert found[0].status.detail == "1 of 2 frames have no label"
     assert (found[0].frames, found[0].differences, found[0].energy_ev) == (1, (), None)
-    assert found[1].status == "calculated"
+    assert found[1].status.detail == "calculated"
     none = convergence.study("cutoff", ({"error": 1.0}, {"error": 0.0}), frames()[1:2], partly)[0]
     assert (none.force_rms_ev_per_angstrom, none.force_max_ev_per_angstrom, none.frames) == (None, None, 0)
 
@@ -90,7 +90,10 @@ def test_a_label_that_failed_a_check_counts_and_says_so():
     found = convergence.study("cutoff", ({"error": 1.0}, {"error": 0.0}), frames()[:2], wrong)
     assert_allclose(found[0].energy_ev, 0.02, rtol=1e-9, atol=0)
     assert found[0].frames == 2
-    assert [v.status for v in found] == ["hop is no label to train on: the net force is 1 eV/Angstrom", "calculated"]
+    assert [v.status.detail for v in found] == [
+        "hop is no label to train on: the net force is 1 eV/Angstrom",
+        "calculated",
+    ]
 
 
 def test_other_cells_make_no_difference():

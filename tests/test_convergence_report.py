@@ -1,5 +1,6 @@
 """The section of the convergence of the DFT settings."""
 
+from mlip.core.status import Status
 from mlip.stages.convergence import report
 from mlip.stages.convergence.convergence import CONFIGURATIONS, INSERTION, Difference, Variant
 
@@ -24,7 +25,7 @@ def test_settings_against_the_reference():
             energy_ev=0.012,
             differences=changes,
             seconds_per_frame=90.0,
-            status="calculated",
+            status=Status("calculated"),
         ),
         Variant(
             study="cutoff",
@@ -38,7 +39,7 @@ def test_settings_against_the_reference():
             energy_ev=0.0,
             differences=(),
             seconds_per_frame=None,
-            status="calculated",
+            status=Status("calculated"),
         ),
     )
     table = report.settings_table(rows)

@@ -26,13 +26,13 @@ def released(**changes):
 @pytest.mark.parametrize("max_l", [0, 1])
 def test_the_gate_takes_it_and_it_is_the_same_model(max_l):
     model = released(max_l=max_l)
-    ways = equivalence.ways(device="cpu", dtype="float64", native=False, cueq=True)
+    tried = equivalence.candidates(device="cpu", dtype="float64", symmetrix=False, cueq=True)
     (found,) = equivalence.check(
-        model, FRAMES, ways, limits=LIMITS, make=lambda way: equivalence.evaluator(model, way, folder=None)
+        model, FRAMES, tried, limits=LIMITS, make=lambda backend: equivalence.evaluator(model, backend, folder=None)
     )
-    assert (found.accepted, found.way.backend) == (True, "mace-cueq")
+    assert (found.accepted, found.backend.name) == (True, "mace-cueq")
     assert found.force_ev_per_angstrom < 1e-10
-    batch, rng = Batch(equivalence.evaluator(model, found.way, folder=None), FRAMES), np.random.default_rng(0)
+    batch, rng = Batch(equivalence.evaluator(model, found.backend, folder=None), FRAMES), np.random.default_rng(0)
     for _ in range(3):
         moved = [f.copy() for f in FRAMES]
         for atoms in moved:

@@ -17,6 +17,7 @@ from vasp_jobs import paw_data, vasprun
 from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.core.status import Status
 from mlip.core.units import joule_per_m2
 from mlip.dft import engines, tasks
 from mlip.stages import structures
@@ -69,7 +70,7 @@ def made(folder, bands, **changes):
         barrier_ev=0.5,
         hops=("001_par",),
         limiting_hop="001_par",
-        status="resolved",
+        status=Status("resolved"),
     )
     results = {
         "structures": structures.Hosts(hosts=(host("001"),)),
@@ -112,7 +113,7 @@ def test_ladder_labels_compares_and_writes_frames_for_a_dataset(tmp_path, bands)
     assert (found.wanted, found.labelled, found.problems) == (8, 8, ())
     par, inner = found.steps
     assert_allclose((par.mlip_forward_ev, par.dft_forward_ev), (0.5, 0.56), rtol=2e-3, atol=0)
-    assert par.verdict.startswith("DFT band needed: DFT and potential differ by more than 0.05 eV")
+    assert str(par.verdict).startswith("DFT band needed: DFT and potential differ by more than 0.05 eV")
     assert inner.dft_reverse_ev is not None
     frames = extxyz.read_frames(run.path("ladder", "frames.extxyz"))
     assert [f.info["frame_id"] for f in frames[:2]] == ["ladder_001_par_Li_saddle", "ladder_001_par_Li_initial"]
@@ -130,13 +131,13 @@ def test_ladder_stops_after_its_time_and_goes_on(tmp_path, bands, capsys):
     assert cli.main(["ladder", str(run.folder)]) == 0
     first = ladder_of(run)
     assert first.labelled < first.wanted
-    assert {s.hop: s.status for s in first.steps}["001_in"] == "not calculated"
-    assert all(s.dft_forward_ev is None for s in first.steps if s.status == "not calculated")
+    assert {s.hop: s.status.code for s in first.steps}["001_in"] == "not calculated"
+    assert all(s.dft_forward_ev is None for s in first.steps if s.status.code == "not calculated")
     assert "wait for a label; run the same command again to continue" in capsys.readouterr().err
     for _ in range(8):
         assert cli.main(["ladder", str(run.folder)]) == 0
     whole = ladder_of(run)
-    assert (whole.labelled, [s.status for s in whole.steps]) == (8, ["complete", "complete"])
+    assert (whole.labelled, [s.status.code for s in whole.steps]) == (8, ["complete", "complete"])
     again = run.path("ladder", "result.json").stat().st_mtime_ns
     assert cli.main(["ladder", str(run.folder)]) == 0
     assert run.path("ladder", "result.json").stat().st_mtime_ns == again
@@ -147,7 +148,7 @@ def test_a_refused_frame_is_a_status(tmp_path, bands):
     run = made(tmp_path, bands, dft=settings, ladder={"neighbours": False})
     assert cli.main(["ladder", str(run.folder)]) == 0
     found = ladder_of(run)
-    assert [s.status for s in found.steps] == ["complete", "not calculated"]
+    assert [s.status.code for s in found.steps] == ["complete", "not calculated"]
     assert found.problems[0].frame_id == "ladder_001_in_Li_saddle"
     assert "did not converge" in found.problems[0].reason
 
@@ -187,11 +188,11 @@ def test_convergence_counts_labels_that_fail_a_check_and_says_so(tmp_path, bands
     first, last = files.read_result(run.path("convergence", "result.json"), Convergence).variants
     assert first.frames == last.frames == 2
     assert_allclose(first.force_max_ev_per_angstrom, 0.0, rtol=0, atol=1e-8)  # the mean force is taken off
-    assert first.status.startswith(
+    assert first.status.detail.startswith(
         "001_11_Li_site is no label to train on: the net force is 0.1000 eV/Angstrom per atom"
     )
-    assert "; 001_11_clean_relaxed is no label to train on" in first.status
-    assert last.status == "calculated"
+    assert "; 001_11_clean_relaxed is no label to train on" in first.status.reason
+    assert str(last.status) == "calculated"
     assert len(list((run.folder / "labels").glob("*/failed/*.json"))) == 2
     assert len(list((run.folder / "labels").glob("*/*.xyz"))) == 2
 
@@ -205,7 +206,7 @@ def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsy
     assert cli.main(["convergence", str(run.folder)]) == 0
     assert "2 frames wait for a label; run the same command again to continue" in capsys.readouterr().err
     waiting = files.read_result(run.path("convergence", "result.json"), Convergence).variants[0]
-    assert (waiting.frames, waiting.status) == (0, "2 of 2 frames have no label")
+    assert (waiting.frames, waiting.status.detail) == (0, "2 of 2 frames have no label")
     ours = {f.info["frame_id"]: f for p in (run.folder / "labels").glob("*/*.xyz") for f in extxyz.read_frames(p)}
     dft = engines.varied(run.sections["dft"], studies["second opinion"][0])
     for name in names:
@@ -219,7 +220,7 @@ def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsy
     found = files.read_result(run.path("convergence", "result.json"), Convergence).variants[0]
     assert (found.frames, found.energy_ev) == (2, pytest.approx(0.03, abs=1e-6))
     # the net force of 0.5 eV/A is told, and taken off all 13 atoms before forces are compared; the clean slab is right
-    assert "the net force is 0.0385 eV/Angstrom per atom" in found.status
+    assert "the net force is 0.0385 eV/Angstrom per atom" in found.status.reason
     assert_allclose(found.net_force_ev_per_angstrom, 0.5 / 13, rtol=1e-4, atol=0)
     assert_allclose(found.force_rms_by_species["Li"], 0.5 * 12 / 13, rtol=1e-4, atol=0)
     assert_allclose(found.force_rms_by_species["O"], 0.5 / 13 / 2**0.5, rtol=1e-4, atol=0)
@@ -247,10 +248,10 @@ def test_energetics_of_a_metal_and_what_it_lacks(tmp_path, bands):
     assert cli.main(["energetics", str(run.folder)]) == 0
     found = json.loads(run.path("energetics", "result.json").read_text())["result"]
     (metal,) = found["metals"]
-    assert metal["status"] == "calculated"
+    assert metal["status"]["code"] == "calculated"
     assert_allclose(metal["cohesive_ev"], -metal["energy_ev"], rtol=1e-12, atol=0)  # the atom has no neighbour
     assert found["crystal"] is None
-    assert found["crystal_status"].startswith("not calculated: ")  # a Morse potential is no model of an oxide
+    assert found["crystal_status"]["code"] == "not calculated"  # a Morse potential is no model of an oxide
     assert (found["surfaces"], found["adsorption"]) == ([], [])
     assert np.isfinite(metal["lattice"]["hill_gpa"])
 
@@ -267,7 +268,7 @@ def test_energetics_of_surfaces_and_sites(finished, tmp_path):
     assert cli.main(["energetics", str(tmp_path / "run")]) == 0
     found = files.read_result(tmp_path / "run" / "energetics" / "result.json", energetics.Energetics)
     (surface,) = found.surfaces
-    assert (surface.name, surface.relaxed_by, surface.status) == ("101", "the potential", "calculated")
+    assert (surface.name, surface.relaxed_by, str(surface.status)) == ("101", "the potential", "calculated")
     slabs = tmp_path / "run" / "energetics" / "slabs" / "relaxed"
     slab, whole = (extxyz.read_frames(slabs / f"{name}.extxyz")[0] for name in ("101", "bulk"))
     for atoms in (slab, whole):
@@ -282,7 +283,7 @@ def test_energetics_of_surfaces_and_sites(finished, tmp_path):
     assert_allclose(surface.potential_j_per_m2, own, rtol=1e-6, atol=0)
     assert {b.host for b in found.adsorption} == {"bulk", "001"}
     assert all(b.potential_metal_ev is None for b in found.adsorption)  # the metal is not known
-    assert {b.status for b in found.adsorption} == {"no label of the atom, the metal"}
+    assert {b.status.detail for b in found.adsorption} == {"no label of the atom, the metal"}
     assert all(b.metal_ev is None and b.atom_ev is None for b in found.adsorption)
     before = report_fingerprint(tmp_path / "run")
     assert cli.main(["report", str(tmp_path / "run")]) == 0

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from mlip.atoms import dispersion
 from mlip.atoms.extxyz import with_labels
 from mlip.atoms.structures import Facet
+from mlip.core.status import CALCULATED, Status
 from mlip.core.units import joule_per_m2
 from mlip.stages.energetics import energetics, lattice
 from mlip.stages.energetics.settings import EnergeticsSettings
@@ -38,7 +39,7 @@ class Known:
 
 
 def alone(symbol, energy_ev):
-    return energetics.Atom(symbol=symbol, energy_ev=energy_ev, moment_bohr=0.0, status=energetics.DONE)
+    return energetics.Atom(symbol=symbol, energy_ev=energy_ev, moment_bohr=0.0, status=Status(CALCULATED))
 
 
 def elemental(symbol, energy_ev, d3_ev=0.0):
@@ -50,7 +51,7 @@ def elemental(symbol, energy_ev, d3_ev=0.0):
         d3_ev=d3_ev,
         cohesive_ev=None,
         cohesive_d3_ev=None,
-        status=energetics.DONE,
+        status=Status(CALCULATED),
     )
 
 
@@ -81,7 +82,7 @@ def test_adsorption_against_atom_and_metal(ion, metal_ev, charge, volt):
     assert_allclose(found.metal_d3_ev - found.metal_ev, d3 + 0.2, rtol=1e-4, atol=0)
     assert found.charge == charge
     assert_allclose((found.metal_per_electron_ev, found.voltage_v), (metal_ev / charge, volt), rtol=1e-9, atol=0)
-    assert found.status == "calculated"
+    assert found.status.code == "calculated"
     assert [f.info["vacuum"] for f in ask.frames] == [True, True]
     assert ask.changes == [{}]
 
@@ -101,10 +102,10 @@ def test_the_potential_is_held_against_the_same_metal():
 def test_adsorption_says_what_it_lacks():
     ask = Known(lambda f: None if f.info["ion"] == "none" else -51.0)
     found = energetics.adsorption(occupied(), ask, alone=None, elemental=elemental("Mg", -1.5))
-    assert found.status == "no label of the clean host, the atom"
+    assert found.status.detail == "no label of the clean host, the atom"
     assert (found.atom_ev, found.metal_ev, found.metal_d3_ev, found.voltage_v) == (None,) * 4
     without = energetics.adsorption(occupied(), Known(lambda _: -50.0), alone=alone("Mg", 0.0), elemental=None)
-    assert without.status == "no label of the metal"
+    assert without.status.detail == "no label of the metal"
     assert without.atom_ev == 0.0
     assert without.metal_ev is None
 
@@ -120,7 +121,7 @@ def test_lithium_atom_is_spin_polarised_and_magnesium_is_not():
     assert ask.changes[1] == {"k_length_angstrom": 1.0}
     assert len(set(ask.frames[0].cell.lengths().round(6))) == 3  # no level is degenerate by symmetry
     failed = energetics.atom("Li", Known(lambda _: None), SETTINGS)
-    assert (failed.energy_ev, failed.status) == (None, "not calculated")
+    assert (failed.energy_ev, str(failed.status)) == (None, "not calculated")
 
 
 def morse(frames, changes):
@@ -135,7 +136,7 @@ def morse(frames, changes):
 
 def test_cohesive_energy_of_a_metal_with_a_known_minimum():
     found = energetics.metal("Mg", morse, SETTINGS, alone=alone("Mg", 0.0))
-    assert (found.structure, found.status) == ("hcp", "calculated")
+    assert (found.structure, str(found.status)) == ("hcp", "calculated")
     cell = lattice.at(lattice.space(_hcp()), found.lattice.point)
     cell.calc = MorsePotential(**MORSE)
     assert_allclose(found.energy_ev, cell.get_potential_energy() / 2, rtol=1e-5, atol=0)
@@ -167,7 +168,7 @@ def test_metal_without_its_atom_has_no_cohesive_energy():
 )
 def test_metal_without_a_lattice_says_why(symbol, ask, status):
     found = energetics.metal(symbol, ask, SETTINGS, alone=alone(symbol, 0.0))
-    assert found.status.startswith(status)
+    assert str(found.status).startswith(status)
     assert (found.energy_ev, found.cohesive_ev, found.lattice) == (None, None, None)
 
 
@@ -186,7 +187,7 @@ def test_surface_energy_counts_both_faces():
     d3 = dispersion.d3(slab)[0] - 2 * dispersion.d3(bulk_cell)[0]
     assert_allclose(found.d3_j_per_m2 - found.pbe_j_per_m2, joule_per_m2(d3, 40.0), rtol=1e-5, atol=0)
     lacking = energetics.surface(slab, bulk_cell, Known(lambda f: None), name="001", layers=2, relaxed_by="DFT")
-    assert (lacking.pbe_j_per_m2, lacking.status) == (None, "not calculated")
+    assert (lacking.pbe_j_per_m2, str(lacking.status)) == (None, "not calculated")
 
 
 def test_relaxation_on_labels_ends_in_the_minimum():

@@ -8,8 +8,8 @@ from mlip.potential.batch import Batch
 from mlip.potential.potential import Evaluator
 
 LIMITS = (1e-3, 1e-3)
-BATCHED = equivalence.Way(backend="mace-torch", device="cpu", dtype="float64")
-SCALAR = equivalence.Way(backend="mace-scalar", device="cpu", dtype="float64")
+BATCHED = equivalence.Backend(name="mace-torch", device="cpu", dtype="float64")
+SCALAR = equivalence.Backend(name="mace-scalar", device="cpu", dtype="float64")
 
 
 @pytest.fixture(scope="module")
@@ -23,42 +23,46 @@ def frames():
     return [tiny.rattled("Ti2O4LiMg", seed=k).repeat((1, 1, 2)) for k in range(3)]
 
 
-def check(model, frames, ways, make=None, limits=LIMITS):
+def check(model, frames, tried, make=None, limits=LIMITS):
     return equivalence.check(
-        model, frames, ways, limits=limits, make=make or (lambda way: equivalence.evaluator(model, way, folder=None))
+        model,
+        frames,
+        tried,
+        limits=limits,
+        make=make or (lambda backend: equivalence.evaluator(model, backend, folder=None)),
     )
 
 
-def test_batched_float64_is_the_plain_model(model, frames):
+def test_batched_float64_is_the_reference(model, frames):
     (found,) = check(model, frames, [BATCHED])
     assert found.accepted
-    assert (found.way, found.structures) == (BATCHED, 3)
+    assert (found.backend, found.structures) == (BATCHED, 3)
     assert found.energy_ev < 1e-9
     assert found.force_ev_per_angstrom < 1e-9
     assert equivalence.accepted([found]) == BATCHED
     assert "mace-torch in float64 on cpu" in found.summary
-    assert found.summary.endswith("from plain float64 on 3 structures: used")
+    assert found.summary.endswith("from mace-torch in float64 on 3 structures: used")
 
 
 def test_float32_passes_or_not_by_the_limits(model, frames):
-    ways = equivalence.ways(device="cpu", dtype="float32", native=False)
-    assert [w.backend for w in ways] == ["mace-scalar", "mace-scalar", "mace-torch", "mace-torch"]
-    assert [w.dtype for w in ways] == ["float32", "float64"] * 2
-    (found,) = check(model, frames, ways, limits=(1e-2, 1e-2))
+    tried = equivalence.candidates(device="cpu", dtype="float32", symmetrix=False)
+    assert [b.name for b in tried] == ["mace-scalar", "mace-scalar", "mace-torch", "mace-torch"]
+    assert [b.dtype for b in tried] == ["float32", "float64"] * 2
+    (found,) = check(model, frames, tried, limits=(1e-2, 1e-2))
     assert found.accepted
     assert 1e-9 < found.force_ev_per_angstrom < 1e-2
-    refused, taken = check(model, frames, ways, limits=(1e-8, 1e-8))
+    refused, taken = check(model, frames, tried, limits=(1e-8, 1e-8))
     assert not refused.accepted
     assert refused.summary.endswith("refused")
     assert equivalence.accepted([refused, taken]) == SCALAR
-    assert equivalence.accepted([refused]) == equivalence.PLAIN
+    assert equivalence.accepted([refused]) == equivalence.REFERENCE
 
 
 def test_wrong_weights_are_refused(model, frames):
     import torch
 
-    def make(way):
-        fast = equivalence.evaluator(model, way, folder=None)
+    def make(backend):
+        fast = equivalence.evaluator(model, backend, folder=None)
         with torch.no_grad():
             for weights in fast.members[1].parameters():
                 weights.mul_(1.001)
@@ -87,21 +91,21 @@ def test_forces_of_the_wrong_structure_are_refused(model, frames, monkeypatch):
     assert not check(model, frames, [BATCHED])[0].accepted
 
 
-def test_a_way_that_does_not_run_is_a_line_and_the_next_is_tried(model, frames):
-    def make(way):
-        if way.backend == "symmetrix-xl":
+def test_a_backend_that_does_not_run_is_a_line_and_the_next_is_tried(model, frames):
+    def make(backend):
+        if backend.name == "symmetrix-xl":
             raise ValueError("no compiler")
-        return equivalence.evaluator(model, way, folder=None)
+        return equivalence.evaluator(model, backend, folder=None)
 
-    found = check(model, frames, equivalence.ways(device="cpu", dtype="float64", native=True), make)
+    found = check(model, frames, equivalence.candidates(device="cpu", dtype="float64", symmetrix=True), make)
     assert [f.accepted for f in found] == [False, True]
     assert found[0].summary == "symmetrix-xl in float64 on cpu: not used: no compiler"
     assert equivalence.accepted(found) == SCALAR
 
 
 def test_no_number_is_refused(model, frames):
-    def make(way):
-        fast = equivalence.evaluator(model, way, folder=None)
+    def make(backend):
+        fast = equivalence.evaluator(model, backend, folder=None)
         fast.backend.run = lambda *_: (np.full(3, np.nan), np.zeros((sum(map(len, frames)), 3)), None)
         return fast
 
@@ -112,17 +116,17 @@ def test_no_number_is_refused(model, frames):
     assert adapter.validate_json(adapter.dump_json(found)) == found
 
 
-def test_plain_is_one_structure_a_call(model, frames, monkeypatch):
-    plain = equivalence.evaluator(model, equivalence.PLAIN, folder=None)
+def test_the_reference_is_one_structure_a_call(model, frames, monkeypatch):
+    exact = equivalence.evaluator(model, equivalence.REFERENCE, folder=None)
     sizes = []
-    prepare = plain.backend.prepare
-    monkeypatch.setattr(plain.backend, "prepare", lambda graphs: sizes.append(len(graphs)) or prepare(graphs))
-    plain(frames)
-    batch = Batch(plain, frames)
+    prepare = exact.backend.prepare
+    monkeypatch.setattr(exact.backend, "prepare", lambda graphs: sizes.append(len(graphs)) or prepare(graphs))
+    exact(frames)
+    batch = Batch(exact, frames)
     for _ in range(2):
         batch([f.positions for f in frames])
     assert sizes == [1] * 6
     assert batch.skin_angstrom == 0
     batch([f.positions + 1e-6 for f in frames])
     assert batch.rebuilds == 6
-    assert isinstance(plain, Evaluator)
+    assert isinstance(exact, Evaluator)

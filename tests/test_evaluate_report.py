@@ -10,14 +10,14 @@ from mlip.stages.evaluate.evaluate import Parity
 
 def test_errors_in_milli_units():
     found = evaluation()
-    assert report.models_table(found.arms).rows[0] == (
+    assert report.models_table(found.models).rows[0] == (
         *("fine-tuned committee", "12", "62.1", "81.0", "1.20", "0.985", "1.50"),
     )
-    assert report.models_table(found.arms).rows[1][3] == report.models_table(found.arms).rows[1][-1] == "\u2013"
-    assert report.path_errors_table(found.arms[0].paths).rows[1][-1] == "+12"
-    assert report.path_errors_table(found.arms[0].paths).rows[0][-1] == "\u221210"
-    assert report.groups_table(found.arms[0].groups).rows == (("001_perp_Li_neb", "5", "70.0", "1.00"),)
-    assert report.species_table(found.arms[0]).rows == (("Li", "80.0"), ("O", "60.0"), ("Ti", "61.0"))
+    assert report.models_table(found.models).rows[1][3] == report.models_table(found.models).rows[1][-1] == "\u2013"
+    assert report.path_errors_table(found.models[0].paths).rows[1][-1] == "+12"
+    assert report.path_errors_table(found.models[0].paths).rows[0][-1] == "\u221210"
+    assert report.groups_table(found.models[0].groups).rows == (("001_perp_Li_neb", "5", "70.0", "1.00"),)
+    assert report.species_table(found.models[0]).rows == (("Li", "80.0"), ("O", "60.0"), ("Ti", "61.0"))
 
 
 def test_the_section_names_the_held_out_groups_and_has_every_table():
@@ -30,7 +30,7 @@ def test_the_section_names_the_held_out_groups_and_has_every_table():
         "Saddle energies of held-out paths relative to the initial image",
     ]
     assert [f.form for f in section.figures] == ["png"]
-    bare = replace(evaluation(), arms=())
+    bare = replace(evaluation(), models=())
     assert report.accuracy_section(bare).tables == ()
 
 

@@ -6,6 +6,7 @@ import walks
 from motions import ATTEMPTS, ENERGY, HOPS, SETTINGS, SITES, WHERE, barrier, motion, rate, tracks
 from numpy.testing import assert_allclose
 
+from mlip.core.status import Status
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import arrhenius, density, hops, kinetics
 from mlip.stages.md import trajectory
@@ -68,7 +69,7 @@ def test_bulk_anatase_expected_from_its_barrier():
         hop="bulk_oct",
         host="bulk",
         ion="Li",
-        status="converged",
+        status=Status("converged"),
         members=1,
         forward_ev=0.5,
         forward_std_ev=None,
@@ -86,7 +87,7 @@ def test_bulk_anatase_expected_from_its_barrier():
 def test_without_hops_there_are_limits_and_no_line():
     quiet = [motion(t, value=1e-9) for t in (800.0, 1000.0)]
     found = kinetics.kinetics(quiet, HOPS, SITES, [barrier("x", 0.3)], WHERE, SETTINGS)
-    assert found.diffusion.status.startswith("not resolved: 0 hops")
+    assert str(found.diffusion.status).startswith("not resolved: 0 hops")
     assert found.diffusion.extrapolated.value is None
     assert {h.verdict for h in found.hops} == {kinetics.NOT_RESOLVED}
     assert all(m.from_jumps.mean.value is None and m.from_jumps.mean.high > 0 for m in quiet)

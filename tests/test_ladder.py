@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
 from mlip.atoms.extxyz import with_labels
+from mlip.core.status import Status
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder import ladder
 from mlip.stages.ladder.settings import LadderSettings
@@ -46,19 +47,19 @@ def skewed():
 def test_barrier_of_dft_at_the_geometry_of_the_potential(symmetric):
     """A higher barrier on the same path: DFT is 0.06 eV above the potential, and nothing pulls on the saddle."""
     found = ladder.step(symmetric, labels([symmetric], barrier=0.56), SETTINGS, target="pbe")
-    assert found.status == "complete"
+    assert found.status.code == "complete"
     assert_allclose(found.mlip_forward_ev, 0.5, rtol=2e-3, atol=0)
     assert_allclose(found.dft_forward_ev, 0.56, rtol=2e-3, atol=0)
     assert found.dft_reverse_ev == found.dft_forward_ev
     assert_allclose(found.difference_ev, 0.06, rtol=0.02, atol=0)
     assert found.ion_force_ev_per_angstrom < 0.02
     assert found.peak == "saddle"
-    assert found.verdict == "DFT band needed: DFT and potential differ by more than 0.05 eV"
+    assert str(found.verdict) == "DFT band needed: DFT and potential differ by more than 0.05 eV"
 
 
 def test_the_same_surface_stands(symmetric):
     found = ladder.step(symmetric, labels([symmetric], barrier=0.5), SETTINGS, target="pbe")
-    assert found.verdict == "stands"
+    assert str(found.verdict) == "stands"
     assert abs(found.difference_ev) < 1e-6
     saddle = symmetric.images[int(np.argmax(symmetric.band.energies_ev))].copy()
     saddle.calc = CosineSurface(hop()[0], barrier=0.5)
@@ -74,7 +75,7 @@ def test_residual_force_has_the_size_and_the_way_of_the_ion(symmetric):
     assert abs(found.ion_force_along_ev_per_angstrom) < 0.01
     assert_allclose(found.ion_force_error_ev_per_angstrom, 0.3, rtol=0.05, atol=0)
     assert found.shell_force_ev_per_angstrom > found.shell_force_rms_ev_per_angstrom > 0
-    assert found.verdict == "DFT band needed: force on the ion above 0.15 eV/A"
+    assert str(found.verdict) == "DFT band needed: force on the ion above 0.15 eV/A"
 
 
 def test_forward_and_reverse_of_a_hop_between_two_sites(skewed):
@@ -88,7 +89,7 @@ def test_a_neighbour_above_the_saddle_image_is_named(skewed):
     found = ladder.step(skewed, labels([skewed], barrier=0.3, step=-0.9), SETTINGS, target="pbe")
     assert found.peak == "before"
     assert found.peak_ev > found.dft_forward_ev
-    assert "DFT is higher at the image before the saddle" in found.verdict
+    assert "DFT is higher at the image before the saddle" in found.verdict.reason
 
 
 def test_target_with_dispersion_adds_it_once(symmetric):
@@ -131,7 +132,7 @@ def test_limiting_barriers_come_first_neighbours_last(symmetric, skewed):
 
 def test_without_labels_there_is_a_status_and_no_number(symmetric):
     found = ladder.step(symmetric, {}, SETTINGS, target="pbe")
-    assert (found.status, found.verdict) == ("not calculated", "not calculated")
+    assert (str(found.status), str(found.verdict)) == ("not calculated", "not calculated")
     assert found.lacking == ("saddle", "initial", "before")
     numbers = (found.dft_forward_ev, found.difference_ev, found.ion_force_ev_per_angstrom, found.peak_ev, found.peak)
     assert numbers == (None,) * 5
@@ -141,11 +142,11 @@ def test_without_labels_there_is_a_status_and_no_number(symmetric):
 def test_a_part_of_the_labels_gives_what_they_allow(skewed):
     given = labels([skewed], barrier=0.5, step=0.3, keep=lambda name: name.endswith(("saddle", "initial")))
     found = ladder.step(skewed, given, SETTINGS, target="pbe")
-    assert found.status == "lacks final, before, after"
+    assert found.status.detail == "lacks final, before, after"
     assert found.dft_forward_ev is not None
     assert found.dft_reverse_ev is None
     only = ladder.step(skewed, {k: v for k, v in given.items() if "saddle" in k}, SETTINGS, target="pbe")
-    assert only.status == "not calculated"
+    assert only.status.code == "not calculated"
     assert only.ion_force_ev_per_angstrom is not None
 
 
@@ -170,6 +171,6 @@ def test_member_nearest_the_mean_of_the_converged_ones(symmetric):
 
 
 def test_a_band_without_a_barrier_is_refused(symmetric):
-    failed = replace(symmetric, band=replace(symmetric.band, forward_ev=None, status="max steps"))
+    failed = replace(symmetric, band=replace(symmetric.band, forward_ev=None, status=Status("max steps")))
     with pytest.raises(ValueError, match="Li 001_par: the band is max steps; give a converged band"):
         ladder.frames([failed], neighbours=True, source="test")

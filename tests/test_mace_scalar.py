@@ -115,13 +115,13 @@ def test_other_models_are_refused_and_evaluated_by_mace_torch():
     found = equivalence.check(
         model,
         FRAMES,
-        equivalence.ways(device="cpu", dtype="float64", native=False),
+        equivalence.candidates(device="cpu", dtype="float64", symmetrix=False),
         limits=(1e-3, 1e-3),
-        make=lambda way: equivalence.evaluator(model, way, folder=None),
+        make=lambda backend: equivalence.evaluator(model, backend, folder=None),
     )
     assert [f.accepted for f in found] == [False, True]
     assert "only scalar ones" in found[0].summary
-    assert equivalence.accepted(found).backend == "mace-torch"
+    assert equivalence.accepted(found).name == "mace-torch"
 
 
 @pytest.mark.parametrize("key", ["distance_transform", "pair_repulsion", "apply_cutoff"])

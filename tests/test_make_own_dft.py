@@ -12,6 +12,7 @@ from material import FOLDER
 from numpy.testing import assert_allclose
 
 from mlip.core import files
+from mlip.core.status import Status
 from mlip.dft.settings import Dft
 from mlip.literature import references
 from mlip.stages.dataset import dataset
@@ -36,7 +37,7 @@ LATTICE = Lattice(
 )
 FOUND = energetics.Energetics(
     level="84b3beb6c0557ee2",
-    atoms=(energetics.Atom(symbol="Li", energy_ev=-0.28, moment_bohr=1.0, status="calculated"),),
+    atoms=(energetics.Atom(symbol="Li", energy_ev=-0.28, moment_bohr=1.0, status=Status("calculated")),),
     metals=(
         energetics.Metal(
             symbol="Li",
@@ -46,7 +47,7 @@ FOUND = energetics.Energetics(
             d3_ev=-0.17,
             cohesive_ev=1.61,
             cohesive_d3_ev=1.78,
-            status="calculated",
+            status=Status("calculated"),
         ),
         energetics.Metal(
             symbol="Mg",
@@ -56,11 +57,11 @@ FOUND = energetics.Energetics(
             d3_ev=None,
             cohesive_ev=None,
             cohesive_d3_ev=None,
-            status="not calculated",
+            status=Status("not calculated"),
         ),
     ),
     crystal=replace(LATTICE, errors=Errors(lengths_angstrom=(0.004, 0.004, 0.03), apex=0.0005, hill_gpa=28.0)),
-    crystal_status="calculated",
+    crystal_status=Status("calculated"),
     surfaces=(
         energetics.Surface(
             name="001",
@@ -70,7 +71,7 @@ FOUND = energetics.Energetics(
             pbe_j_per_m2=None,
             d3_j_per_m2=None,
             relaxed_by="the potential",
-            status="not calculated",
+            status=Status("not calculated"),
         ),
     ),
     adsorption=(),
@@ -78,7 +79,7 @@ FOUND = energetics.Energetics(
 COVERED = {"Li": 1, "Ti": 16, "O": 32}
 WITH_METALS = replace(
     FOUND,
-    atoms=(*FOUND.atoms, energetics.Atom(symbol="Mg", energy_ev=-0.11, moment_bohr=0.0, status="calculated")),
+    atoms=(*FOUND.atoms, energetics.Atom(symbol="Mg", energy_ev=-0.11, moment_bohr=0.0, status=Status("calculated"))),
     metals=(
         FOUND.metals[0],
         energetics.Metal(
@@ -89,7 +90,7 @@ WITH_METALS = replace(
             d3_ev=-0.28,
             cohesive_ev=1.51,
             cohesive_d3_ev=1.79,
-            status="calculated",
+            status=Status("calculated"),
         ),
     ),
 )

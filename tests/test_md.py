@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from mlip.atoms import extxyz
+from mlip.core.status import Status
 from mlip.core.units import ACCELERATION, BOLTZMANN_EV_PER_KELVIN
 from mlip.potential import potential
 from mlip.stages.md import dynamics, md, md_jobs, trajectory
@@ -52,7 +53,15 @@ def test_the_temperature_counts_mobile_atoms_only():
     twice = (batch.masses[None, None, :, None] * velocities**2).sum((2, 3)) / ACCELERATION
     assert_allclose(twice.mean() / (3 * 10 * BOLTZMANN_EV_PER_KELVIN), 900.0, rtol=0.01)
     state = dynamics.State(
-        0, positions[0], velocities[0], velocities[0], velocities[0, :, 0, 0], (), ("running",), (-1,), positions[0]
+        0,
+        positions[0],
+        velocities[0],
+        velocities[0],
+        velocities[0, :, 0, 0],
+        (),
+        (Status("running"),),
+        (-1,),
+        positions[0],
     )
     assert_allclose(
         dynamics.temperatures(batch, state, SETTINGS), twice[0] / (30 * BOLTZMANN_EV_PER_KELVIN), rtol=1e-12
@@ -208,6 +217,25 @@ def test_kill_minus_nine_gives_the_same_continuation(tmp_path):
     assert_same_files(tmp_path / "whole", tmp_path / "part")
 
 
+def test_a_state_whose_statuses_are_texts_is_continued(tmp_path):
+    starts = fields.batch(temperatures=(600.0, 600.0)).starts
+    starts[1, 3] += 2.5  # too large a force: one replica is stopped at the start
+    batch = replace(fields.batch(temperatures=(600.0, 600.0)), starts=starts)
+    field = Wells(fields.batch().starts[[0, 0]])
+    longer = SETTINGS.model_copy(update={"target_ps": 0.2})
+    run(tmp_path / "whole", batch, longer, field)
+    run(tmp_path / "old", batch, SETTINGS, field)
+    path = tmp_path / "old" / "state.npz"
+    with np.load(path) as found:
+        arrays = dict(found)
+    reasons = arrays.pop("reason")
+    texts = [str(Status(str(code), str(reason))) for code, reason in zip(arrays["status"], reasons, strict=True)]
+    assert texts[1].startswith("exploded at the start: a force of")
+    np.savez(path, **arrays | {"status": texts})
+    run(tmp_path / "old", batch, longer, field)
+    assert_same_files(tmp_path / "whole", tmp_path / "old")
+
+
 def test_one_replica_stops_and_the_others_go_on(tmp_path):
     batch = fields.batch(temperatures=(600.0, 600.0))
     alone, _ = run(tmp_path / "alone", fields.batch(temperatures=(600.0,), names=["r0"]))
@@ -221,8 +249,8 @@ def test_one_replica_stops_and_the_others_go_on(tmp_path):
 
     field = Disputed(hot.starts)
     done, state = run(tmp_path / "both", hot, field=field)
-    assert [o.status.split(":")[0] for o in done] == ["done", "out of domain"]
-    assert "2.00 eV/Angstrom" in done[1].status
+    assert [o.status.code for o in done] == ["done", "out of domain"]
+    assert "2.00 eV/Angstrom" in done[1].status.reason
     frames = read(tmp_path / "both")
     assert_array_equal(frames.positions[:, 0], read(tmp_path / "alone").positions[:, 0])
     last = np.isfinite(frames.positions[:, 1]).all((1, 2)).sum()
@@ -246,8 +274,8 @@ def test_an_ion_that_leaves_is_desorbed(tmp_path):
     far = replace(batch, header=replace(batch.header, cell_angstrom=((9.0, 0, 0), (0, 9.0, 0), (0, 0, 60.0))))
     settings = SETTINGS.model_copy(update={"max_temperature_ratio": 1e6, "target_ps": 1.0})
     done, state = run(tmp_path, far, settings, Wind(batch.starts))
-    assert done[0].status.startswith("desorbed: an ion is 4.")
-    assert "md.desorbed_angstrom" in done[0].status
+    assert str(done[0].status).startswith("desorbed: an ion is 4.")
+    assert "md.desorbed_angstrom" in done[0].status.reason
     assert dynamics.nearest_host(state.kept[:, :-1], state.kept[:, -1:], far.cell)[0, 0] > 4.0
 
 
@@ -257,8 +285,8 @@ def test_a_start_with_forces_out_of_bounds_has_a_status_and_no_frames(tmp_path):
     starts[1, 3] += 2.5
     field = Wells(batch.starts)
     done, _ = run(tmp_path, replace(batch, starts=starts), field=field)
-    assert done[0].status == "done"
-    assert done[1].status.startswith("exploded at the start: a force of")
+    assert done[0].status.code == "done"
+    assert str(done[1].status).startswith("exploded at the start: a force of")
     assert done[1].length_ps == 0.0
     assert done[1].mean_temperature_kelvin is None
 
@@ -276,7 +304,7 @@ def test_a_runaway_is_stopped_before_the_potential_sees_it(tmp_path):
 
     settings = SETTINGS.model_copy(update={"max_temperature_ratio": 1e9, "max_force_ev_per_angstrom": 1e9})
     done, _ = run(tmp_path, batch, settings, Hill(batch.starts))
-    assert done[0].status.startswith("exploded: an atom moved")
+    assert str(done[0].status).startswith("exploded: an atom moved")
 
 
 def test_forces_that_are_not_finite_stop_a_replica(tmp_path):
@@ -289,7 +317,7 @@ def test_forces_that_are_not_finite_stop_a_replica(tmp_path):
             return energy, forces * (np.nan if self.calls > 60 else 1.0)
 
     done, state = run(tmp_path, batch, field=Broken(batch.starts))
-    assert done[0].status == "forces are not finite"
+    assert str(done[0].status) == "exploded: forces are not finite"
     assert np.isfinite(state.kept).all()
     assert np.isfinite(field.forces(state.kept)[1]).all()
 
@@ -298,7 +326,7 @@ def test_heat_stops_a_replica(tmp_path):
     batch = fields.batch(temperatures=(600.0,), atoms=8)
     settings = SETTINGS.model_copy(update={"max_temperature_ratio": 1.05})
     done, _ = run(tmp_path, batch, settings)
-    assert "md.max_temperature_ratio" in done[0].status
+    assert "md.max_temperature_ratio" in done[0].status.reason
 
 
 @pytest.mark.parametrize("fs", [10.0, 5.1])
@@ -420,5 +448,8 @@ def test_nve_of_a_mace_potential_drifts_less_than_one_mev_per_atom_and_ns(commit
     assert abs(slope) + 2 * sigma < 1.0
 
 
-def test_stops_are_counted_by_their_first_words():
-    assert md.ended(["done", "desorbed: an ion ...", "done"]) == {"done": 2, "desorbed": 1}
+def test_ends_are_counted_by_code():
+    statuses = (Status("done"), Status("desorbed", "an ion ..."), Status("done"))
+    known = {"temperature_kelvin": 300.0, "mean_temperature_kelvin": None, "largest_force_std_ev_per_angstrom": None}
+    ends = [md.Outcome(replica="300K-1", status=status, length_ps=1.0, **known) for status in statuses]
+    assert md.ended(ends) == {"done": 2, "desorbed": 1}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mlip.core.status import Status
 from mlip.stages.md import md, report
 
 
@@ -11,7 +12,7 @@ def test_trajectories_say_how_they_ended():
         md.Outcome(
             replica="900K-1",
             temperature_kelvin=900.0,
-            status="done",
+            status=Status("done"),
             length_ps=10.0,
             mean_temperature_kelvin=909.0,
             largest_force_std_ev_per_angstrom=0.2,
@@ -19,7 +20,7 @@ def test_trajectories_say_how_they_ended():
         md.Outcome(
             replica="900K-2",
             temperature_kelvin=900.0,
-            status="desorbed: an ion is 5.0 Angstrom from every atom",
+            status=Status("desorbed", "an ion is 5.0 Angstrom from every atom"),
             length_ps=5.0,
             mean_temperature_kelvin=891.0,
             largest_force_std_ev_per_angstrom=0.2,
@@ -27,7 +28,7 @@ def test_trajectories_say_how_they_ended():
         md.Outcome(
             replica="900K-3",
             temperature_kelvin=900.0,
-            status="exploded at the start: forces",
+            status=Status("exploded at the start", "forces"),
             length_ps=0.0,
             mean_temperature_kelvin=None,
             largest_force_std_ev_per_angstrom=None,

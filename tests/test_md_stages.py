@@ -12,10 +12,11 @@ from lammps_dumps import dumped
 from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.potential import equivalence
 from mlip.stages.diffusion import kinetics
 from mlip.stages.diffusion import stage as diffusion
 from mlip.stages.md import lammps, trajectory
-from mlip.stages.md.stage import Trajectories
+from mlip.stages.md.stage import Trajectories, _named_backend
 
 MD = {
     "systems": [{"host": "001", "ions": ["Li"]}, {"host": "bulk", "ions": ["Li"]}],
@@ -72,7 +73,7 @@ def test_every_replica_is_followed_to_the_target(moved):
     assert slab.mobile < slab.atoms
     assert bulk.mobile == bulk.atoms
     for system in (slab, bulk):
-        assert [(o.replica, o.status, o.length_ps) for o in system.replicas] == [
+        assert [(o.replica, str(o.status), o.length_ps) for o in system.replicas] == [
             ("300K-1", "done", 0.001),
             ("600K-1", "done", 0.001),
         ]
@@ -144,7 +145,7 @@ def test_an_exploded_start_is_a_status_and_nothing_is_made_of_it(moved, again, t
     assert command("md", again) == 0
     assert "001_Li: 2 of 2 exploded at the start" in capsys.readouterr().err
     (system,) = result(again).systems
-    assert all(o.status.startswith("exploded at the start: a force of") for o in system.replicas)
+    assert all(str(o.status).startswith("exploded at the start: a force of") for o in system.replicas)
     assert [o.length_ps for o in system.replicas] == [0.0, 0.0]
     assert len(extxyz.read_frames(again / "md" / "stopped.extxyz")) == 2
     assert command("diffusion", again) == 0
@@ -207,3 +208,8 @@ def test_bad_settings_are_refused_before_anything_runs(finished, tmp_path, capsy
     assert command("init", configured(finished, tmp_path / "c.yaml", **changes), tmp_path / "run") == 1
     assert re.search(match, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_backend_has_the_keys_that_decide_the_digests_of_earlier_trajectories():
+    known = {"way": {"backend": "mace-torch", "device": "cpu", "dtype": "float64", "batched": False}}
+    assert _named_backend(equivalence.REFERENCE) == known

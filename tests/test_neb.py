@@ -10,6 +10,7 @@ from potentials import LENGTH, CosineSurface, Slope, displaced, hop
 from pydantic import TypeAdapter
 from scipy.spatial.transform import Rotation
 
+from mlip.core.status import Status
 from mlip.stages.neb import neb
 from mlip.stages.neb.settings import NebSettings
 
@@ -33,7 +34,7 @@ def test_barrier_of_cosine_surface_is_exact(shape, host):
         for end in ends:
             end.set_constraint(FixAtoms(range(4)))
     band, images = climb(displaced(ends) if host == "moving" else ends, surface)
-    assert band.status == "converged"
+    assert band.status.code == "converged"
     assert_allclose(band.forward_ev, surface.exact_forward, rtol=1e-3, atol=0)
     assert_allclose(band.reverse_ev, surface.exact_forward - surface.step, rtol=1e-3, atol=0)
     assert len(images) == len(band.energies_ev) == len(band.coordinate_angstrom) == TIGHT.images + 2
@@ -84,7 +85,7 @@ def test_emt_hop_of_half_a_cell_keeps_its_direction():
         final = initial.copy()
         final.positions[-1, 0] += sign * slab.cell[0, 0] / 2
         band, _ = climb((initial, final), EMT(), NebSettings())
-        assert band.status == "converged"
+        assert band.status.code == "converged"
         assert_allclose(band.forward_ev, band.reverse_ev, rtol=0, atol=5e-3)
         assert_allclose(band.ion_angstrom[-1][0] - band.ion_angstrom[0][0], sign * slab.cell[0, 0] / 2, rtol=1e-3)
 
@@ -118,7 +119,7 @@ def check_no_number(band):
 def test_stopped_early_is_max_steps():
     ends = hop()
     band, _ = climb(ends, CosineSurface(ends[0]), TIGHT.model_copy(update={"max_steps": 4}))
-    assert (band.status, band.steps, len(band.energies_ev)) == ("max steps", 4, 7)
+    assert (band.status.code, band.steps, len(band.energies_ev)) == ("max steps", 4, 7)
     assert band.fmax_ev_per_angstrom > TIGHT.fmax_ev_per_angstrom
     check_no_number(band)
 
@@ -145,7 +146,7 @@ def test_bad_ends_have_a_status(last, settings, status):
     calm = CosineSurface(ends[0])
     start = [ends[0], displaced(ends, last=last)[1]]
     band, _ = climb(start, calm, TIGHT.model_copy(update=settings))
-    assert band.status == status
+    assert band.status.code == status
     assert band.fmax_ev_per_angstrom is None
     assert band.force_calls == calm.calls
     check_no_number(band)
@@ -155,9 +156,9 @@ def test_desorbed_ends_and_desorbed_band():
     ends = hop(box=(12.0, 20.0, 20.0))
     lifting = CosineSurface(ends[0])
     lifting.lift = 16.0
-    assert climb(ends, lifting)[0].status == "ion desorbed"
+    assert climb(ends, lifting)[0].status.code == "ion desorbed"
     band, _ = climb(ends, CosineSurface(ends[0], bend=3.3))  # a wider bend never settles, and where it is then is luck
-    assert band.status == "ion desorbed"
+    assert band.status.code == "ion desorbed"
     assert band.fmax_ev_per_angstrom < TIGHT.fmax_ev_per_angstrom
     assert len(band.energies_ev) == 7
     check_no_number(band)
@@ -166,7 +167,7 @@ def test_desorbed_ends_and_desorbed_band():
 def test_monotonic_profile_is_no_barrier():
     ends = hop()
     band, _ = climb(ends, Slope(ends[0]))
-    assert band.status == "no barrier"
+    assert band.status.code == "no barrier"
     assert "no image lies above both ends" in band.note
     check_no_number(band)
 
@@ -175,7 +176,7 @@ def test_minimum_between_humps_is_recorded():
     ends = hop()
     settings = TIGHT.model_copy(update={"images": 7})
     band, _ = climb(ends, CosineSurface(ends[0], humps=2), settings)
-    assert band.status == "converged"
+    assert band.status.code == "converged"
     assert_allclose(band.forward_ev, 0.5, rtol=1e-3, atol=0)
     assert 0 <= band.intermediate_ev < 0.1
     assert "more than one elementary hop" in band.note
@@ -201,29 +202,32 @@ def test_committee_spread_puts_a_band_out_of_domain():
     surface = CosineSurface(ends[0])
     surface.spread = 0.1
     band, _ = climb(ends, surface)
-    assert band.status == "converged"
+    assert band.status.code == "converged"
     assert_allclose(band.force_std_ev_per_angstrom, 0.1 * np.sqrt(3), rtol=1e-12, atol=0)
     surface.spread = 0.4
     band, _ = climb(ends, surface)
-    assert band.status == "out of domain"
+    assert band.status.code == "out of domain"
     check_no_number(band)
 
 
-def test_judge_looks_at_the_final_images_only():
+def test_the_spread_is_asked_for_the_final_images_only():
     ends = hop()
     seen = []
 
-    def judge(images, spread=0.4):
+    def spread_of(images, spread=0.4):
         seen.extend(images)
         return [np.full((len(image), 3), spread) for image in images]
 
-    band, images = climb(ends, CosineSurface(ends[0]), judge=judge)
-    assert band.status == "out of domain"
+    band, images = climb(ends, CosineSurface(ends[0]), spread_of=spread_of)
+    assert band.status.code == "out of domain"
     assert [image.positions.tolist() for image in seen] == [image.positions.tolist() for image in images]
     assert_allclose(band.force_std_ev_per_angstrom, 0.4 * np.sqrt(3), rtol=1e-12, atol=0)
-    assert climb(ends, CosineSurface(ends[0]), judge=lambda images: judge(images, 0.1))[0].status == "converged"
-    band, _ = climb(ends, CosineSurface(ends[0]), judge=lambda images: judge(images, np.nan))
-    assert (band.status, band.force_std_ev_per_angstrom) == ("out of domain", None)
+    assert (
+        climb(ends, CosineSurface(ends[0]), spread_of=lambda images: spread_of(images, 0.1))[0].status.code
+        == "converged"
+    )
+    band, _ = climb(ends, CosineSurface(ends[0]), spread_of=lambda images: spread_of(images, np.nan))
+    assert (band.status.code, band.force_std_ev_per_angstrom) == ("out of domain", None)
 
 
 @pytest.mark.parametrize(("call", "images"), [(1, 0), (2, 1), (30, 2)])
@@ -232,7 +236,7 @@ def test_not_finite_is_out_of_domain(call, images):
     surface = CosineSurface(ends[0])
     surface.broken_from = call
     band, left = climb(ends, surface)
-    assert band.status == "out of domain"
+    assert band.status.code == "out of domain"
     assert "not finite" in band.note
     assert len(left) == len(band.energies_ev) == len(band.coordinate_angstrom) == images
     assert band.ion == "Li"
@@ -268,12 +272,14 @@ def test_inputs_are_not_changed():
 def bands(*barriers, status="converged"):
     ends = hop()
     band, _ = climb(ends, CosineSurface(ends[0], bend=0.0))
-    return [replace(band, member=i, forward_ev=f, reverse_ev=r, status=status) for i, (f, r) in enumerate(barriers)]
+    return [
+        replace(band, member=i, forward_ev=f, reverse_ev=r, status=Status(status)) for i, (f, r) in enumerate(barriers)
+    ]
 
 
 def test_committee_mean_and_sample_spread():
     barrier = neb.committee(bands((0.4, 0.5), (0.6, 0.5)), symmetric=True, d3_forward_ev=0.01)
-    assert (barrier.status, barrier.members, barrier.d3_forward_ev) == ("converged", 2, 0.01)
+    assert (barrier.status.code, barrier.members, barrier.d3_forward_ev) == ("converged", 2, 0.01)
     assert_allclose((barrier.forward_ev, barrier.reverse_ev), 0.5, rtol=1e-12, atol=0)
     assert_allclose(barrier.forward_std_ev, 0.2 / np.sqrt(2), rtol=1e-12, atol=0)
     assert barrier.reverse_std_ev == 0
@@ -295,7 +301,7 @@ def test_committee_of_one_has_no_spread():
 def test_one_failed_member_leaves_no_number():
     failed = [replace(bands((None, None), status="max steps")[0], member=i) for i in (2, 3)]
     barrier = neb.committee([*bands((0.4, 0.5), (0.6, 0.5)), *failed], symmetric=True, d3_forward_ev=0.01)
-    assert barrier.status == "2 of 4 members converged: 2 max steps"
+    assert barrier.status == Status("not converged", "2 of 4 members converged: 2 max steps")
     numbers = {k: v for k, v in asdict(barrier).items() if k.endswith("_ev")}
     assert set(numbers.values()) == {None}
 
@@ -310,7 +316,7 @@ def test_the_way_over_the_vacuum_is_known_where_every_band_is_stationary():
     assert neb.committee([one[0], left[1]], symmetric=True).vacuum_ev == barrier.vacuum_ev
     assert neb.committee(one, symmetric=True).vacuum_ev is None
     assert neb.committee([left[0], replace(left[1], stationary=False)], symmetric=True).vacuum_ev is None
-    assert neb.committee([left[0], replace(left[1], status="max steps")], symmetric=True).vacuum_ev is None
+    assert neb.committee([left[0], replace(left[1], status=Status("max steps"))], symmetric=True).vacuum_ev is None
 
 
 def test_committee_refuses_mixed_bands():

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from mlip.atoms import structures, symmetry
 from mlip.atoms.structures import Facet
+from mlip.core.status import Status
 from mlip.stages.sites import network, sites
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.settings import SitesSettings
@@ -41,7 +42,7 @@ def ideal(host, points, name):
                 energy_ev=0.0,
                 coordination=4,
                 multiplicity=len(copies),
-                status="relaxed",
+                status=Status("relaxed"),
                 copies_angstrom=places,
                 periods=ways,
             )
@@ -87,7 +88,7 @@ def test_bulk_bottlenecks_are_the_one_hop_along_a_and_c():
     paths = network.bottlenecks(listed, hops, {"bulk_oct": (0.5, 0.5)})
     assert [p.direction for p in paths] == ["x (a = 3.80 A)", "z (c = 9.68 A)"]
     assert [len(p.hops) for p in paths] == [2, 4]
-    assert {(p.barrier_ev, p.limiting_hop, p.status) for p in paths} == {(0.5, "bulk_oct", "resolved")}
+    assert {(p.barrier_ev, p.limiting_hop, str(p.status)) for p in paths} == {(0.5, "bulk_oct", "resolved")}
 
 
 def test_001_network_has_the_registry_names(facet_001):
@@ -170,8 +171,8 @@ def test_off_centre_copies_far_apart_are_sites_of_their_own():
     assert set(hops) == {"bulk_V1-V1_1.00", "bulk_oct"}
     assert [hops[n].multiplicity for n in ("bulk_V1-V1_1.00", "bulk_oct")] == [1, 2]
     paths = network.bottlenecks(listed, list(hops.values()), {"bulk_oct": (0.4, 0.4)})
-    assert paths[0].status == "resolved"  # along a the ion stays in the lower wells
-    assert paths[1].status == "not resolved: no converged barrier for bulk_V1-V1_1.00"
+    assert str(paths[0].status) == "resolved"  # along a the ion stays in the lower wells
+    assert str(paths[1].status) == "not resolved: no converged barrier for bulk_V1-V1_1.00"
 
 
 def test_a_hop_past_another_site_is_left_out_and_high_sites_take_no_part():
@@ -212,7 +213,7 @@ def hand_made():
         energy_ev=0.0,
         coordination=4,
         multiplicity=1,
-        status="relaxed",
+        status=Status("relaxed"),
         copies_angstrom=((1.9, 1.9, 6),),
         periods=ways,
     )
@@ -226,7 +227,7 @@ def hand_made():
         energy_ev=0.6,
         coordination=5,
         multiplicity=1,
-        status="relaxed",
+        status=Status("relaxed"),
         copies_angstrom=((0.0, 1.9, 3),),
     )
 
@@ -260,7 +261,7 @@ def paths(barriers, **more):
 def test_the_lower_way_through_the_subsurface_is_the_bottleneck():
     out = paths({"001_par": (1.8, 1.8), "001_perp_over": (1.7, 1.7), "001_in": (1.0, 0.4)})
     assert out["x"].hops == ("001_in", "001_in")
-    assert (out["x"].barrier_ev, out["x"].limiting_hop, out["x"].status) == (1.0, "001_in", "resolved")
+    assert (out["x"].barrier_ev, out["x"].limiting_hop, str(out["x"].status)) == (1.0, "001_in", "resolved")
     assert out["x"].translation_angstrom == (3.8, 0.0, 0.0)
     assert (out["y"].hops, out["y"].barrier_ev) == (("001_par",), 1.8)
 
@@ -273,30 +274,32 @@ def test_the_direct_hop_wins_when_it_is_lower():
 def test_a_hop_without_a_barrier_leaves_the_path_unresolved():
     out = paths({"001_perp_over": (1.7, 1.7), "001_in": (1.0, 0.4), "001_par": None})
     assert out["y"].barrier_ev is None
-    assert out["y"].status == "not resolved: no converged barrier for 001_par"
-    assert out["x"].status == "resolved"  # the way through the subsurface is known, and the par hop does not lead there
+    assert str(out["y"].status) == "not resolved: no converged barrier for 001_par"
+    assert (
+        str(out["x"].status) == "resolved"
+    )  # the way through the subsurface is known, and the par hop does not lead there
 
 
 def test_a_hop_without_a_barrier_that_may_be_lower_makes_an_upper_bound():
     out = paths({"001_par": (0.4, 0.4), "001_in": (1.0, 0.4)})
     assert (out["x"].barrier_ev, out["x"].limiting_hop) == (1.0, "001_in")
-    assert out["x"].status == "upper bound: no converged barrier for 001_perp_over, which could be lower"
+    assert str(out["x"].status) == "upper bound: no converged barrier for 001_perp_over, which could be lower"
 
 
 def test_a_hop_on_which_the_ion_leaves_gets_no_barrier_but_is_not_taken_to_be_lower():
     known = {"001_in": (1.0, 0.4)}
     out = paths(known, vacuum={"001_perp_over": 2.5, "001_par": 2.6})
-    assert (out["x"].barrier_ev, out["x"].status) == (1.0, "resolved")
+    assert (out["x"].barrier_ev, str(out["x"].status)) == (1.0, "resolved")
     assert (out["y"].barrier_ev, out["y"].least_ev) == (None, 2.6)
-    assert out["y"].status == "not resolved: no converged barrier for 001_par"
-    assert paths(known, vacuum={"001_perp_over": 0.9})["x"].status.startswith("upper bound")
+    assert str(out["y"].status) == "not resolved: no converged barrier for 001_par"
+    assert paths(known, vacuum={"001_perp_over": 0.9})["x"].status.code == "upper bound"
     assert paths(known)["y"].least_ev == 0.0
 
 
 def test_no_connection_is_said():
     listed, hops = hand_made()
     (first, *_) = network.bottlenecks(listed, hops[:1], {"001_par": (0.4, 0.4)})
-    assert first.status.startswith("not resolved: no chain of hops leads to the next copy")
+    assert str(first.status).startswith("not resolved: no chain of hops leads to the next copy")
 
 
 def test_barriers_count_from_the_start_site_even_when_a_void_is_lower():
@@ -309,5 +312,5 @@ def test_barriers_count_from_the_start_site_even_when_a_void_is_lower():
 
 def test_an_unconverged_start_is_said():
     (surface, below), _ = hand_made()
-    (first, *_) = network.bottlenecks([replace(surface, status="not converged"), below], [], {})
-    assert first.status == "not resolved: the lowest site S1 is not converged; raise sites.max_steps"
+    (first, *_) = network.bottlenecks([replace(surface, status=Status("not converged")), below], [], {})
+    assert str(first.status) == "not resolved: the lowest site S1 is not converged; raise sites.max_steps"

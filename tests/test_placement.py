@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mlip.atoms import structures
 from mlip.atoms.structures import Facet
 from mlip.atoms.symmetry import copies, operations
+from mlip.core.status import Status
 from mlip.stages.md import placement
 from mlip.stages.md.settings import MdSystem
 from mlip.stages.sites import sites
@@ -30,7 +31,7 @@ def site(name, ion, point, *, energy=0.0, host=SLAB, where="001"):
         energy_ev=energy,
         coordination=4,
         multiplicity=len(places),
-        status="relaxed",
+        status=Status("relaxed"),
         copies_angstrom=tuple(map(tuple, places.tolist())),
     )
 
@@ -52,7 +53,7 @@ def loaded(**changes):
     relaxed.append("Li")
     relaxed.positions[-1] = HOLLOW
     relaxed.positions[0] += 0.05
-    return placement.loaded(SLAB, SITES, system(**changes), {"Li S1": relaxed, "Li S2": relaxed}, apart_angstrom=2.0)
+    return placement.with_ions(SLAB, SITES, system(**changes), {"Li S1": relaxed, "Li S2": relaxed}, apart_angstrom=2.0)
 
 
 def test_a_single_ion_starts_from_its_relaxed_configuration():

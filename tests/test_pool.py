@@ -116,7 +116,7 @@ def test_every_band_is_the_one_it_would_be_alone(evaluator):
     for number, (band, images) in found.items():
         expected, others = alone(number)
         assert band == expected
-        assert band.status == "converged"
+        assert band.status.code == "converged"
         assert_allclose(band.forward_ev, [0.3, 0.5][HOPS[number][1]], rtol=2e-3, atol=0)
         for image, other in zip(images, others, strict=True):
             assert (image.positions == other.positions).all()
@@ -161,7 +161,7 @@ def test_a_band_that_fails_does_not_stop_the_others(evaluator):
 
     evaluator.backend.run = broken
     found = bands_in_a_pool(evaluator)
-    assert [found[k][0].status for k in range(3)] == ["converged", "out of domain", "converged"]
+    assert [found[k][0].status.code for k in range(3)] == ["converged", "out of domain", "converged"]
 
 
 def test_pool_and_serial_neb_of_ase_agree(labelled):
@@ -177,7 +177,7 @@ def test_pool_and_serial_neb_of_ase_agree(labelled):
     evaluator = potential.Evaluator(released)
     pool.advance([pool.Entry(steps, start, 5, 0)], evaluator, on_done=lambda k, r: out.update({k: r}))
     band, found = out[0]
-    assert band.status == "converged"
+    assert band.status.code == "converged"
     images = moving.interpolated(found[0].copy(), found[-1].copy(), count=3)
     for image in images:
         image.calc = potential.Potential(evaluator)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from mlip.core.report import PLUS_MINUS
 from mlip.core.report.csv import to_csv
+from mlip.core.status import Status
 from mlip.stages.convergence.convergence import Variant
 from mlip.stages.diffusion import kinetics
 from mlip.stages.md import md
@@ -40,7 +41,7 @@ def whole():
     outcome = md.Outcome(
         replica="900K-1",
         temperature_kelvin=900.0,
-        status="done",
+        status=Status("done"),
         length_ps=10.0,
         mean_temperature_kelvin=909.0,
         largest_force_std_ev_per_angstrom=0.2,
@@ -60,7 +61,7 @@ def whole():
         energy_ev=0.014,
         differences=(),
         seconds_per_frame=None,
-        status="calculated",
+        status=Status("calculated"),
     )
     return render(
         material(ladder=(step("001_in", 1.03, 1.09),), convergence=(variant,), followed=(followed,), diffused=diffused)
@@ -158,7 +159,7 @@ def test_no_number_for_what_is_not_resolved(rendered):
             assert row[8]
     assert "no converged barrier for bulk_oct" in rendered.html
     assert "exceeds the limit of 0.10 eV" in rendered.html
-    assert "max steps (2 of 2 members)" in rendered.html
+    assert "0 of 2 members converged: 2 max steps" in rendered.html
     assert "0.734" not in re.sub(r"data:image[^\"]+", "", rendered.html)  # energy of the band that did not converge
     assert "0.471" not in re.sub(r"data:image[^\"]+", "", rendered.html.split('id="order"')[0])
 

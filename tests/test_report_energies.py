@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from material import FOLDER
 
+from mlip.core.status import Status
 from mlip.literature import references
 from mlip.stages.energetics.energetics import Adsorption, Atom, Energetics, Metal, Surface
 from mlip.stages.energetics.lattice import Errors, Lattice
@@ -31,7 +32,7 @@ LATTICE = Lattice(
 )
 FOUND = Energetics(
     level="84b3beb6c0557ee2",
-    atoms=(Atom(symbol="Li", energy_ev=-0.28, moment_bohr=1.0, status="calculated"),),
+    atoms=(Atom(symbol="Li", energy_ev=-0.28, moment_bohr=1.0, status=Status("calculated")),),
     metals=(
         Metal(
             symbol="Li",
@@ -41,7 +42,7 @@ FOUND = Energetics(
             d3_ev=-0.17,
             cohesive_ev=1.62,
             cohesive_d3_ev=1.79,
-            status="calculated",
+            status=Status("calculated"),
         ),
         Metal(
             symbol="Mg",
@@ -51,11 +52,11 @@ FOUND = Energetics(
             d3_ev=None,
             cohesive_ev=None,
             cohesive_d3_ev=None,
-            status="not calculated: 13 of 13 cells have no label",
+            status=Status("not calculated", "13 of 13 cells have no label"),
         ),
     ),
     crystal=LATTICE,
-    crystal_status="calculated",
+    crystal_status=Status("calculated"),
     surfaces=(
         Surface(
             name="001",
@@ -65,7 +66,7 @@ FOUND = Energetics(
             pbe_j_per_m2=1.20,
             d3_j_per_m2=1.5,
             relaxed_by="the potential",
-            status="calculated",
+            status=Status("calculated"),
         ),
     ),
     adsorption=(
@@ -80,7 +81,7 @@ FOUND = Energetics(
             metal_d3_ev=-1.9,
             metal_per_electron_ev=-1.7,
             voltage_v=1.7,
-            status="no label of the atom",
+            status=Status("incomplete", "no label of the atom"),
             potential_metal_ev=-1.75,
         ),
     ),

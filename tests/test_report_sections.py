@@ -54,7 +54,7 @@ def test_hops_table_shows_statuses_and_equivalent_hops(rows):
     good, failed = cells["bulk", "Li", "bulk_oct"], cells["bulk", "Mg", "bulk_oct"]
     assert (good["Equivalent hops"], good["Forward (eV)"], good["Forward = reverse"]) == ("2", "0.499", "yes, 2.0 meV")
     assert (failed["Status"], failed["Forward (eV)"], failed["Spread (eV)"]) == (
-        "max steps (2 of 2 members)",
+        "0 of 2 members converged: 2 max steps",
         "\u2013",
         "\u2013",
     )
@@ -72,7 +72,10 @@ def test_chance_of_a_match_is_a_percentage(rows):
 def test_a_profile_is_drawn_for_hops_that_have_a_band(rows):
     bands = (band("bulk", "Li", "bulk_oct", 1, 0.49), band("bulk", "Mg", "bulk_oct", 1, 0.73, status="max steps"))
     drawn = sections.profile_figures(rows.hops, bands)
-    assert [f.caption for f in drawn] == ["Li, bulk_oct: converged", "Mg, bulk_oct: max steps (2 of 2 members)"]
+    assert [f.caption for f in drawn] == [
+        "Li, bulk_oct: converged",
+        "Mg, bulk_oct: 0 of 2 members converged: 2 max steps",
+    ]
     assert sections.profile_figures(rows.hops, ()) == ()
 
 

@@ -10,6 +10,7 @@ from material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
 from mlip.core.report import DASH
+from mlip.core.status import Status
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.energetics.energetics import Adsorption
@@ -31,7 +32,7 @@ def test_every_hop_has_a_row_and_only_converged_ones_a_barrier(rows):
     found = {(r.host, r.ion, r.hop): r for r in rows.hops}
     assert len(found) == 6
     failed = found["bulk", "Mg", "bulk_oct"]
-    assert failed.status == "max steps (2 of 2 members)"
+    assert failed.status.detail == "0 of 2 members converged: 2 max steps"
     assert (failed.forward_ev, failed.reverse_ev, failed.std_ev, failed.asymmetry_ok) == (None, None, None, None)
     good = found["bulk", "Li", "bulk_oct"]
     assert good.asymmetry_ok is True
@@ -40,7 +41,9 @@ def test_every_hop_has_a_row_and_only_converged_ones_a_barrier(rows):
 
 
 def test_number_in_a_barrier_without_convergence_is_dropped(loaded):
-    odd = barrier("bulk", "Mg", "bulk_oct", 0.7, status="out of domain (1 of 2 members)")
+    odd = barrier(
+        "bulk", "Mg", "bulk_oct", 0.7, status=Status("not converged", "1 of 2 members converged: 1 out of domain")
+    )
     found = tables.rows(replace(results(), barriers=(odd,)), loaded, SETTINGS)
     assert all(r.forward_ev is None for r in found.hops)
     assert all(r.looked_at == 0 and r.mlip_ev is None for r in found.nearest)
@@ -48,7 +51,7 @@ def test_number_in_a_barrier_without_convergence_is_dropped(loaded):
 
 def test_hop_never_calculated(loaded):
     found = tables.rows(replace(results(), barriers=()), loaded, SETTINGS)
-    assert {r.status for r in found.hops} == {"not calculated"}
+    assert {str(r.status) for r in found.hops} == {"not calculated"}
 
 
 def test_asymmetric_barrier_of_a_symmetric_hop_is_flagged(loaded):
@@ -93,14 +96,14 @@ def test_contrast_within_uncertainty(loaded):
 def test_unresolved_path_has_no_barrier(rows, loaded):
     failed = next(r for r in rows.paths if (r.host, r.ion) == ("bulk", "Mg"))
     assert (failed.barrier_ev, failed.two_sigma_ev, failed.d3_ev) == (None, None, None)
-    odd = path("bulk", "Mg", "V1", 0.4, ("bulk_oct",), status="not resolved: odd")
+    odd = path("bulk", "Mg", "V1", 0.4, ("bulk_oct",), status=Status("not resolved", "odd"))
     found = tables.rows(replace(results(), bottlenecks=(odd,)), loaded, SETTINGS)
     assert found.paths[0].barrier_ev is None
 
 
 def test_quantities_without_a_value(rows, loaded):
     assert len(rows.other) == 12
-    status = {r.reference: r.status for r in rows.other}
+    status = {r.reference: r.status.detail for r in rows.other}
     assert re.fullmatch(  # no run has it: what comes with the references
         r"one per Ti16O32: -\d\.\d{3} eV against the atom, -\d\.\d{3} eV against the metal; one per Ti4O8: .*"
         r"\(PBE-D3, single points of this project\)",
@@ -109,7 +112,9 @@ def test_quantities_without_a_value(rows, loaded):
     other = tables.rows(
         results(), replace(loaded, values=tuple(v for v in loaded.values if v.role != "own")), SETTINGS
     ).other
-    assert {r.status for r in other if r.quantity == "adsorption energy"} == {tables.ELSEWHERE["adsorption energy"]}
+    assert {r.status.detail for r in other if r.quantity == "adsorption energy"} == {
+        tables.ELSEWHERE["adsorption energy"]
+    }
     assert status["gap-dft-001"] == "not computed by an interatomic potential"
 
 
@@ -207,10 +212,10 @@ def test_adsorption_energies_stand_beside_published_ones(loaded):
         metal_d3_ev=-2.0,
         metal_per_electron_ev=-1.9,
         voltage_v=1.9,
-        status="calculated",
+        status=Status("calculated"),
     )
     other = tables.rows(replace(results(), adsorption=(bound,)), loaded, SETTINGS).other
-    status = {r.reference: r.status for r in other}
+    status = {r.reference: r.status.detail for r in other}
     assert status["adsorption-Li-001"] == (
         "S1: -3.700 eV against the atom, -2.000 eV against the metal (PBE-D3, geometry of the potential)"
     )

@@ -4,9 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from material import FOLDER, SETTINGS, barrier, hop, host, path, results, site
+from material import FOLDER, RESOLVED, SETTINGS, barrier, hop, host, path, results, site
 from numpy.testing import assert_allclose
 
+from mlip.core.status import Status
 from mlip.literature import references
 from mlip.stages.report import verdicts
 
@@ -19,7 +20,7 @@ def published():
     }
 
 
-def one(published, value, *, std=0.01, d3=-0.005, status="resolved", more=(), **changes):
+def one(published, value, *, std=0.01, d3=-0.005, status=RESOLVED, more=(), **changes):
     """The headline of Li (001) where its only hop has this barrier."""
     found = replace(
         results(),
@@ -127,14 +128,13 @@ def test_subsurface_start_is_not_comparable(published):
 
 
 def test_upper_bound_above_the_published_value(published):
-    why = "upper bound: no converged barrier for 001_in, which could be lower"
-    row = one(published, 0.8, status=why)
+    row = one(published, 0.8, status=Status("upper bound", "no converged barrier for 001_in, which could be lower"))
     assert (row.verdict, row.mlip_ev) == ("not resolved", None)
     assert "001_in" in row.reason
 
 
 def test_upper_bound_below_the_published_value_differs(published):
-    row = one(published, 0.2, status="upper bound: no converged barrier for 001_in, which could be lower")
+    row = one(published, 0.2, status=Status("upper bound", "no converged barrier for 001_in, which could be lower"))
     assert row.verdict == "differs"
     assert "upper bound" in row.reason
 
@@ -147,19 +147,19 @@ def test_lowest_of_the_resolved_directions(published):
 
 
 def test_a_direction_without_barrier_is_told(published):
-    other = path("001", "Li", "S1", None, (), status="not resolved: no converged barrier for y")
+    other = path("001", "Li", "S1", None, (), status=Status("not resolved", "no converged barrier for y"))
     assert "1 of 2 directions not resolved" in one(published, 0.39, more=(other,)).reason
     assert one(published, 0.8, more=(other,)).verdict == "not resolved"
 
 
 def test_a_direction_that_cannot_be_lower_does_not_make_a_bound(published):
-    other = path("001", "Li", "S1", None, (), status="not resolved: no converged barrier for y")
+    other = path("001", "Li", "S1", None, (), status=Status("not resolved", "no converged barrier for y"))
     assert one(published, 0.8, more=(replace(other, least_ev=2.5),)).verdict == "differs"
     assert one(published, 0.8, more=(replace(other, least_ev=0.7),)).verdict == "not resolved"
 
 
 def test_a_higher_direction_that_may_be_lower_makes_a_bound(published):
-    other = path("001", "Li", "S1", 0.9, ("001_par",), status="upper bound: no converged barrier for y")
+    other = path("001", "Li", "S1", 0.9, ("001_par",), status=Status("upper bound", "no converged barrier for y"))
     assert one(published, 0.8, more=(replace(other, least_ev=0.1),)).verdict == "not resolved"
     assert one(published, 0.8, more=(replace(other, least_ev=0.85),)).verdict == "differs"
 

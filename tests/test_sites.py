@@ -88,7 +88,7 @@ def test_relaxed_sites_of_001():
     assert [s.name for s in listed] == ["S1", "U1"]
     assert [s.layer for s in listed] == ["surface", "subsurface"]
     assert [s.multiplicity for s in listed] == [4, 4]
-    assert {s.status for s in listed} == {"relaxed"}
+    assert {s.status.code for s in listed} == {"relaxed"}
     assert min(s.energy_ev for s in listed) == 0
     for site in listed:
         atoms = relaxed[site.name]
@@ -121,10 +121,10 @@ def test_an_ion_that_leaves_is_desorbed_and_one_out_of_steps_is_not_converged():
     repulsive = LennardJones(sigma=4.0, epsilon=0.0)  # no forces at all: every start stays where it is
     far = SETTINGS.model_copy(update={"desorbed_angstrom": 1.0})
     listed, _ = sites.relaxed_sites(host, "Li", repulsive, far, name="001", metal_symbols=["Ti"], seed=1)
-    assert {s.status for s in listed} == {"desorbed"}
+    assert {s.status.code for s in listed} == {"desorbed"}
     short = SETTINGS.model_copy(update={"max_steps": 1})
     listed, _ = sites.relaxed_sites(host, "Li", CALCULATOR, short, name="001", metal_symbols=["Ti"], seed=1)
-    assert {s.status for s in listed} == {"not converged"}
+    assert {s.status.code for s in listed} == {"not converged"}
 
 
 def test_no_void_is_an_error():

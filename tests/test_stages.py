@@ -96,13 +96,13 @@ def test_whole_run_ends_with_the_report_and_the_headline(finished):
 def test_bands_that_did_not_converge_have_a_status_and_no_number(finished):
     found = results(finished.folder)
     barriers = found["neb"].barriers
-    assert {b.status for b in found["neb"].bands} == {neb.MAX_STEPS}
+    assert {b.status.code for b in found["neb"].bands} == {neb.MAX_STEPS}
     assert barriers
     for barrier in barriers:
-        assert barrier.status == "0 of 2 members converged: 2 max steps"
+        assert barrier.status.detail == "0 of 2 members converged: 2 max steps"
         assert barrier.forward_ev is None
         assert barrier.reverse_ev is None
-    assert all(b.barrier_ev is None and b.status.startswith("not resolved") for b in found["neb"].bottlenecks)
+    assert all(b.barrier_ev is None and b.status.code == "not resolved" for b in found["neb"].bottlenecks)
     for row in found["report"].headline:
         shown = json.loads(json.dumps(row, default=vars))
         assert "not resolved" in json.dumps(shown) or "not comparable" in json.dumps(shown)
@@ -127,8 +127,8 @@ def test_evaluation_is_of_frames_the_committee_never_saw(finished):
     parts = found["dataset"].parts
     assert found["evaluate"].held_out_groups == tiny.HELD_OUT
     assert not set(parts["test"].groups) & (set(parts["train"].groups) | set(parts["valid"].groups))
-    assert found["evaluate"].arms[0].frames == parts["test"].frames == 2
-    assert found["evaluate"].arms[0].calibration > 0
+    assert found["evaluate"].models[0].frames == parts["test"].frames == 2
+    assert found["evaluate"].models[0].calibration > 0
 
 
 def test_predict_agrees_with_the_evaluation(finished, tmp_path):

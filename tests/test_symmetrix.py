@@ -66,7 +66,7 @@ def test_what_cannot_be_lifted_is_said():
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     model = released(max_ell=2, members=2)
-    folder = tmp_path_factory.mktemp("native")
+    folder = tmp_path_factory.mktemp("symmetrix")
     return potential.Evaluator(model), potential.Evaluator(model, backend="symmetrix-xl", folder=folder), folder
 
 
@@ -97,25 +97,25 @@ def test_moving_structures_and_calls_of_any_size(pair, monkeypatch):
     assert batch.rebuilds > len(FRAMES)
 
 
-def test_the_gate_takes_it_and_refuses_another_model(pair):
+def test_the_equivalence_check_takes_it_and_refuses_another_model(pair):
     plain, fast, folder = pair
-    ways = equivalence.ways(device="cpu", dtype="float64", native=True)
+    tried = equivalence.candidates(device="cpu", dtype="float64", symmetrix=True)
     limits = (1e-3, 1e-3)
     make = partial(equivalence.evaluator, plain.model, folder=folder)
-    (found,) = equivalence.check(plain.model, FRAMES, ways, limits=limits, make=make)
+    (found,) = equivalence.check(plain.model, FRAMES, tried, limits=limits, make=make)
     assert found.accepted
-    assert found.way.backend == "symmetrix-xl"
+    assert found.backend.name == "symmetrix-xl"
     assert 0 < found.force_ev_per_angstrom < 1e-4
     other = plain.model.subset([2, 1])
     refused, taken = equivalence.check(
         other,
         FRAMES,
-        ways,
+        tried,
         limits=limits,
-        make=lambda way: fast if way == ways[0] else equivalence.evaluator(other, way, folder=folder),
+        make=lambda backend: fast if backend == tried[0] else equivalence.evaluator(other, backend, folder=folder),
     )
     assert (refused.accepted, taken.accepted) == (False, True)
-    assert equivalence.accepted([refused, taken]).backend == "mace-scalar"
+    assert equivalence.accepted([refused, taken]).name == "mace-scalar"
 
 
 def test_stress_comes_from_mace_torch(pair):

@@ -75,7 +75,7 @@ def test_training_lowers_the_loss_and_says_so(whole):
     outcome, shape, weights = whole
     losses = [e.train_loss for e in outcome.history]
     assert len(losses) == tiny.TRAIN.epochs
-    assert outcome.status == "finished"
+    assert outcome.status.code == "finished"
     assert losses[-1] < 0.98 * losses[0]
     best = min(outcome.history, key=lambda e: e.valid_loss)
     assert outcome.best_epoch == best.epoch
@@ -305,7 +305,7 @@ def test_early_stop(do, monkeypatch):
     monkeypatch.setattr(training.Training, "validate", lambda *_: (next(losses), 0.1, 0.01))
     monkeypatch.setattr(training.Training, "train_epoch", lambda *_, **__: 1.0)
     outcome, *_ = do({"epochs": 50, "patience": 4})
-    assert outcome.status == "stopped early"
+    assert outcome.status.code == "stopped early"
     assert outcome.best_epoch == 2
     assert [e.best for e in outcome.history] == [True, True, True, False, False, False, False]
 

@@ -7,9 +7,22 @@ from dataclasses import replace
 
 import pytest
 import tiny
+import yaml
 
 from mlip import cli, driver
 from mlip.core import files
+from mlip.core.status import Status
+from mlip.stages.convergence.convergence import Variant
+from mlip.stages.diffusion.diffusion import Jumps
+from mlip.stages.diffusion.kinetics import HopLine
+from mlip.stages.energetics.energetics import Adsorption
+from mlip.stages.evaluate.evaluate import Evaluation
+from mlip.stages.ladder.ladder import Step
+from mlip.stages.ladder.stage import STAGE
+from mlip.stages.md.md import Outcome
+from mlip.stages.neb.stage import STAGE as NEB
+from mlip.stages.sites.stage import SiteNetwork
+from mlip.tools import old_format
 
 KEPT = ("structures", "dataset", "train", "evaluate", "sites", "neb")
 
@@ -64,6 +77,89 @@ def test_stages_after_one_that_is_made_anew_are_too(old, capsys):
     assert found["train"] == "kept"
 
 
+def as_text(value):
+    """The value as version 0.1 stored it: each status one text."""
+    if isinstance(value, dict):
+        if value.keys() == {"code", "reason"}:
+            return value["reason"] if value["code"] == "not converged" else str(Status(**value))
+        return {key: as_text(one) for key, one in value.items()}
+    return [as_text(one) for one in value] if isinstance(value, list) else value
+
+
+def with_statuses(folder):
+    """Every file of the run that holds a status."""
+    found = [folder / name / "result.json" for name in ("train", "sites", "neb")]
+    return found + sorted((folder / "neb" / "bands").glob("*.json")) + sorted((folder / "sites").glob("*_*.json"))
+
+
+def test_statuses_that_are_texts_become_code_and_reason_and_the_stages_stay_done(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    before = {path: json.loads(path.read_text()) for path in with_statuses(folder)}
+    for path, body in before.items():
+        path.write_text(json.dumps(as_text(body)))
+        assert as_text(body) != body
+    with pytest.raises(ValueError, match=r"status.*mlip upgrade"):
+        driver.opened(folder).context(STAGE).result(NEB)
+    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date")
+    assert {path: json.loads(path.read_text()) for path in with_statuses(folder)} == before
+    assert len(before) > 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        (Step, {"status": "lacks final", "verdict": "DFT band needed: why"}, [("incomplete", "lacks final"), ("DFT band needed", "why")]),
+        (Adsorption, {"status": "no label of the atom"}, [("incomplete", "no label of the atom")]),
+        (Jumps, {"status": "no hop: upper limit"}, [("no hop", "upper limit")]),
+        (Variant, {"status": "hop is no label to train on: net force"}, [("refused", "hop is no label to train on: net force")]),
+        (Outcome, {"status": "a force of 31 eV/Angstrom (md.max)"}, [("exploded", "a force of 31 eV/Angstrom (md.max)")]),
+        (Outcome, {"status": "desorbed: an ion is 5 Angstrom away"}, [("desorbed", "an ion is 5 Angstrom away")]),
+        (HopLine, {"verdict": "agrees", "line": {"status": "curved: chance 0.01"}}, ["agrees", {"status": {"code": "curved", "reason": "chance 0.01"}}]),
+    ],
+)  # fmt: skip
+def test_every_kind_of_old_text_is_known(kind, old, new):
+    expected = [dict(zip(("code", "reason"), one, strict=True)) if isinstance(one, tuple) else one for one in new]
+    assert list(old_format.converted(old, kind).values()) == expected
+
+
+def test_keys_get_their_present_names():
+    old = {"equivalence": [{"way": {"backend": "mace-torch", "device": "cpu"}, "accepted": True}]}
+    new = {"equivalence": [{"backend": {"name": "mace-torch", "device": "cpu"}, "accepted": True}]}
+    assert old_format.converted(old, SiteNetwork) == new
+    assert old_format.converted(new, SiteNetwork) == new
+    errors = old_format.converted({"arms": [{"arm": "committee", "frames": 2}]}, Evaluation)
+    assert errors == {"models": [{"model": "committee", "frames": 2}]}
+
+
+def test_settings_get_their_present_names_and_the_stages_stay_done(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["common"].pop("symmetrix") is False
+    config["common"]["native"] = False
+    config["neb"]["finish_plain"] = False
+    text = "# native: a note of the user\n" + yaml.safe_dump(config, sort_keys=False)
+    (folder / "config.yaml").write_text(text)
+    assert all(driver.opened(folder).is_done(stage) for stage in driver.opened(folder).stages if stage.name in KEPT)
+    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date")
+    now = (folder / "config.yaml").read_text()
+    assert now == text.replace("  native:", "  symmetrix:").replace("finish_plain", "finish_mace_torch")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("common: {seed: 3, native: false}\n", "common: {seed: 3, symmetrix: false}\n"),
+        ("common:\n  # why\n  native : false\n\n  seed: 1\n", "common:\n  # why\n  symmetrix : false\n\n  seed: 1\n"),
+        ("sites:\n  native: 1\ncommon:\n  seed: 1\n", "sites:\n  native: 1\ncommon:\n  seed: 1\n"),
+        ("common:\n  alternative: 1\n", "common:\n  alternative: 1\n"),
+    ],
+)
+def test_only_the_key_of_the_section_is_renamed(before, after):
+    assert old_format._renamed(before, "common", "native", "symmetrix") == after
+
+
 def compare():
     spec = importlib.util.spec_from_file_location("compare", tiny.REPOSITORY / "scripts" / "compare_reports.py")
     module = importlib.util.module_from_spec(spec)
@@ -72,10 +168,18 @@ def compare():
 
 
 def test_reports_are_compared_key_by_key():
-    one = {"rows": [{"mlip_ev": 0.5, "status": "old words", "hop": "oct"}], "gone": 1}
+    one = {"rows": [{"mlip_ev": 0.5, "note": "old words", "hop": "oct"}], "gone": 1}
     assert compare()(one, one) == []
-    other = {"rows": [{"mlip_ev": 0.5 + 1e-12, "status": "new words", "hop": "oct", "added": 2}], "gone": 1}
+    other = {"rows": [{"mlip_ev": 0.5 + 1e-12, "note": "new words", "hop": "oct", "added": 2}], "gone": 1}
     assert compare()(one, other) == []
-    worse = {"rows": [{"mlip_ev": 0.51, "status": "", "hop": "par"}]}
+    worse = {"rows": [{"mlip_ev": 0.51, "note": "", "hop": "par"}]}
     assert sorted(path for path, _, _ in compare()(one, worse)) == [".gone", ".rows[0].hop", ".rows[0].mlip_ev"]
     assert compare()({"rows": [1.0]}, {"rows": []}) == [(".rows", "1 entries", "0 entries")]
+
+
+def test_a_status_in_a_report_is_the_same_as_one_text_and_as_code_and_reason():
+    new = {"status": {"code": "not resolved", "reason": "no barrier for x"}}
+    assert compare()({"status": "not resolved: no barrier for x"}, new) == []
+    assert compare()({"status": "no barrier for x"}, new) == []
+    assert compare()(new, new) == []
+    assert [path for path, _, _ in compare()({"status": "resolved"}, new)] == [".status"]

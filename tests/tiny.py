@@ -50,7 +50,7 @@ def run_settings(**changes):
     `changes` maps sections to the keys that differ.
     """
     settings = {
-        "common": {"workers": 1, "seed": 3, "native": False},  # a compiled model takes longer than the whole run
+        "common": {"workers": 1, "seed": 3, "symmetrix": False},  # a compiled model takes longer than the whole run
         "structures": {
             "bulk_repeat": [1, 1, 1],
             "facets": [{"name": "001", "miller": [0, 0, 1], "layers": 2, "repeat": [2, 1], "vacuum_angstrom": 8.0}],

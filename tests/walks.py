@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 
+from mlip.core.status import Status
 from mlip.stages.sites import network, sites
 
 A, C = 3.8, 9.68  # anatase, Angstrom
@@ -24,7 +25,7 @@ def site(name, copies, *, layer="surface", host="001", ion="Li", status="relaxed
         energy_ev=0.0,
         coordination=5,
         multiplicity=len(copies),
-        status=status,
+        status=Status(status),
         copies_angstrom=copies,
     )
 

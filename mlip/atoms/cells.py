@@ -103,7 +103,7 @@ def slab_axes(atoms: Atoms) -> tuple[int, ...]:
     return vacuum_axes(host, RELAXED_ANGSTROM) if len(host) else ()
 
 
-def require_claims(atoms: Atoms) -> None:
+def require_consistent(atoms: Atoms) -> None:
     """Raise a ValueError where `vacuum` in the info or `pbc` of a frame contradicts its atoms.
 
     A slab (vacuum=T) has vacuum along one cell vector, whichever. Other frames are not slabs. A vector along which a

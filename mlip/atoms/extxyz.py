@@ -216,7 +216,7 @@ def import_frames(
         try:
             if not zero_forces_are_true:
                 foreign.require_true_zeros(atoms, forces, step=step)
-            is_slab, axis = foreign.require_true_claims(atoms)
+            is_slab, axis = foreign.consistent_vacuum(atoms)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         if axis in {0, 1}:

@@ -1,4 +1,4 @@
-"""What other people's files of labels hold: which values are meant, isolated atoms, zeros, and what a frame claims.
+"""What other people's files of labels hold: which values are meant, isolated atoms, zeros, and what a frame states.
 
 Takes frames as ASE reads them; gives the labels that are meant, the frames that count and frames with their vacuum
 along the third cell vector, or one line that says what is wrong and what to do. Nothing is guessed: where a file holds
@@ -153,22 +153,22 @@ def require_true_zeros(atoms: Atoms, forces: Array, *, step: float) -> None:
     )
 
 
-def require_true_claims(frame: Atoms) -> tuple[bool, int | None]:
+def consistent_vacuum(frame: Atoms) -> tuple[bool, int | None]:
     """Whether a frame is a slab, and the cell vector along which its vacuum is, once pbc and `vacuum` are true.
 
     Where a frame says nothing of vacuum, its atoms do.
 
     Raises:
-        ValueError: see `cells.require_claims`; or `vacuum` is neither T nor F, or the cell has no volume.
+        ValueError: see `cells.require_consistent`; or `vacuum` is neither T nor F, or the cell has no volume.
     """
     axes = cells.slab_axes(frame)
-    claim = frame.info.get("vacuum", len(axes) == 1)
-    if not isinstance(claim, bool | np.bool_ | int | np.integer) or claim not in {0, 1}:
-        raise ValueError(f"vacuum is {str(claim)!r}, T or F is allowed; correct it or leave it out")
+    stated = frame.info.get("vacuum", len(axes) == 1)
+    if not isinstance(stated, bool | np.bool_ | int | np.integer) or stated not in {0, 1}:
+        raise ValueError(f"vacuum is {str(stated)!r}, T or F is allowed; correct it or leave it out")
     said = frame.copy()
-    said.info["vacuum"] = bool(claim)
-    cells.require_claims(said)
-    return bool(claim), axes[0] if claim else None
+    said.info["vacuum"] = bool(stated)
+    cells.require_consistent(said)
+    return bool(stated), axes[0] if stated else None
 
 
 def turned(frame: Atoms, forces: Array, axis: int) -> tuple[Atoms, Array]:

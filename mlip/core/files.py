@@ -26,7 +26,7 @@ T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = PACKAGE / "shipped"  # what a wheel brings along
 ROOT = SHIPPED if SHIPPED.exists() else PACKAGE.parent  # folder of `datasets` and `configs`
-MADE_BEFORE = "made by another version: delete it and run again"
+MADE_BEFORE = "made by another version: try mlip upgrade on the run folder, or delete it and run again"
 AGAIN = "delete it and run the stage again"
 
 PACKAGES = ("facet-mlip", "torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "spglib", "dftd3", "wandb")
@@ -225,7 +225,7 @@ def write_record(path: Path, record: Any) -> None:
 
 def read_record(path: Path, kind: type[T]) -> T:
     """The frozen dataclass stored in a JSON file."""
-    return validated(path, _json(path), kind)
+    return validated(path, read_json(path), kind)
 
 
 def read_result(path: Path, kind: type[T]) -> T:
@@ -244,13 +244,18 @@ def read_yaml(path: Path, *, advice: str) -> Any:
 
 
 def _entry(path: Path, key: str) -> Any:
-    body = _json(path)
+    body = read_json(path)
     if not isinstance(body, dict):
         raise ValueError(f"{path}: holds no {key}; {AGAIN}")  # noqa: TRY004  (wrong input)
     return body.get(key)
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run holds.
+
+    Raises:
+        ValueError: there is no such file, or it is not JSON.
+    """
     if not path.exists():
         raise ValueError(f"{path}: no such file; run the stage that makes it")
     text = texts.read_text(path, advice=AGAIN)

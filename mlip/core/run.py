@@ -65,17 +65,18 @@ class Run:
 
     def settings(self, stage: Stage[Any, Any]) -> dict[str, Any]:
         """The settings a stage depends on, JSON-able."""
-        common = self.common.model_dump(mode="json")
+        common = self.common.model_dump(mode="json", by_alias=True)
+        stored = {name: field.serialization_alias or name for name, field in type(self.common).model_fields.items()}
         shared = [
             name
             for name, section in self.sections.items()
             if type(section) in stage.sections and not isinstance(section, ExecutionSection)
         ]
         names = (stage.name, *shared, *(other.name for other in stage.settings_of))
-        parts = {name: self.sections[name].model_dump(mode="json") for name in names}
+        parts = {name: self.sections[name].model_dump(mode="json", by_alias=True) for name in names}
         for name in names:
             parts[name].pop("run", None)  # says when, not what
-        return {"common": {name: common[name] for name in stage.common}, **parts}
+        return {"common": {stored[name]: common[stored[name]] for name in stage.common}, **parts}
 
     def upstream(self, stage: Stage[Any, Any]) -> tuple[Stage[Any, Any], ...]:
         """The stages whose results a stage reads: those it needs, and those it uses where they are done."""

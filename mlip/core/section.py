@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -34,6 +34,15 @@ class OptionalSection(Section):
     run: bool = Field(default=False, description="Make this stage a part of `mlip run`.")
 
 
+def renamed(before: str, now: str) -> dict[str, Any]:
+    """Arguments of the `Field` of a setting that had another name before.
+
+    Configs may still give the earlier name. Fingerprints hold the earlier name, so that the results of earlier runs
+    stay valid.
+    """
+    return {"validation_alias": AliasChoices(now, before), "serialization_alias": before}
+
+
 class Common(Section):
     """Settings that several stages share."""
 
@@ -44,8 +53,10 @@ class Common(Section):
     dtype: Literal["float64", "float32"] = Field(
         default="float64", description="Precision of the potential in the stages sites, neb and md."
     )
-    native: bool = Field(
-        default=True, description="Evaluate the potential with symmetrix-xl where that package is installed."
+    symmetrix: bool = Field(
+        default=True,
+        description="Evaluate the potential with symmetrix-xl where that package is installed.",
+        **renamed("native", "symmetrix"),
     )
     cueq: bool = Field(default=False, description="Evaluate the potential with cuEquivariance kernels (GPUs only).")
     equivalence_ev: Positive = Field(

@@ -105,7 +105,7 @@ def _named(frames: Sequence[Atoms], dft: Dft) -> list[tuple[str, Atoms]]:
     if not frames:
         raise ValueError("there are no frames to label; name extended XYZ files in label.frames")
     require_named(frames)
-    require_claims(frames)
+    require_consistent(frames)
     return [(digest(frame, dft), frame) for frame in frames]
 
 
@@ -128,13 +128,13 @@ def require_named(frames: Sequence[Atoms]) -> None:
         seen.add(name)
 
 
-def require_claims(frames: Sequence[Atoms]) -> None:
+def require_consistent(frames: Sequence[Atoms]) -> None:
     """Raise a ValueError with the name of the first frame whose `vacuum` or `pbc` contradicts its atoms."""
     for frame in frames:
         if not np.isfinite(frame.positions).all():
             continue  # set aside with its own reason
         try:
-            cells.require_claims(frame)
+            cells.require_consistent(frame)
         except ValueError as error:
             raise ValueError(f"frame {frame.info['frame_id']}: {error}") from error
 

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlip.core import units
+from mlip.core.status import Status
 from mlip.literature.claims import CLAIMS
 from mlip.literature.references import References
 
+COMPUTED, NOT_COMPUTED = "computed", "not computed"
 PAPER = "10.1007/s40820-025-01861-7"
 TEMPERATURE_KELVIN = 298.15
 ATTEMPTS_PER_S = 1e13  # of one hop; the usual order of magnitude
@@ -48,7 +50,7 @@ class Finding:
     formula: str
     consequence: str
     evidence: str  # tags: P stated, C computed, M not verified; see `references`
-    status: str  # 'computed' | 'not computed: <reason>'
+    status: Status  # COMPUTED or NOT_COMPUTED
 
 
 def rate_ratio(difference_ev: float, temperature_kelvin: float = TEMPERATURE_KELVIN) -> float:
@@ -298,11 +300,11 @@ def findings(references: References) -> tuple[Finding, ...]:
 def _finding(key: str, references: References) -> Finding:
     claim = CLAIMS[key]
     numbers: tuple[Number, ...] = ()
-    status = "computed"
+    status = Status(COMPUTED)
     try:
         numbers = tuple(COMPUTE[key](references))
     except ValueError as error:
-        status = f"not computed: {error}"
+        status = Status(NOT_COMPUTED, str(error))
     return Finding(
         key=key,
         topic=claim.topic,

@@ -1,6 +1,6 @@
-"""Claims of the paper under check, in words: what is claimed, where, the formula of the check, what follows.
+"""Claims of the paper under check: what is claimed, where, the formula of the check, what follows.
 
-Takes nothing; gives `CLAIMS`, one entry per check of `audit`, which holds the numbers. Kept apart so that the words can
+Takes nothing; gives `CLAIMS`, one entry per check of `audit`, which holds the numbers. Kept apart so that the text can
 be read and corrected without touching the arithmetic.
 Paper: 10.1007/s40820-025-01861-7.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Claim:
-    """The words of one row of the audit."""
+    """The text of one row of the audit."""
 
     topic: str
     claimed: str

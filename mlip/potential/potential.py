@@ -19,12 +19,12 @@ from mlip.core.arrays import Array
 from mlip.core.files import located, require_writable, write_frames
 from mlip.core.progress import console
 from mlip.potential import models
-from mlip.potential.backends.mace_scalar import Scalar
-from mlip.potential.backends.mace_torch import Plain
-from mlip.potential.backends.symmetrix import Native
+from mlip.potential.backends.mace_scalar import MaceScalar
+from mlip.potential.backends.mace_torch import MaceTorch
+from mlip.potential.backends.symmetrix import Symmetrix
 from mlip.potential.graphs import Graph, graph, offsets
 
-Backend = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl"]
+BackendName = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl"]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")
 
@@ -71,10 +71,10 @@ class Evaluator:
         *,
         device: str = "cpu",
         dtype: str = "float64",
-        backend: Backend = "mace-torch",
+        backend: BackendName = "mace-torch",
         folder: Path | None = None,
     ) -> None:
-        """`folder`: where compiled ways keep what they make of a model; symmetrix-xl needs one."""
+        """`folder`: where compiled backends keep what they make of a model; symmetrix-xl needs one."""
         self.model, self.device, self.dtype = model, device, dtype
         self.elements, self.cutoff_angstrom = model.elements, model.cutoff_angstrom
         self.backend = _backend(backend, model, device=device, dtype=dtype, folder=folder)
@@ -99,7 +99,7 @@ class Evaluator:
             frames: any number of structures of any size.
             stress: also the stress; needs structures periodic in all three directions.
         """
-        if stress and not isinstance(self.backend, Plain):
+        if stress and not isinstance(self.backend, MaceTorch):
             return Evaluator(self.model, device=self.device, dtype=self.dtype)(frames, stress=True)
         out: list[Predicted] = []
         part: list[Graph] = []
@@ -137,14 +137,14 @@ class Evaluator:
         self.edges_per_call = max(1, self.edges_per_call // 2)
 
 
-def _backend(name: Backend, model: models.Released, *, device: str, dtype: str, folder: Path | None) -> Any:
+def _backend(name: BackendName, model: models.Released, *, device: str, dtype: str, folder: Path | None) -> Any:
     if name == "symmetrix-xl":
         if folder is None:
             raise ValueError("symmetrix-xl: keeps converted models in a folder; name one")
-        return Native(model, device=device, dtype=dtype, folder=folder)
+        return Symmetrix(model, device=device, dtype=dtype, folder=folder)
     if name == "mace-scalar":
-        return Scalar(model, device=device, dtype=dtype)
-    return Plain(model, device=device, dtype=dtype, cueq=name == "mace-cueq")
+        return MaceScalar(model, device=device, dtype=dtype)
+    return MaceTorch(model, device=device, dtype=dtype, cueq=name == "mace-cueq")
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -12,33 +12,35 @@ from mlip.potential import equivalence, models, potential
 
 log = logging.getLogger(__name__)
 
+CONVERTED = "symmetrix"  # folder beside that of a model
+
 
 @dataclass(frozen=True)
 class ModelUse:
     """Which model folder to use, and how."""
 
     folder: Path
-    way: equivalence.Way
+    backend: equivalence.Backend
 
     @property
     def device(self) -> str:
         """Where it runs."""
-        return self.way.device
+        return self.backend.device
 
     @property
     def dtype(self) -> str:
         """float64 or float32."""
-        return self.way.dtype
+        return self.backend.dtype
 
 
 def model_use(folder: Path, checks: Sequence[equivalence.Equivalence]) -> ModelUse:
-    """The model in the first way that was found equivalent to the plain one, or else in that."""
+    """The model with the first backend that was found equivalent to the reference, or else with the reference."""
     return ModelUse(folder, equivalence.accepted(checks))
 
 
-def native_folder(model: Path) -> Path:
-    """Where a model folder's converted weights are."""
-    return model.parent / "native"
+def converted_folder(model: Path) -> Path:
+    """Where a model folder's weights are, converted for symmetrix-xl."""
+    return model.parent / CONVERTED
 
 
 @lru_cache(maxsize=8)
@@ -46,12 +48,12 @@ def evaluator(use: ModelUse, members: tuple[int, ...] | None = None) -> potentia
     """The committee, or some members (counted from 1); loaded once per process."""
     model = models.load(use.folder) if members is None else models.load(use.folder).subset(members)
     try:
-        return equivalence.evaluator(model, use.way, folder=native_folder(use.folder))
+        return equivalence.evaluator(model, use.backend, folder=converted_folder(use.folder))
     except ValueError as error:
-        if use.way == equivalence.PLAIN:
+        if use.backend == equivalence.REFERENCE:
             raise
-        log.warning("%s was found equivalent, but fails here: %s; mace-torch is used", use.way.backend, error)
-        return equivalence.evaluator(model, equivalence.PLAIN, folder=native_folder(use.folder))
+        log.warning("%s was found equivalent, but fails here: %s; mace-torch is used", use.backend.name, error)
+        return equivalence.evaluator(model, equivalence.REFERENCE, folder=converted_folder(use.folder))
 
 
 def calculator(use: ModelUse, member: int | None) -> potential.Potential:

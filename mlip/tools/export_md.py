@@ -17,7 +17,9 @@ from ase.io.extxyz import write_extxyz
 
 from mlip.core import files
 from mlip.core.run import Run
+from mlip.core.status import Status
 from mlip.stages.md import dynamics, trajectory
+from mlip.stages.md.md import DONE
 from mlip.stages.md.stage import STAGE as MD
 from mlip.stages.md.stage import Trajectories
 
@@ -31,12 +33,13 @@ class Written:
     atoms: int  # in a frame
     atoms_in_cell: int
     length_ps: float
-    status: str  # done, or why the replica was stopped
+    status: Status | None  # DONE, or why the replica was stopped; None: not known
 
     @property
     def summary(self) -> str:
         """One line for the screen."""
-        stopped = "" if self.status == "done" else f"; stopped: {self.status}"
+        whole = self.status is not None and self.status.code == DONE
+        stopped = "" if whole else f"; stopped: {self.status or 'unknown'}"
         if not self.frames:
             return f"{self.path.name}: not written, the replica has no frames{stopped}"
         part = f"{self.atoms} of {self.atoms_in_cell} atoms (the ions: md.stored is ions)"
@@ -65,7 +68,7 @@ def write(run: Run, out: Path) -> Iterator[Written]:
                 path = out / f"{system.name}_{replica}.extxyz"
                 count = _write(path, islice(frames(folder, header, number), upto))
                 length = max(count - 1, 0) * header.frame_ps
-                yield Written(path, count, len(header.stored), header.atoms, length, status.get(replica, "unknown"))
+                yield Written(path, count, len(header.stored), header.atoms, length, status.get(replica))
 
 
 def frames(folder: Path, header: trajectory.Header, number: int) -> Iterator[Atoms]:

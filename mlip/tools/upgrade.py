@@ -2,7 +2,7 @@
 
 A result is accepted when its settings and the contents of its input files are those of the present config, and when the
 stages before it are accepted. The result is then marked with its present fingerprint and kept; all others stay as they
-are and are calculated anew when they are asked for.
+are and are calculated anew when they are asked for. Files get the format of this version first, see `old_format`.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ from typing import Any
 from mlip.core import files
 from mlip.core.run import Run
 from mlip.core.stage import Stage
+from mlip.tools import old_format
 
 REMADE = {"report"}  # made anew in seconds
 
 
 def upgrade(run: Run) -> dict[str, str]:
     """What became of the result of every stage that has one, by the name of the stage."""
+    old_format.rewrite(run)
     found = {}
     for stage in run.stages:
         path = run.path(stage.name, "result.json")

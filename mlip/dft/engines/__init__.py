@@ -113,7 +113,7 @@ def varied(dft: Dft, changes: Mapping[str, Any]) -> Dft:
 
 
 def said_to_be_slab(atoms: Atoms) -> bool:
-    """Whether the frame is a slab, as its info says; `cells.require_claims` holds that against its atoms."""
+    """Whether the frame is a slab, as its info says; `cells.require_consistent` holds that against its atoms."""
     return bool(atoms.info.get("vacuum", False))
 
 

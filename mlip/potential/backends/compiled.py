@@ -60,7 +60,7 @@ def require() -> None:
 
 
 def described(member: Any, *, spline_points: int) -> dict[str, Any]:
-    """A member of a model, a mace-torch module, in the package's own words; JSON-able."""
+    """A member of a model, a mace-torch module, in the package's own form; JSON-able."""
     import torch
 
     with unchanged(**VARIABLES):

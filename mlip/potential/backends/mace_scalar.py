@@ -1,6 +1,6 @@
 """Energies and forces of a model with scalar messages, by fewer operations than mace-torch needs for any model.
 
-Takes joined graphs and positions; gives the same numbers as `plain`, up to rounding. Atoms are sorted by species, so
+Takes joined graphs and positions; gives the numbers of `mace_torch`, up to rounding. Atoms are sorted by species, so
 that what depends on species is one matrix for each. Radial networks see a pair of atoms once and not from both ends.
 The sum over neighbours j of an atom i is a product of two small matrices, harmonics and channels,
 
@@ -82,7 +82,7 @@ class Placed:
     pair_in_place: Any  # (N K,)
 
 
-class Scalar:
+class MaceScalar:
     """The members of a model as matrices on a device."""
 
     def __init__(self, model: models.Released, *, device: str, dtype: str) -> None:

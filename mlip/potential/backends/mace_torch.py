@@ -29,7 +29,7 @@ def require_device(device: str) -> None:
         )
 
 
-class Plain:
+class MaceTorch:
     """The members of a model as mace-torch modules on a device."""
 
     def __init__(self, model: models.Released, *, device: str, dtype: str, cueq: bool = False) -> None:

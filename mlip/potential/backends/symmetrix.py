@@ -1,9 +1,10 @@
 """Energies and forces by compiled code: the package symmetrix-xl in the place of mace-torch, where it has a wheel.
 
-Takes the members of a model, written once as JSON into a folder; gives the same numbers as `plain`, up to the tables
+Takes the members of a model, written once as JSON into a folder; gives the numbers of `mace_torch`, up to the tables
 that replace the radial networks. Joined structures go through one call. The package knows edge harmonics up to degree 3
 exactly, so that a scalar model of lower degree is lifted: the weights of the new degrees are zero and the products of
-the old ones are expressed in the new basis, which changes no energy. Young software: only behind `gate`.
+the old ones are expressed in the new basis, which changes no energy. Young software: used only
+after the equivalence check.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ EDGES_PER_CALL = 400_000
 
 @dataclass
 class Prepared:
-    """Joined graphs in the package's own words."""
+    """Joined graphs in the package's own form."""
 
     receiver: NDArray[np.int32]
     sender: NDArray[np.int32]
@@ -43,7 +44,7 @@ class Prepared:
     lengths: Array  # (E,)
 
 
-class Native:
+class Symmetrix:
     """The members of a model as compiled evaluators."""
 
     def __init__(self, model: models.Released, *, device: str, dtype: str, folder: Path) -> None:
@@ -56,7 +57,7 @@ class Native:
         self.cutoff_angstrom = model.cutoff_angstrom
         try:
             self.members = compiled.load(converted(model, folder), device=device, dtype=dtype)
-        except Exception as error:  # a compiler, a driver or the package itself: whatever it is, there is another way
+        except Exception as error:  # a compiler, a driver or the package itself: whatever it is, another backend serves
             reason = " ".join(str(error).split())[:150]
             raise ValueError(f"symmetrix-xl cannot take this model ({type(error).__name__}: {reason})") from error
         self.edges_per_call = EDGES_PER_CALL

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mlip.core.status import CALCULATED, INCOMPLETE, Status
+
 Ask = Callable[[Sequence[Atoms], Mapping[str, Any]], Sequence[Atoms | None]]
 CONFIGURATIONS, INSERTION = "configurations", "ion on host"
-DONE = "calculated"
+REFUSED = "refused"  # every frame has a label; a check would keep one from training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Variant:
     energy_ev: float | None  # largest change of a difference
     differences: tuple[Difference, ...]
     seconds_per_frame: float | None  # wall time of the labels, if they say
-    status: str
+    status: Status  # CALCULATED, INCOMPLETE or REFUSED
 
 
 def study(name: str, variants: Sequence[Mapping[str, Any]], frames: Sequence[Atoms], ask: Ask) -> tuple[Variant, ...]:
@@ -103,12 +105,14 @@ def _by_species(both: Sequence[tuple[Atoms, Atoms]]) -> dict[str, float]:
     return {symbol: float(np.sqrt(np.mean(squares[symbol]))) for symbol in sorted(squares)}
 
 
-def _status(found: Sequence[Atoms | None], both: int) -> str:
+def _status(found: Sequence[Atoms | None], both: int) -> Status:
     """What is missing, and which labels of this setting a check would keep from training."""
     refused = [f.info for f in found if f is not None and "refused" in f.info]
     parts = [f"{len(found) - both} of {len(found)} frames have no label"] if both < len(found) else []
     parts += [f"{info['frame_id']} is no label to train on: {info['refused']}" for info in refused]
-    return "; ".join(parts) or DONE
+    if not parts:
+        return Status(CALCULATED)
+    return Status(INCOMPLETE if both < len(found) else REFUSED, "; ".join(parts))
 
 
 def _difference(one: tuple[Atoms, Atoms], other: tuple[Atoms, Atoms]) -> Difference | None:

@@ -50,7 +50,7 @@ def settings_table(rows: Sequence[Variant]) -> Table:
         Column("Change between configurations (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=False))),
         Column("Change of the insertion energy (meV)", NUMBER, lambda r: _milli(r, _largest(r, insertion=True))),
         Column("Time per frame (s)", NUMBER, lambda r: number(r.seconds_per_frame, 0)),
-        Column("Status", TEXT, lambda r: r.status),
+        Column("Status", TEXT, lambda r: r.status.detail),
     ]
     return table("convergence", columns, rows)
 

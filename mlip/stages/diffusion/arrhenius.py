@@ -12,11 +12,13 @@ import numpy as np
 from scipy import stats
 
 from mlip.core.arrays import Array
+from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion.hops import Estimate
 
 GRID, REACH = 81, 6.0  # points and standard deviations of the grid of the posterior, either way
-CURVED = 0.01  # a straight line less probable than this does not fit
+CURVED = "curved"
+LEAST_CHANCE = 0.01  # a straight line less probable than this does not fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Point:
 class Line:
     """An Arrhenius line with its uncertainty."""
 
-    status: str  # resolved, curved: ..., or not resolved: ...
+    status: Status  # RESOLVED, CURVED or NOT_RESOLVED
     points: tuple[Point, ...]
     activation_ev: Estimate
     activation_std_ev: float | None
@@ -48,10 +50,10 @@ def line(points: Sequence[Point], *, at_kelvin: float, min_events: float) -> Lin
     kept = tuple(sorted((p for p in points if p.exposure > 0), key=lambda p: p.temperature_kelvin))
     events, hot = sum(p.count for p in kept), [p for p in kept if p.count > 0]
     if len(hot) < 2 or events < min_events:
-        what = f"not resolved: {events:.0f} hops at {len(hot)} temperatures (at least {min_events:g} at 2)"
+        what = f"{events:.0f} hops at {len(hot)} temperatures (at least {min_events:g} at 2)"
         nothing = Estimate(value=None, low=None, high=None)
         return Line(
-            status=what,
+            status=Status(NOT_RESOLVED, what),
             points=kept,
             activation_ev=nothing,
             activation_std_ev=None,
@@ -79,9 +81,9 @@ def _fitted(points: tuple[Point, ...], at_kelvin: float) -> Line:
         term = np.where(counts > 0, counts * np.log(counts / expected), 0.0)
     deviance = float(2 * (term - counts + expected).sum())
     chance = float(stats.chi2.sf(deviance, len(points) - 2)) if len(points) > 2 else 1.0
-    mean = float((weight * b).sum())
+    straight, mean = chance > LEAST_CHANCE, float((weight * b).sum())
     return Line(
-        status="resolved" if chance > CURVED else f"curved: a straight line has the chance {chance:.1g}",
+        status=Status(RESOLVED) if straight else Status(CURVED, f"a straight line has the chance {chance:.1g}"),
         points=points,
         activation_ev=_quantiles(b, weight, float(best[1])),
         activation_std_ev=float(np.sqrt((weight * (b - mean) ** 2).sum())),

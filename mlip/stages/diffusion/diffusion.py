@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mlip.core.arrays import Array
+from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.stages.diffusion.hops import NOTHING, Estimate, poisson_rate
 from mlip.stages.diffusion.settings import DiffusionSettings
 
 AXES = "xyz"
 INDEPENDENT = "jumps counted as independent"
-CORRELATED = "resolved"
-LIMIT = "no hop: upper limit"
-NOT_POSITIVE = "jumps cancel: upper limit"
+NO_HOP, CANCELLED = "no hop", "jumps cancel"
+UPPER_LIMIT = "upper limit"  # what is known then
 INTERVALS = 40  # of time in the regression of kinisi
 START_RESIDENCES = 2.0  # mean residence times before the regression begins
 LONGEST = 0.5  # part of a trajectory that is the longest interval of time
@@ -38,7 +38,7 @@ LATEST_START = 0.4  # part of the longest interval; a regression that has to beg
 class Jumps:
     """Diffusion from jumps, Angstrom^2/ps."""
 
-    status: str
+    status: Status
     hops: int
     ion_ps: float  # time of all ions together
     mean: Estimate  # trace over dimension
@@ -104,7 +104,7 @@ def from_jumps(
         limit = poisson_rate(0, exposure)
         tensor = {AXES[a] + AXES[b]: limit if a == b else NOTHING for a, b in names}
         return Jumps(
-            status=LIMIT,
+            status=Status(NO_HOP, UPPER_LIMIT),
             hops=0,
             ion_ps=ion_ps,
             mean=limit,
@@ -116,9 +116,8 @@ def from_jumps(
         )
     terms = _Terms(jumps, axes, settings.memory_jumps if count >= settings.min_hops_for_memory else 0)
     mean, events = _estimate(terms, np.eye(axes) / axes, ion_ps)
-    status = INDEPENDENT if terms.memory == 0 else CORRELATED if mean.value is not None else NOT_POSITIVE
     return Jumps(
-        status=status,
+        status=_status(terms, mean),
         hops=count,
         ion_ps=ion_ps,
         mean=mean,
@@ -128,6 +127,12 @@ def from_jumps(
         correlation=_correlation(terms) if terms.memory else NOTHING,
         anisotropy=_anisotropy(terms),
     )
+
+
+def _status(terms: _Terms, mean: Estimate) -> Status:
+    if terms.memory == 0:
+        return Status(INDEPENDENT)
+    return Status(RESOLVED) if mean.value is not None else Status(CANCELLED, UPPER_LIMIT)
 
 
 def _form(axes: int, *pair: int) -> Array:
@@ -192,7 +197,7 @@ def _anisotropy(terms: _Terms) -> Estimate:
 class Regression:
     """Diffusion from mean squared displacements, Angstrom^2/ps."""
 
-    status: str
+    status: Status
     mean: Estimate
     start_ps: float | None  # shorter intervals of time are left out
     times_ps: tuple[float, ...]
@@ -216,7 +221,7 @@ def from_displacements(
     longest = int(LONGEST * frames)
     if longest < 10:
         return Regression(
-            status=f"not resolved: {frames} frames (at least 20)",
+            status=Status(NOT_RESOLVED, f"{frames} frames (at least 20)"),
             mean=NOTHING,
             start_ps=None,
             times_ps=(),
@@ -229,7 +234,7 @@ def from_displacements(
     analyser = _analyser(np.stack([t[:frames] for t in tracks], axis=1), frame_ps, steps, axes)
     times = analyser.da.coords["time interval"].values
     unresolved = Regression(
-        status=LIMIT,
+        status=Status(NO_HOP, UPPER_LIMIT),
         mean=NOTHING,
         start_ps=None,
         times_ps=tuple(float(x) for x in times),
@@ -239,14 +244,14 @@ def from_displacements(
     if residence_ps is None:
         return unresolved
     if START_RESIDENCES * residence_ps > LATEST_START * longest * frame_ps:
-        short = f"not resolved: tracks of {frames * frame_ps:.3g} ps are too short for stays of {residence_ps:.3g} ps"
-        return replace(unresolved, status=short)
+        short = f"tracks of {frames * frame_ps:.3g} ps are too short for stays of {residence_ps:.3g} ps"
+        return replace(unresolved, status=Status(NOT_RESOLVED, short))
     if (times >= start * frame_ps * (1 - 1e-9)).sum() < 3:
-        return replace(unresolved, status="not resolved: too few intervals of time")
+        return replace(unresolved, status=Status(NOT_RESOLVED, "too few intervals of time"))
     samples = _sampled(analyser, start * frame_ps, seed) / (2 * axes)
     low, middle, high = np.quantile(samples, [0.025, 0.5, 0.975])
     mean = Estimate(value=float(middle), low=float(low), high=float(high))
-    return replace(unresolved, status="resolved", mean=mean, start_ps=start * frame_ps)
+    return replace(unresolved, status=Status(RESOLVED), mean=mean, start_ps=start * frame_ps)
 
 
 def _analyser(positions: Array, frame_ps: float, steps: NDArray[np.int64], axes: int) -> Any:

@@ -19,7 +19,7 @@ from mlip.stages.diffusion.hops import Estimate
 from mlip.stages.diffusion.kinetics import Diffused, Kinetics, Motion
 from mlip.stages.neb.report import LAYERS, periodic
 from mlip.stages.sites.network import Hop
-from mlip.stages.sites.sites import Site
+from mlip.stages.sites.sites import RELAXED, Site
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def everything(
         out.append(_figure(displacements(own), "svg+xml", caption))
         if k.host not in hosts:
             continue
-        own_sites = [s for s in sites if (s.host, s.ion, s.status) == (k.host, k.ion, "relaxed")]
+        own_sites = [s for s in sites if (s.host, s.ion, s.status.code) == (k.host, k.ion, RELAXED)]
         own_hops = [h for h in hops if (h.host, h.ion) == (k.host, k.ion)]
         caption = f"{name}: hops from above; the width grows with the rate, dotted hops did not occur"
         out.append(_figure(network(own[-1], own_sites, own_hops, hosts[k.host]), "svg+xml", caption))

@@ -29,7 +29,7 @@ from scipy.spatial import cKDTree
 from mlip.core.arrays import Array
 from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.sites.network import Hop
-from mlip.stages.sites.sites import Site
+from mlip.stages.sites.sites import RELAXED, Site
 
 Image = tuple[int, int, int]
 CORE_PART = 0.4  # of the distance between the nearest two basins: cores do not touch
@@ -108,7 +108,7 @@ def basins(cell: Array, sites: Sequence[Site], hops: Sequence[Hop], settings: Di
     Raises:
         ValueError: there is no relaxed site.
     """
-    usable = [s for s in sites if s.status == "relaxed"]
+    usable = [s for s in sites if s.status.code == RELAXED]
     if not usable:
         raise ValueError("no relaxed site to which the ion could belong; run sites with other settings")
     places = np.array([c for s in usable for c in s.copies_angstrom])

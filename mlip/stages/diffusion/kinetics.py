@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlip.core.arrays import Array
+from mlip.core.status import AGREES, DIFFERS, NOT_RESOLVED
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import arrhenius, diffusion, hops
 from mlip.stages.diffusion.arrhenius import Line, Point
@@ -25,7 +26,6 @@ from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
 ASSUMED_PREFACTOR_PER_PS = 10.0  # 10 THz, of every hop; calculated ones lie between 1 and 20
-AGREES, DIFFERS, NOT_RESOLVED = "agrees", "differs", "not resolved"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class HopLine:
     attempt_thz: Estimate  # prefactor of one way
     barrier_ev: float | None
     barrier_std_ev: float | None
-    verdict: str
+    verdict: str  # AGREES, DIFFERS or NOT_RESOLVED
 
 
 @dataclass(frozen=True, kw_only=True)

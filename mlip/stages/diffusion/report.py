@@ -125,7 +125,7 @@ def diffusivities(motions: Sequence[Motion]) -> Table:
         Column(f"D from hops {D_UNIT}", NUMBER, lambda m: interval(m.from_jumps.mean, CM2_PER_S)),
         Column(f"D from displacements {D_UNIT}", NUMBER, lambda m: interval(m.from_displacements.mean, CM2_PER_S)),
         Column("Intervals overlap", TEXT, _overlap),
-        Column("Status", TEXT, lambda m: m.from_jumps.status),
+        Column("Status", TEXT, lambda m: str(m.from_jumps.status)),
     ]
     return table(
         "diffusivities", columns, motions, caption="Diffusion coefficients at the temperatures of the trajectories"
@@ -188,7 +188,7 @@ def activation(kinetics: Sequence[Kinetics]) -> Table:
         Column("NEB barrier \u00b1 2 sigma (eV)", NUMBER, lambda r: _barrier(r[1])),
         Column("Attempt frequency per equivalent hop (THz)", NUMBER, lambda r: interval(r[1].attempt_thz)),
         Column("Verdict", VERDICT, lambda r: r[1].verdict),
-        Column("Arrhenius fit", TEXT, lambda r: r[1].line.status),
+        Column("Arrhenius fit", TEXT, lambda r: str(r[1].line.status)),
     ]
     return table("activation", columns, rows, caption="Activation energies of hops beside NEB barriers")
 
@@ -204,7 +204,7 @@ def extrapolated(kinetics: Sequence[Kinetics]) -> Table:
         Column("Simulated at (K)", TEXT, _simulated_at),
         Column(f"D at {label}, extrapolated {D_UNIT}", NUMBER, lambda k: interval(k.diffusion.extrapolated, CM2_PER_S)),
         Column(f"D at {label} from NEB barriers, 10 THz assumed {D_UNIT}", NUMBER, _from_barriers),
-        Column("Arrhenius fit", TEXT, lambda k: k.diffusion.status),
+        Column("Arrhenius fit", TEXT, lambda k: str(k.diffusion.status)),
     ]
     return table(
         "extrapolated", columns, kinetics, caption="Diffusion coefficients extrapolated from higher temperatures"

@@ -25,13 +25,13 @@ from ase.data import atomic_numbers, ground_state_magnetic_moments, reference_st
 from mlip.atoms import dispersion
 from mlip.atoms.structures import CATION_CHARGES
 from mlip.core.section import Target
+from mlip.core.status import CALCULATED, INCOMPLETE, NOT_CALCULATED, Status
 from mlip.core.units import joule_per_m2
 from mlip.stages.energetics import lattice
 from mlip.stages.energetics.settings import EnergeticsSettings
 
 Ask = Callable[[Sequence[Atoms], Mapping[str, Any]], Sequence[Atoms | None]]
 Relax = Callable[[Atoms], Atoms]
-DONE, NOT_CALCULATED = "calculated", "not calculated"
 SIMPLE = ("bcc", "fcc", "hcp", "diamond")  # reference states whose cell has no parameter but its lengths
 
 
@@ -42,7 +42,7 @@ class Atom:
     symbol: str
     energy_ev: float | None
     moment_bohr: float  # that it starts from
-    status: str
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Metal:
     d3_ev: float | None  # at the PBE lattice
     cohesive_ev: float | None
     cohesive_d3_ev: float | None  # PBE and D3
-    status: str
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Surface:
     pbe_j_per_m2: float | None
     d3_j_per_m2: float | None  # PBE and D3
     relaxed_by: str
-    status: str
+    status: Status
     potential_j_per_m2: float | None = None  # of the run's potential, at its own level
 
 
@@ -88,7 +88,7 @@ class Adsorption:
     metal_d3_ev: float | None
     metal_per_electron_ev: float | None
     voltage_v: float | None  # against the ion's own metal, PBE
-    status: str
+    status: Status
     potential_metal_ev: float | None = None  # of the run's potential, at its own level, against the metal in DFT
 
 
@@ -100,7 +100,7 @@ class Energetics:
     atoms: tuple[Atom, ...]
     metals: tuple[Metal, ...]
     crystal: lattice.Lattice | None
-    crystal_status: str
+    crystal_status: Status
     surfaces: tuple[Surface, ...]
     adsorption: tuple[Adsorption, ...]
     target: Target = "pbe"  # level of the potential
@@ -139,8 +139,8 @@ def atom(symbol: str, ask: Ask, settings: EnergeticsSettings) -> Atom:
     spin = {"spin": "polarised", "moments_bohr": {symbol: moment}} if moment else {}
     found = ask([frame], settings.atom_settings | spin)[0]
     if found is None:
-        return Atom(symbol=symbol, energy_ev=None, moment_bohr=moment, status=NOT_CALCULATED)
-    return Atom(symbol=symbol, energy_ev=energies(found)[0], moment_bohr=moment, status=DONE)
+        return Atom(symbol=symbol, energy_ev=None, moment_bohr=moment, status=Status(NOT_CALCULATED))
+    return Atom(symbol=symbol, energy_ev=energies(found)[0], moment_bohr=moment, status=Status(CALCULATED))
 
 
 def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | None) -> Metal:
@@ -148,7 +148,7 @@ def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | 
     state = reference_states[atomic_numbers[symbol]] or {}
     structure = str(state.get("symmetry", "unknown"))
     if structure not in SIMPLE:
-        return _without_metal(symbol, structure, f"{NOT_CALCULATED}: {structure} is no simple metal")
+        return _without_metal(symbol, structure, Status(NOT_CALCULATED, f"{structure} is no simple metal"))
     cell = bulk(symbol, cubic=structure != "hcp")
     found, status = crystal(cell, f"metal_{symbol}", ask, settings, changes=settings.metal_settings)
     if found is None:
@@ -165,27 +165,28 @@ def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | 
         d3_ev=d3,
         cohesive_ev=cohesive,
         cohesive_d3_ev=cohesive - d3 if cohesive is not None else None,
-        status=DONE,
+        status=Status(CALCULATED),
     )
 
 
 def crystal(
     conventional: Atoms, name: str, ask: Ask, settings: EnergeticsSettings, *, changes: Mapping[str, Any]
-) -> tuple[lattice.Lattice | None, str]:
-    """The lattice of a crystal, or None and why."""
+) -> tuple[lattice.Lattice | None, Status]:
+    """The lattice of a crystal, or None, and its status."""
     of = lattice.space(conventional)
     cells = lattice.samples(of, strain=settings.strain, displacement_angstrom=settings.displacement_angstrom)
     frames = [named(cell.atoms, f"{name}_{k}", host=name) for k, cell in enumerate(cells)]
     found = ask(frames, changes)
     lacking = sum(label is None for label in found)
     if lacking:
-        return None, f"{NOT_CALCULATED}: {lacking} of {len(cells)} cells have no label"
+        return None, Status(NOT_CALCULATED, f"{lacking} of {len(cells)} cells have no label")
     whole = [label for label in found if label is not None]
     forces = [np.asarray(label.arrays["dft_forces"]) for label in whole]
     try:
-        return lattice.fitted(of, [c.point for c in cells], [energies(x)[0] for x in whole], forces), DONE
+        fitted = lattice.fitted(of, [c.point for c in cells], [energies(x)[0] for x in whole], forces)
     except ValueError as error:
-        return None, f"{NOT_CALCULATED}: {error}"
+        return None, Status(NOT_CALCULATED, str(error))
+    return fitted, Status(CALCULATED)
 
 
 def surface(
@@ -217,7 +218,7 @@ def surface(
     if found is not None and whole is not None:
         parts = [a - len(slab) / len(bulk_cell) * b for a, b in zip(energies(found), energies(whole), strict=True)]
         pbe, d3 = (joule_per_m2(e, 2 * area) for e in (parts[0], sum(parts)))
-    status = NOT_CALCULATED if pbe is None else DONE
+    status = Status(NOT_CALCULATED if pbe is None else CALCULATED)
     own = None
     if potential_ev is not None:
         own = joule_per_m2(potential_ev[0] - len(slab) / len(bulk_cell) * potential_ev[1], 2 * area)
@@ -286,7 +287,7 @@ def adsorption(
         metal_d3_ev=_plus(metal_ev, _less(d3, elemental.d3_ev if elemental else None)),
         metal_per_electron_ev=metal_ev / z if metal_ev is not None else None,
         voltage_v=voltage(metal_ev, z) if metal_ev is not None else None,
-        status=f"no label of {', '.join(lacking)}" if lacking else DONE,
+        status=Status(INCOMPLETE, f"no label of {', '.join(lacking)}") if lacking else Status(CALCULATED),
         potential_metal_ev=_less(potential_ev, reference),
     )
 
@@ -350,7 +351,7 @@ def relaxed_by_labels(ask: Ask, *, fmax_ev_per_angstrom: float, name: str, vacuu
     return relax
 
 
-def _without_metal(symbol: str, structure: str, status: str) -> Metal:
+def _without_metal(symbol: str, structure: str, status: Status) -> Metal:
     return Metal(
         symbol=symbol,
         structure=structure,

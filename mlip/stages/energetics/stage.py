@@ -9,6 +9,7 @@ from ase import Atoms
 from mlip.atoms import extxyz, structures
 from mlip.core import files
 from mlip.core.stage import Context, Stage
+from mlip.core.status import NOT_CALCULATED, Status
 from mlip.dft import queue
 from mlip.dft.labeller import Labeller
 from mlip.dft.settings import Dft
@@ -18,7 +19,7 @@ from mlip.stages.energetics import energetics
 from mlip.stages.energetics.settings import EnergeticsSettings
 from mlip.stages.sites import backends
 from mlip.stages.sites.jobs import HostJob, relax_host
-from mlip.stages.sites.sites import Site
+from mlip.stages.sites.sites import RELAXED, Site
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import configuration, relaxed_host
 from mlip.stages.train.stage import STAGE as TRAIN
@@ -33,7 +34,7 @@ def run(context: Context[Settings]) -> energetics.Energetics:
     ask = Labeller(dft, queue.labels_folder(context.run_folder), workers=context.workers, say=context.say)
     atoms = {ion: energetics.atom(ion, ask, own) for ion in ions} if "atoms" in own.parts else {}
     metals = {ion: energetics.metal(ion, ask, own, alone=atoms.get(ion)) for ion in ions if "metals" in own.parts}
-    crystal, status = None, energetics.NOT_CALCULATED
+    crystal, status = None, Status(NOT_CALCULATED)
     if "lattice" in own.parts:
         name = f"crystal_{Path(context.settings_of(built.STAGE).crystal).stem}"
         crystal, status = energetics.crystal(_crystal(context), name, ask, own, changes=own.lattice_settings)
@@ -154,7 +155,7 @@ def _chosen_sites(found: Sequence[Site], patterns: Sequence[str]) -> list[Site]:
     Raises:
         ValueError: the patterns match nothing.
     """
-    names = {f"{s.host}_{s.ion}_{s.name}": s for s in found if s.status == "relaxed"}
+    names = {f"{s.host}_{s.ion}_{s.name}": s for s in found if s.status.code == RELAXED}
     chosen = [s for name, s in names.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
     if not patterns:
         groups: dict[tuple[str, str], list[Site]] = {}

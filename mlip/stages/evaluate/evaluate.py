@@ -45,9 +45,9 @@ class PathError:
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Errors of one potential ('arm') on a set of frames."""
+    """Errors of one potential on a set of frames."""
 
-    arm: str
+    model: str  # its name in tables
     frames: int
     force_rmse_ev_per_angstrom: float
     energy_rmse_ev_per_atom: float
@@ -71,15 +71,15 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Errors of the trained committee and its comparison arms on identical held-out frames."""
+    """Errors of the trained committee and of the models it is compared with, on identical held-out frames."""
 
     held_out_groups: tuple[str, ...]
-    arms: tuple[Errors, ...]
+    models: tuple[Errors, ...]
     parity: Parity
 
 
 def errors(
-    arm: str,
+    name: str,
     frames: Sequence[Atoms],
     predicted: Sequence[Predicted],
     *,
@@ -90,7 +90,7 @@ def errors(
     """Errors of one potential.
 
     Args:
-        arm: its name in tables.
+        name: what the potential is called in tables.
         frames: with info REF_energy (eV), frame_id, group and arrays REF_forces (N, 3) (eV/Angstrom).
         predicted: one per frame.
         paths: of the dataset's card; those with both frames here are judged.
@@ -104,7 +104,7 @@ def errors(
     wrong = model - reference
     per_atom = np.array([_energy_error(f, p) for f, p in zip(frames, predicted, strict=True)])
     return Errors(
-        arm=arm,
+        model=name,
         frames=len(frames),
         force_rmse_ev_per_angstrom=_rms(wrong),
         energy_rmse_ev_per_atom=_rms(per_atom),
@@ -201,8 +201,8 @@ def pooled(parts: Sequence[tuple[Sequence[Atoms], Sequence[Predicted]]]) -> tupl
 
 
 def table(results: Mapping[str, Errors]) -> str:
-    """A plain text table of several arms."""
-    lines = [f"{'arm':24s} {'F rmse':>8s} {'slope':>6s} {'ion shell':>9s} {'E rmse':>9s}   meV/A, -, meV/A, meV/atom"]
+    """A plain text table of several models."""
+    lines = [f"{'model':24s} {'F rmse':>8s} {'slope':>6s} {'ion shell':>9s} {'E rmse':>9s}   meV/A, -, meV/A, meV/atom"]
     for name, e in results.items():
         shell = "-" if e.ion_shell_force_rmse is None else f"{1e3 * e.ion_shell_force_rmse:.0f}"
         lines.append(

@@ -47,9 +47,9 @@ def accuracy_section(result: Evaluation) -> ReportSection:
         "The force RMSE at the ion is that of the ion and of the atoms in its first shell.",
         "The calibration is the ratio of the error of the committee to its spread.",
     )
-    own = result.arms[:1]
+    own = result.models[:1]
     tables = filled(
-        models_table(result.arms),
+        models_table(result.models),
         *(species_table(errors) for errors in own),
         *(groups_table(errors.groups) for errors in own),
         *(path_errors_table(errors.paths) for errors in own),
@@ -62,7 +62,7 @@ def accuracy_section(result: Evaluation) -> ReportSection:
 def models_table(found: Sequence[Errors]) -> Table:
     """Errors of every potential on the same held-out frames: forces in meV/Angstrom, energies in meV per atom."""
     columns = [
-        Column("Potential", TEXT, lambda e: e.arm),
+        Column("Potential", TEXT, lambda e: e.model),
         Column("Frames", NUMBER, lambda e: str(e.frames)),
         Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.force_rmse_ev_per_angstrom, 1)),
         Column(f"Force RMSE at the ion (meV/{ANGSTROM})", NUMBER, lambda e: thousandth(e.ion_shell_force_rmse, 1)),

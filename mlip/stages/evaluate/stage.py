@@ -32,14 +32,16 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
         shell_angstrom=context.settings.first_shell_angstrom,
     )
     predicted = predictions(model_folder(context.folder_of(TRAIN)), frames, device=context.common.device)
-    arms = [measure("committee", frames, predicted)]
+    measured = [measure("committee", frames, predicted)]
     base = _base(context)
     if base is not None:
         found = potential.Evaluator(base, device=context.common.device)(frames)
-        arms.append(measure("base model, not fine-tuned", frames, found))
-    context.say(evaluate.table({arm.arm: arm for arm in arms}))
+        measured.append(measure("base model, not fine-tuned", frames, found))
+    context.say(evaluate.table({errors.model: errors for errors in measured}))
     groups = tuple(sorted({str(f.info["group"]) for f in frames}))
-    return evaluate.Evaluation(held_out_groups=groups, arms=tuple(arms), parity=evaluate.parity(frames, predicted))
+    return evaluate.Evaluation(
+        held_out_groups=groups, models=tuple(measured), parity=evaluate.parity(frames, predicted)
+    )
 
 
 def _base(context: Context[EvaluateSettings]) -> models.Released | None:

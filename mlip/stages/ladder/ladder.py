@@ -21,6 +21,7 @@ from ase.geometry import find_mic
 from mlip.atoms.dispersion import target_labels
 from mlip.core.arrays import Array
 from mlip.core.section import Target
+from mlip.core.status import INCOMPLETE, NOT_CALCULATED, Status
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder.settings import LadderSettings
 from mlip.stages.neb import neb
@@ -29,7 +30,7 @@ from mlip.stages.sites.network import Hop
 SADDLE, INITIAL, FINAL, BEFORE, AFTER = "saddle", "initial", "final", "before", "after"
 RANK = {SADDLE: 0, INITIAL: 0, FINAL: 1, BEFORE: 2, AFTER: 2}  # a barrier needs the first two
 ABOVE_EV = 2e-3  # a neighbour this much above the saddle image is above it: the noise of labels is smaller
-COMPLETE, NOT_CALCULATED = "complete", "not calculated"
+COMPLETE = "complete"
 STANDS, BAND_NEEDED = "stands", "DFT band needed"
 
 
@@ -56,7 +57,7 @@ class Step:
     member: int  # whose geometry it is
     limiting: bool
     symmetric: bool
-    status: str  # complete, 'lacks <parts>' or 'not calculated'
+    status: Status  # COMPLETE, INCOMPLETE or NOT_CALCULATED
     lacking: tuple[str, ...]
     mlip_forward_ev: float  # of the member
     mlip_reverse_ev: float
@@ -75,7 +76,7 @@ class Step:
     shell_force_error_rms_ev_per_angstrom: float | None  # of the components
     peak: str | None  # the highest labelled image in DFT
     peak_ev: float | None  # above the initial image: the path's DFT maximum is at least this
-    verdict: str  # 'stands', 'DFT band needed: <why>' or 'not calculated'
+    verdict: Status  # STANDS, BAND_NEEDED or NOT_CALCULATED
 
 
 def nearest_member(bands: Sequence[neb.Band]) -> neb.Band | None:
@@ -143,7 +144,7 @@ def step(path: Path, labels: Mapping[str, Atoms], settings: LadderSettings, *, t
         member=path.band.member,
         limiting=path.limiting,
         symmetric=path.hop.symmetric,
-        status=NOT_CALCULATED if forward is None else f"lacks {', '.join(lacking)}" if lacking else COMPLETE,
+        status=_status(lacking, known=forward is not None),
         lacking=lacking,
         mlip_forward_ev=mlip_forward,
         mlip_reverse_ev=mlip_reverse,
@@ -179,7 +180,7 @@ def labelled_path(path: Path, made: Step, *, source: str) -> LabelledPath | None
         initial=name + INITIAL,
         saddle=name + SADDLE,
         geometry=f"CI-NEB of the potential ({source}, member {made.member})",
-        note="" if path.barrier.status == neb.CONVERGED else f"committee: {path.barrier.status}",
+        note="" if path.barrier.status.code == neb.CONVERGED else f"committee: {path.barrier.status.detail}",
     )
 
 
@@ -260,9 +261,16 @@ def _rms(values: Array) -> float | None:
     return float(np.sqrt((values**2).mean())) if values.size else None
 
 
-def _verdict(difference: float | None, force: float | None, peak: str | None, settings: LadderSettings) -> str:
+def _status(lacking: Sequence[str], *, known: bool) -> Status:
+    """What the labels are enough for; `known`: the forward barrier."""
+    if not known:
+        return Status(NOT_CALCULATED)
+    return Status(INCOMPLETE, f"lacks {', '.join(lacking)}") if lacking else Status(COMPLETE)
+
+
+def _verdict(difference: float | None, force: float | None, peak: str | None, settings: LadderSettings) -> Status:
     if difference is None or force is None:
-        return NOT_CALCULATED
+        return Status(NOT_CALCULATED)
     reasons: Iterable[tuple[bool, str]] = (
         (
             force > settings.max_force_ev_per_angstrom,
@@ -275,4 +283,4 @@ def _verdict(difference: float | None, force: float | None, peak: str | None, se
         (peak != SADDLE, f"DFT is higher at the image {peak} the saddle"),
     )
     why = "; ".join(text for true, text in reasons if true)
-    return f"{BAND_NEEDED}: {why}" if why else STANDS
+    return Status(BAND_NEEDED, why) if why else Status(STANDS)

@@ -76,9 +76,9 @@ def forces_table(rows: Sequence[Step]) -> Table:
 
 
 def _consequence(row: Step) -> str:
-    parts = [row.verdict]
+    parts = [str(row.verdict)]
     if row.peak_ev is not None and row.peak != "saddle":
         parts.append(f"the DFT maximum of the path is at least {number(row.peak_ev)} eV")
     if row.lacking and row.dft_forward_ev is not None:
-        parts.append(row.status)
+        parts.append(row.status.detail)
     return "; ".join(parts)

@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlip.core.arrays import Array
+from mlip.core.status import Status
 from mlip.core.units import ACCELERATION, BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.md.settings import MdSettings
 from mlip.stages.md.trajectory import Frames, Header
+from mlip.stages.neb.endpoints import OUT_OF_DOMAIN
+from mlip.stages.sites.sites import DESORBED
 
-RUNNING = "running"
+RUNNING, EXPLODED, EXPLODED_AT_START = "running", "exploded", "exploded at the start"
+CODES = (RUNNING, EXPLODED, EXPLODED_AT_START, DESORBED, OUT_OF_DOMAIN)
 MAX_STEP_ANGSTROM = 1.0  # no atom moves farther in one step
 EQUILIBRATION_FRICTION_PER_PS = 10.0  # at least, until equilibration ends
 
@@ -77,9 +81,14 @@ class State:
     forces: Array  # (R, N, 3) eV/Angstrom
     energies_ev: Array  # (R,)
     random: tuple[str, ...]  # state of each replica's generator, JSON
-    status: tuple[str, ...]  # of each replica: running, or why it was stopped
+    status: tuple[Status, ...]  # of each replica: RUNNING, or why it was stopped: a code of CODES
     stopped_at: tuple[int, ...]  # step; -1 while running
     kept: Array  # (R, N, 3): the last good frame, or the one that stopped the replica
+
+    @property
+    def running(self) -> NDArray[np.bool_]:
+        """Which replicas go on, (R,)."""
+        return np.array([s.code == RUNNING for s in self.status])
 
 
 def grid(settings: MdSettings) -> tuple[int, int, int]:
@@ -111,12 +120,12 @@ def start(batch: Batch, settings: MdSettings, field: Field) -> State:
         forces=forces,
         energies_ev=energies,
         random=tuple(json.dumps(rng.bit_generator.state) for rng in rngs),
-        status=(RUNNING,) * shape[0],
+        status=(Status(RUNNING),) * shape[0],
         stopped_at=(-1,) * shape[0],
         kept=batch.starts.copy(),
     )
     bad = _unsafe(batch, state, settings)
-    return _stopped(batch, state, {r: f"exploded at the start: {why}" for r, why in bad.items()})
+    return _stopped(batch, state, {r: Status(EXPLODED_AT_START, why) for r, why in bad.items()})
 
 
 def _stream(batch: Batch, replica: int) -> list[int]:
@@ -148,7 +157,7 @@ def advance(
     equilibration, _, _ = grid(settings)
     rngs = [_generator(text) for text in state.random]
     recorder = _Recorder(batch, settings)
-    while state.step < until and RUNNING in state.status:
+    while state.step < until and state.running.any():
         if state.step == equilibration:
             recorder.record(state, field)
             if settings.ensemble == "nve":
@@ -159,11 +168,10 @@ def advance(
             friction = 0.0 if settings.ensemble == "nve" else settings.friction_per_ps
         state = _step(batch, state, settings, field, rngs, friction=friction)
         if state.step % settings.frame_steps == 0:
-            state, spread = _judged(batch, state, settings, field)
+            state, spread = _checked(batch, state, settings, field)
             if state.step > equilibration:
                 recorder.record(state, field, spread)
-            running = np.array([s == RUNNING for s in state.status])
-            heat = temperatures(batch, state, settings)[running]
+            heat = temperatures(batch, state, settings)[state.running]
             on_frame(state.step, float(heat.mean()) if len(heat) else 0.0)
     random = tuple(json.dumps(rng.bit_generator.state) for rng in rngs)
     return replace(state, random=random), recorder.frames()
@@ -181,7 +189,7 @@ def _step(
     """One step of all replicas; those that were stopped stay where they started."""
     dt = settings.time_step_fs
     push = 0.5 * dt * ACCELERATION / batch.masses[None, :, None] * batch.mobile[None, :, None]
-    running = np.array([s == RUNNING for s in state.status])
+    running = state.running
     v = state.velocities + push * state.forces
     moved = 0.5 * dt * v
     if friction > 0:
@@ -196,14 +204,15 @@ def _step(
     moved = moved + 0.5 * dt * v
     far = np.nan_to_num(np.linalg.norm(moved, axis=2).max(axis=1), nan=np.inf)
     wild = {
-        int(r): f"exploded: an atom moved {far[r]:.3g} Angstrom in a step"
+        int(r): Status(EXPLODED, f"an atom moved {far[r]:.3g} Angstrom in a step")
         for r in np.flatnonzero(far > MAX_STEP_ANGSTROM)
     }
     state = _stopped(batch, replace(state, step=state.step + 1, positions=state.positions + moved, velocities=v), wild)
     energies, forces = field.forces(state.positions)
     v = state.velocities + push * forces
     state = replace(state, velocities=v, forces=forces, energies_ev=energies)
-    return _stopped(batch, state, _unsafe(batch, state, settings))
+    bad = _unsafe(batch, state, settings)
+    return _stopped(batch, state, {r: Status(EXPLODED, why) for r, why in bad.items()})
 
 
 def _unsafe(batch: Batch, state: State, settings: MdSettings) -> dict[int, str]:
@@ -222,24 +231,25 @@ def _unsafe(batch: Batch, state: State, settings: MdSettings) -> dict[int, str]:
     return out
 
 
-def _judged(batch: Batch, state: State, settings: MdSettings, field: Field) -> tuple[State, Array | None]:
+def _checked(batch: Batch, state: State, settings: MdSettings, field: Field) -> tuple[State, Array | None]:
     """The state with replicas stopped whose ion left or whose forces the committee disputes; the committee's spread."""
     host, ions = slice(None, batch.header.atoms - len(batch.header.ions)), -len(batch.header.ions)
     nearest = nearest_host(state.positions[:, host], state.positions[:, ions:], batch.cell)
     far = nearest.max(axis=1)
     gone = {
-        int(r): f"desorbed: an ion is {far[r]:.1f} Angstrom from every atom (md.desorbed_angstrom)"
+        int(r): Status(DESORBED, f"an ion is {far[r]:.1f} Angstrom from every atom (md.desorbed_angstrom)")
         for r in np.flatnonzero(far > settings.desorbed_angstrom)
     }
     spread = field.spread(state.positions)
     if spread is not None:
+        limit = "md.max_force_std_ev_per_angstrom"
         disputed = np.flatnonzero(spread > settings.max_force_std_ev_per_angstrom)
         gone |= {
-            int(r): f"out of domain: committee spread {spread[r]:.2f} eV/Angstrom (md.max_force_std_ev_per_angstrom)"
+            int(r): Status(OUT_OF_DOMAIN, f"committee spread {spread[r]:.2f} eV/Angstrom ({limit})")
             for r in disputed
             if int(r) not in gone
         }
-    running = np.array([s == RUNNING for s in state.status])[:, None, None]
+    running = state.running[:, None, None]
     state = replace(state, kept=np.where(running, state.positions, state.kept))
     return _stopped(batch, state, gone), spread
 
@@ -254,10 +264,10 @@ def nearest_host(host: Array, ions: Array, cell: Array) -> Array:
     return out
 
 
-def _stopped(batch: Batch, state: State, reasons: dict[int, str]) -> State:
+def _stopped(batch: Batch, state: State, reasons: dict[int, Status]) -> State:
     """The state with running replicas stopped for these reasons: at rest where they started, never in the way."""
-    new = {r: why for r, why in reasons.items() if state.status[r] == RUNNING}
-    still = [r for r, s in enumerate(state.status) if s != RUNNING] + list(new)
+    new = {r: why for r, why in reasons.items() if state.running[r]}
+    still = [*np.flatnonzero(~state.running), *new]
     if not still:
         return state
     positions, velocities, forces = state.positions.copy(), state.velocities.copy(), state.forces.copy()
@@ -306,7 +316,7 @@ class _Recorder:
             self._first = (state.step - grid(self._settings)[0]) // self._settings.frame_steps
         if spread is None:
             spread = field.spread(state.positions)
-        hidden = np.array([s != RUNNING for s in state.status])
+        hidden = ~state.running
         host = slice(None, batch.header.atoms - len(batch.header.ions))
         row = (
             state.positions[:, list(batch.header.stored)],

@@ -6,19 +6,25 @@ is prepared anew at the start of every chunk: a run that was killed goes on from
 """
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlip.core.arrays import Array
 from mlip.core.files import write_atomic
+from mlip.core.status import Status, of_text
 from mlip.stages.md import trajectory
-from mlip.stages.md.dynamics import RUNNING, Batch, Begin, State, advance, grid, start
+from mlip.stages.md.dynamics import CODES, EXPLODED, Batch, Begin, State, advance, grid, start
 from mlip.stages.md.settings import MdSettings
 
 DONE = "done"
+OLD_TEXTS = MappingProxyType({"forces are not finite|a force of |[0-9]+ K ": EXPLODED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +33,7 @@ class Outcome:
 
     replica: str
     temperature_kelvin: float
-    status: str  # done, or why it was stopped
+    status: Status  # DONE, or why it was stopped: a code of `dynamics`
     length_ps: float  # after equilibration
     mean_temperature_kelvin: float | None
     largest_force_std_ev_per_angstrom: float | None
@@ -47,13 +53,9 @@ class Followed:
     replicas: tuple[Outcome, ...]
 
 
-def ended(statuses: Sequence[str]) -> dict[str, int]:
-    """How many replicas ended in each way, by the first words of their status."""
-    counts: dict[str, int] = {}
-    for status in statuses:
-        word = status.split(":")[0]
-        counts[word] = counts.get(word, 0) + 1
-    return counts
+def ended(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many replicas ended in each way, by the code of their status."""
+    return dict(Counter(outcome.status.code for outcome in outcomes))
 
 
 def run(
@@ -74,7 +76,7 @@ def run(
     state = read_state(folder / "state.npz", batch) if (folder / "state.npz").exists() else None
     if state is None:
         state = start(batch, settings, begin(batch.starts))
-    while state.step < target and RUNNING in state.status:
+    while state.step < target and state.running.any():
         until = min((state.step // chunk + 1) * chunk, target)
         state, frames = advance(batch, state, settings, begin(state.positions), until=until, on_frame=on_frame)
         trajectory.append(folder, frames)
@@ -98,7 +100,7 @@ def outcomes(batch: Batch, settings: MdSettings, folder: Path, state: State) -> 
             Outcome(
                 replica=name,
                 temperature_kelvin=float(temperature),
-                status=state.status[r] if stopped else DONE,
+                status=state.status[r] if stopped else Status(DONE),
                 length_ps=max(last - equilibration, 0) * settings.time_step_fs / 1000.0,
                 mean_temperature_kelvin=_finite(heat, np.mean),
                 largest_force_std_ev_per_angstrom=_finite(spread, np.max),
@@ -114,12 +116,20 @@ def _finite(values: Array | None, summary: Callable[[Array], float]) -> float | 
 
 def write_state(path: Path, state: State) -> None:
     """Write a state, whole or not at all."""
+    codes, reasons = [s.code for s in state.status], [s.reason for s in state.status]
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as handle:
-            np.savez(handle, **vars(state))
+            np.savez(handle, **vars(state) | {"status": codes, "reason": reasons})
 
     write_atomic(path, fill)
+
+
+def _statuses(arrays: Mapping[str, NDArray[Any]]) -> tuple[Status, ...]:
+    texts = [str(x) for x in arrays["status"]]
+    if "reason" not in arrays:  # of version 0.1, which kept code and reason in one text
+        return tuple(of_text(text, CODES, others=OLD_TEXTS) for text in texts)
+    return tuple(Status(code, str(reason)) for code, reason in zip(texts, arrays["reason"], strict=True))
 
 
 def read_state(path: Path, batch: Batch) -> State:
@@ -135,7 +145,7 @@ def read_state(path: Path, batch: Batch) -> State:
                 step=int(arrays["step"]),
                 **{k: arrays[k] for k in ("positions", "velocities", "forces", "energies_ev", "kept")},
                 random=tuple(str(x) for x in arrays["random"]),
-                status=tuple(str(x) for x in arrays["status"]),
+                status=_statuses(arrays),
                 stopped_at=tuple(int(x) for x in arrays["stopped_at"]),
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -15,6 +15,7 @@ from ase import Atoms
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.arrays import Array
+from mlip.core.status import Status
 from mlip.potential import potential, use
 from mlip.potential.batch import Batch
 from mlip.potential.use import ModelUse
@@ -53,7 +54,7 @@ class Stopped:
 
     replica: str
     temperature_kelvin: float
-    status: str
+    status: Status
     step: int
 
 
@@ -73,7 +74,7 @@ class Committee:
     ) -> None:
         self._moving = Batch(evaluator, frames, members=[member - 1] * len(frames), skin_angstrom=skin_angstrom)
         several = len(evaluator.members) > 1
-        self._judging = Batch(evaluator, frames, skin_angstrom=skin_angstrom) if several else None
+        self._committee = Batch(evaluator, frames, skin_angstrom=skin_angstrom) if several else None
 
     def forces(self, positions: Array) -> tuple[Array, Array]:
         """Energies (R,) and forces (R, N, 3) by the member."""
@@ -82,9 +83,9 @@ class Committee:
 
     def spread(self, positions: Array) -> Array | None:
         """Largest standard deviation over the members of the force on an atom, (R,)."""
-        if self._judging is None:
+        if self._committee is None:
             return None
-        deviations = [f.forces.std(axis=0, ddof=1) for f in self._judging(positions)]
+        deviations = [f.forces.std(axis=0, ddof=1) for f in self._committee(positions)]
         return np.array([float(np.linalg.norm(d, axis=1).max()) for d in deviations])
 
 
@@ -110,11 +111,11 @@ def run_batch(job: MdJob) -> BatchOutcome:
         return Committee(evaluator, frames, member=job.settings.member, skin_angstrom=job.settings.skin_angstrom)
 
     outcomes, state = md.run(batch, job.settings, begin, job.folder, on_frame=_noted(job, count))
-    stopped = [r for r, outcome in enumerate(outcomes) if outcome.status != md.DONE]
+    stopped = [r for r, outcome in enumerate(outcomes) if outcome.status.code != md.DONE]
     kept = []
     for r in stopped:
         frame = Atoms(atoms.symbols, positions=state.kept[r], cell=atoms.cell, pbc=atoms.pbc)
-        frame.info |= {"replica": job.header.replicas[r], "status": outcomes[r].status}
+        frame.info |= {"replica": job.header.replicas[r], "status": str(outcomes[r].status)}
         kept.append(frame)
     if kept:
         files.write_frames(job.folder / "stopped.extxyz", kept)

@@ -16,7 +16,7 @@ from mlip.atoms.structures import LAYER_GAP_ANGSTROM, is_slab, metals
 from mlip.atoms.symmetry import distances
 from mlip.core.arrays import Array
 from mlip.stages.md.settings import MdSystem
-from mlip.stages.sites.sites import PLANE_ANGSTROM, Site
+from mlip.stages.sites.sites import PLANE_ANGSTROM, RELAXED, Site
 
 
 def name_of(system: MdSystem) -> str:
@@ -44,7 +44,7 @@ def ions_of(system: MdSystem, host: Atoms) -> tuple[str, ...]:
     return tuple(islice(cycle(system.ions), count))
 
 
-def loaded(
+def with_ions(
     host: Atoms,
     sites: Sequence[Site],
     system: MdSystem,
@@ -90,7 +90,7 @@ def loaded(
 
 def _site(sites: Sequence[Site], system: MdSystem, ion: str) -> Site:
     """The named or the lowest relaxed site of an ion."""
-    own = [s for s in sites if (s.host, s.ion, s.status) == (system.host, ion, "relaxed")]
+    own = [s for s in sites if (s.host, s.ion, s.status.code) == (system.host, ion, RELAXED)]
     named = [s for s in own if system.site in (None, s.name)]
     if not named:
         there = ", ".join(s.name for s in own) or "none"

@@ -34,7 +34,7 @@ def trajectories(followed: Sequence[md.Followed]) -> Table:
         Column(
             "Outcome of the replicas",
             TEXT,
-            lambda f: ", ".join(f"{n} {why}" for why, n in md.ended([o.status for o in f.replicas]).items()),
+            lambda f: ", ".join(f"{n} {why}" for why, n in md.ended(f.replicas).items()),
         ),
     ]
     return table("trajectories", columns, followed)

@@ -7,9 +7,10 @@ are: they are never superseded, and a larger `md.target_ps` makes them longer. F
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -23,12 +24,14 @@ from mlip.core.progress import bar, literal
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.core.workers import run_parallel
+from mlip.potential.equivalence import Backend
 from mlip.potential.use import ModelUse
 from mlip.stages import structures
 from mlip.stages.md import dynamics, md, md_jobs, placement, trajectory
 from mlip.stages.md.report import md_section
 from mlip.stages.md.settings import MdSettings, MdSystem
 from mlip.stages.sites import backends
+from mlip.stages.sites.sites import RELAXED
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import SiteNetwork, configuration, relaxed_host
 from mlip.stages.train.stage import STAGE as TRAIN
@@ -67,9 +70,7 @@ def run(context: Context[MdSettings]) -> Trajectories:
     if kept:
         files.write_frames(context.folder / "stopped.extxyz", kept)
     notes = tuple(
-        f"{f.name}: {n} of {len(f.replicas)} {why}"
-        for f in followed
-        for why, n in md.ended([o.status for o in f.replicas]).items()
+        f"{f.name}: {n} of {len(f.replicas)} {why}" for f in followed for why, n in md.ended(f.replicas).items()
     )
     for line in notes:
         context.say(line)
@@ -103,7 +104,7 @@ def _systems(settings: MdSettings, found: SiteNetwork) -> tuple[MdSystem, ...]:
     """The named systems, or every ion of every host alone."""
     if settings.systems:
         return settings.systems
-    pairs = dict.fromkeys((s.host, s.ion) for s in found.sites if s.status == "relaxed")
+    pairs = dict.fromkeys((s.host, s.ion) for s in found.sites if s.status.code == RELAXED)
     return tuple(MdSystem(host=host, ions=(ion,)) for host, ion in pairs)
 
 
@@ -115,7 +116,7 @@ def _prepared(
     host = relaxed_host(context.folder_of(SITES), system.host)
     own = [s for s in found.sites if s.host == system.host]
     configurations = {f"{s.ion} {s.name}": configuration(context.folder_of(SITES), s) for s in own}
-    atoms = placement.loaded(host, own, system, configurations, apart_angstrom=settings.apart_angstrom)
+    atoms = placement.with_ions(host, own, system, configurations, apart_angstrom=settings.apart_angstrom)
     ions = placement.ions_of(system, host)
     moves = np.concatenate([placement.mobile(atoms[: -len(ions)], settings.frozen_layers), np.ones(len(ions), bool)])
     start = context.folder / f"{name}.extxyz"
@@ -123,7 +124,7 @@ def _prepared(
     atoms.arrays["mobile"] = moves
     files.write_frames(start, [atoms])
     atoms = extxyz.read_frames(start)[0]
-    shaping = settings.model_dump(mode="json", exclude=OUTSIDE_SETTINGS) | {"way": asdict(model.way)}
+    shaping = settings.model_dump(mode="json", exclude=OUTSIDE_SETTINGS) | _named_backend(model.backend)
     seed = context.common.seed
     header = _header(atoms, (name, system.host, ions, system.repeat), settings, moves)
     header = replace(
@@ -144,6 +145,12 @@ def _prepared(
         place_ = context.run_folder / "trajectories" / f"{name}-{digest}"
         out.append(md_jobs.MdJob(place_, start, whole, tuple(bool(m) for m in moves), model, settings, seed))
     return out
+
+
+def _named_backend(backend: Backend) -> dict[str, dict[str, Any]]:
+    """The backend under the keys that it had when the first trajectories were written: they decide their digests."""
+    described = {"backend": backend.name, "device": backend.device, "dtype": backend.dtype, "batched": backend.batched}
+    return {"way": described}
 
 
 def _header(
@@ -187,7 +194,7 @@ def _stopped_frames(todo: Sequence[md_jobs.MdJob], outcomes: dict[Path, md_jobs.
                 "group": f"md_{job.header.name}_{end.replica}",
                 "sampling": "md",
                 "vacuum": is_slab(frame),
-                "stopped": end.status,
+                "stopped": str(end.status),
                 "temperature_kelvin": end.temperature_kelvin,
             }
             out.append(frame)

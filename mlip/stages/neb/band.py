@@ -9,7 +9,7 @@ forces before ASE sees it: tangents, springs and the climbing image are ASE's ow
 
 Improved tangent: Henkelman, Jonsson, J. Chem. Phys. 113, 9978 (2000), doi:10.1063/1.1323224; climbing image:
 Henkelman, Uberuaga, Jonsson, J. Chem. Phys. 113, 9901 (2000), doi:10.1063/1.1329672; start: image dependent pair
-potential, Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664; optimiser: see `descent`.
+potential, Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664; optimiser: see `lbfgs`.
 """
 
 import logging
@@ -29,7 +29,7 @@ from ase.optimize import BFGS
 
 from mlip.core import files
 from mlip.stages.neb.lbfgs import Lbfgs
-from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.reversal import Reversal
 from mlip.stages.neb.settings import NebSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -191,27 +191,27 @@ def optimised(
     settings: NebSettings,
     progress: Progress | None,
     save: Callable[[Progress], None],
-    mirror: Mirror | None = None,
+    reversal: Reversal | None = None,
 ) -> Steps[Progress]:
     """Move the interior images onto the minimum energy path; the ends must be primed.
 
     A plain band runs until its largest force is below `climb_from`; if an interior image is then above both ends the
     highest one climbs, and the optimiser starts anew. `progress` continues from a checkpoint (interior primed too).
-    With a `mirror` the second half of the images is what it makes of the first.
+    With a `reversal` the second half of the images is what it makes of the first.
     """
     neb = NEB(images, k=settings.spring_ev_per_angstrom2, method="improvedtangent", allow_shared_calculator=True)
     optimiser = Lbfgs(stiffness=STIFFNESS, max_step=MAX_STEP_ANGSTROM, memory=MEMORY)
     if progress is None:
         progress = Progress()
-        yield from interior(images, tally, mirror)
+        yield from interior(images, tally, reversal)
     saved = progress.step if progress.optimiser else -1
     if progress.optimiser:
         optimiser.restore(progress.optimiser)
     neb.climb = progress.climbing
     while True:
         forces = neb.get_forces()
-        if mirror is not None:
-            forces = mirrored(forces, mirror, count=len(images), climbing=neb.imax)
+        if reversal is not None:
+            forces = mirrored(forces, reversal, count=len(images), climbing=neb.imax)
         progress.fmax_ev_per_angstrom = largest(forces)
         hump = has_barrier(neb.energies)
         if not neb.climb and hump and progress.fmax_ev_per_angstrom < settings.climb_from_ev_per_angstrom:
@@ -228,36 +228,36 @@ def optimised(
         moved = neb.get_positions()
         neb.set_positions(moved + optimiser.step(moved, forces))
         progress.step += 1
-        yield from interior(images, tally, mirror)
+        yield from interior(images, tally, reversal)
 
 
-def interior(images: Sequence[Atoms], tally: Tally, mirror: Mirror | None) -> Steps[None]:
-    """Prime all images but the ends; with a mirror the first half is asked for and the second made from it."""
-    if mirror is None:
+def interior(images: Sequence[Atoms], tally: Tally, reversal: Reversal | None) -> Steps[None]:
+    """Prime all images but the ends; with a reversal the first half is asked for and the second made from it."""
+    if reversal is None:
         yield from primed(1, images[1:-1], tally)
         return
     half = (len(images) + 1) // 2
     if len(images) % 2:
         middle = images[half - 1]
-        middle.positions = (middle.positions + mirror.positions(middle.positions)) / 2
+        middle.positions = (middle.positions + reversal.positions(middle.positions)) / 2
     yield from primed(1, images[1:half], tally)
     for k in range(half, len(images) - 1):
-        reflect(images[-1 - k], images[k], mirror)
+        reflect(images[-1 - k], images[k], reversal)
 
 
-def reflect(image: Atoms, other: Atoms, mirror: Mirror) -> None:
+def reflect(image: Atoms, other: Atoms, reversal: Reversal) -> None:
     """Make the other image of a primed one."""
-    other.positions = mirror.positions(image.positions)
-    forces = mirror.forces(image.get_forces(apply_constraint=False))
+    other.positions = reversal.positions(image.positions)
+    forces = reversal.forces(image.get_forces(apply_constraint=False))
     prime(other, energy=float(image.get_potential_energy()), forces=forces, std=image.info.get(SPREAD))
 
 
-def mirrored(forces: Array, mirror: Mirror, *, count: int, climbing: int) -> Array:
+def mirrored(forces: Array, reversal: Reversal, *, count: int, climbing: int) -> Array:
     """Forces on the images between the ends, each pair's from the one image of it that climbs, or else the first."""
     out = forces.reshape(count - 2, -1, 3).copy()
     for k in range(1, count // 2):
         first, second = (count - 1 - k, k) if climbing == count - 1 - k else (k, count - 1 - k)
-        out[second - 1] = mirror.forces(out[first - 1])
+        out[second - 1] = reversal.forces(out[first - 1])
     return np.asarray(out.reshape(forces.shape))
 
 

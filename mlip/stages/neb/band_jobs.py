@@ -82,7 +82,7 @@ def pools(todo: Sequence[BandJob], *, workers: int) -> list[tuple[BandJob, ...]]
     """Bands that advance together: up to POOL, of one member each, on a CPU, where more bring nothing; all on a GPU."""
     if not todo:
         return []
-    if todo[0].model.way.device == "cuda":
+    if todo[0].model.backend.device == "cuda":
         return [tuple(todo)]
     out = []
     members = sorted({job.member for job in todo})
@@ -105,17 +105,17 @@ def run_pool(todo: Sequence[BandJob]) -> int:
         for left in job.folder.glob(f"{job.stem}*.npz"):
             left.unlink()
 
-    way = todo[0].model.way
-    plain = replace(equivalence.PLAIN, device=way.device)
-    if todo[0].settings.finish_plain and way != plain:
-        _settle_and_finish(todo, plain, finish)
+    backend = todo[0].model.backend
+    exact = replace(equivalence.REFERENCE, device=backend.device)
+    if todo[0].settings.finish_mace_torch and backend != exact:
+        _settle_and_finish(todo, exact, finish)
     else:
         _advance(todo, finish)
     return len(todo)
 
 
 def _said_of(job: BandJob, number: int, image: Atoms) -> dict[str, str | bool]:
-    """What `mlip pick` and `mlip label` want to know of an image."""
+    """What `mlip select-frames` and `mlip label` want to know of an image."""
     return {
         "frame_id": f"{job.stem}_{number}",
         "host": job.hop.host,
@@ -126,21 +126,23 @@ def _said_of(job: BandJob, number: int, image: Atoms) -> dict[str, str | bool]:
     }
 
 
-def _settle_and_finish(todo: Sequence[BandJob], plain: equivalence.Way, finish: Callable[[int, Result], None]) -> None:
-    """Bands the fast way first; those that converged go on the plain way from there."""
+def _settle_and_finish(
+    todo: Sequence[BandJob], exact: equivalence.Backend, finish: Callable[[int, Result], None]
+) -> None:
+    """Bands with the fast backend first; those that converged go on with mace-torch in float64 from there."""
     settled: dict[int, Result] = {}
     _advance(todo, settled.__setitem__)
-    numbers = [k for k, (band, _) in settled.items() if band.status == neb.CONVERGED]
+    numbers = [k for k, (band, _) in settled.items() if band.status.code == neb.CONVERGED]
     for k in settled.keys() - numbers:
         finish(k, settled[k])
 
     def on_done(place: int, result: Result) -> None:
         (before, _), (band, images) = settled[numbers[place]], result
-        note = f"{before.forward_ev:.4f} eV the fast way, finished the plain way"
+        note = f"{before.forward_ev:.4f} eV with {todo[0].model.backend.name}, finished with mace-torch in float64"
         whole = band.noted(note, steps=before.steps + band.steps, force_calls=before.force_calls + band.force_calls)
         finish(numbers[place], (whole, images))
 
-    again = [replace(todo[k], model=replace(todo[k].model, way=plain)) for k in numbers]
+    again = [replace(todo[k], model=replace(todo[k].model, backend=exact)) for k in numbers]
     _advance(again, on_done, begun=[settled[k][1] for k in numbers])
 
 
@@ -179,7 +181,7 @@ def _advance(
 def unsettled(band: neb.Band) -> bool:
     """Whether a band stopped for want of steps: its ends are relaxed, its forces are above the threshold."""
     ran = band.fmax_ev_per_angstrom is not None
-    return ran and not band.stationary and band.status in {neb.MAX_STEPS, endpoints.DESORBED}
+    return ran and not band.stationary and band.status.code in {neb.MAX_STEPS, endpoints.DESORBED}
 
 
 def _round(
@@ -189,7 +191,7 @@ def _round(
     if not todo:
         return
     use = evaluator(todo[0].model)
-    judge = pool.committee_spread(use) if len(use.members) > 1 else None
+    spread_of = pool.committee_spread(use) if len(use.members) > 1 else None
     entries = []
     for number, job in enumerate(todo):
         images = begun[number] if begun else ()
@@ -200,7 +202,7 @@ def _round(
             settings=job.settings,
             name=neb.BandName(hop=job.hop.name, host=job.hop.host, member=job.member),
             checkpoint=job.folder / f"{job.stem}{name}.npz",
-            judge=judge,
+            spread_of=spread_of,
             begun=images,
         )
         entries.append(pool.Entry(steps, initial, job.settings.images + 2, job.member - 1))

@@ -1,6 +1,6 @@
 """End points of a hop: relaxation with a status.
 
-Takes a structure with one ion (the last atom); gives a relaxed copy with 'relaxed', or the reason why it is not one.
+Takes a structure with one ion (the last atom); gives a relaxed copy with RELAXED, or the code of why it is not one.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ from ase import Atoms
 
 from mlip.stages.neb import band
 from mlip.stages.neb.settings import NebSettings
+from mlip.stages.sites.sites import RELAXED
 
-RELAXED = "relaxed"
 NOT_RELAXED = "end point not relaxed"
 COLLAPSED = "end point collapsed"
 DESORBED = "ion desorbed"
@@ -19,10 +19,10 @@ OUT_OF_DOMAIN = "out of domain"
 
 
 def relax_end(atoms: Atoms, calculator: Any, *, settings: NebSettings) -> tuple[Atoms, str]:
-    """A relaxed copy with energy and forces attached, and its status.
+    """A relaxed copy with energy and forces attached, and the code of its status.
 
-    'relaxed', or why it is no end point: 'end point not relaxed' (end_max_steps), 'end point collapsed' (the ion moved
-    more than end_moved_angstrom relative to the host), 'ion desorbed', 'out of domain' (energy or force not finite).
+    RELAXED, or why it is no end point: NOT_RELAXED (end_max_steps), COLLAPSED (the ion moved more than
+    end_moved_angstrom relative to the host), DESORBED, OUT_OF_DOMAIN (energy or force not finite).
     """
     try:
         steps = band.relaxed(
@@ -35,7 +35,7 @@ def relax_end(atoms: Atoms, calculator: Any, *, settings: NebSettings) -> tuple[
 
 
 def end_status(start: Atoms, end: Atoms, settings: NebSettings) -> str:
-    """Status of a primed end point that was relaxed from `start`."""
+    """Code of the status of a primed end point that was relaxed from `start`."""
     if desorbed(end, settings.desorbed_angstrom):
         return DESORBED
     if ion_moved(start, end) > settings.end_moved_angstrom:

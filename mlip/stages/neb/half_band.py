@@ -1,4 +1,4 @@
-"""A band of which half is evaluated and half made by the operation that turns the hop around.
+"""A band of which half is evaluated and half made by the operation that maps the hop onto its reverse.
 
 Takes the two ends of a hop; gives the steps of its band as `band` does. What was made is held against the potential
 itself: the final end, an image of the first step and one of the last. Where it differs the band goes on in full.
@@ -9,23 +9,23 @@ from collections.abc import Callable, Sequence
 from ase import Atoms
 
 from mlip.stages.neb import band as moving
-from mlip.stages.neb import mirror
-from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb import reversal
+from mlip.stages.neb.reversal import Reversal
 from mlip.stages.neb.settings import NebSettings
 
 NOTE = "half of the images made by symmetry"
 
 
-def turning(initial: Atoms, final: Atoms, settings: NebSettings) -> Mirror | None:
-    """The operation that turns a hop around, where half of the images are to be made by it and one is in the middle."""
-    return mirror.between(initial, final) if settings.half_symmetric and settings.images % 2 else None
+def turning(initial: Atoms, final: Atoms, settings: NebSettings) -> Reversal | None:
+    """The operation that maps a hop onto its reverse, where it is to make half of an odd number of images."""
+    return reversal.between(initial, final) if settings.half_symmetric and settings.images % 2 else None
 
 
-def still(turned: Mirror | None, images: Sequence[Atoms], *, running: bool) -> Mirror | None:
-    """The operation that turns a band around, if it does: to the last digit its ends and, once it runs, its images."""
-    if turned is None or turned.apart([images[0], images[-1]]) > mirror.EXACT_ANGSTROM:
+def still(turned: Reversal | None, images: Sequence[Atoms], *, running: bool) -> Reversal | None:
+    """The operation where it maps the band onto its reverse: exactly the ends and, once it runs, every image."""
+    if turned is None or turned.apart([images[0], images[-1]]) > reversal.EXACT_ANGSTROM:
         return None
-    limit = mirror.EXACT_ANGSTROM if running else mirror.NEAR_ANGSTROM
+    limit = reversal.EXACT_ANGSTROM if running else reversal.NEAR_ANGSTROM
     return turned if turned.apart(images) <= limit else None
 
 
@@ -36,8 +36,8 @@ def optimised(
     settings: NebSettings,
     progress: moving.Progress | None,
     save: Callable[[moving.Progress], None],
-    turned: Mirror | None,
-) -> moving.Steps[tuple[moving.Progress, Mirror | None]]:
+    turned: Reversal | None,
+) -> moving.Steps[tuple[moving.Progress, Reversal | None]]:
     """Progress of the band, and the operation that made half of it: None where an image made by it was found wrong."""
     made = (len(images) + 1) // 2  # the image next to the middle
     if turned is not None and progress is None:
@@ -47,7 +47,7 @@ def optimised(
             turned = None
             yield from moving.interior(images, tally, None)
     progress = yield from moving.optimised(
-        images, tally, settings=settings, progress=progress, save=save, mirror=turned
+        images, tally, settings=settings, progress=progress, save=save, reversal=turned
     )
     if turned is None or (yield from _made_well(images[made], made, tally)):
         return progress, turned
@@ -67,7 +67,7 @@ def _made_well(image: Atoms, place: int, tally: moving.Tally) -> moving.Steps[bo
     return False
 
 
-def turned_end(initial: Atoms, place: int, tally: moving.Tally, turned: Mirror) -> moving.Steps[Atoms | None]:
+def turned_end(initial: Atoms, place: int, tally: moving.Tally, turned: Reversal) -> moving.Steps[Atoms | None]:
     """The final end made of the initial one; None where the potential says something else of it."""
     made = initial.copy()
     moving.reflect(initial, made, turned)

@@ -1,7 +1,7 @@
 """Barrier of one hop: two end points and a potential in, a climbing-image band with a status out.
 
 Takes the end points of a hop (host atoms in one order, the ion last), an ASE calculator or a batched function, and the
-`neb` settings; relaxes both ends, runs the band, judges it; gives a `Band`, and a `Barrier` from a committee's bands.
+`neb` settings; relaxes both ends, runs the band, checks it; gives a `Band`, and a `Barrier` from a committee's bands.
 A band that is not converged, has collapsed or desorbed ends, no barrier, or leaves the domain of the potential has a
 status and no barrier.
 
@@ -25,25 +25,26 @@ import numpy as np
 from ase import Atoms
 
 from mlip.atoms.ends import SAME_ANGSTROM, unwrapped
+from mlip.core.status import Status
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import half_band
 from mlip.stages.neb.endpoints import (
     COLLAPSED,
     DESORBED,
     OUT_OF_DOMAIN,
-    RELAXED,
     desorbed,
     end_status,
 )
-from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.reversal import Reversal
 from mlip.stages.neb.settings import NebSettings
+from mlip.stages.sites.sites import NOT_CONVERGED, RELAXED
 
 CONVERGED = "converged"
 MAX_STEPS = "max steps"
 NO_BARRIER = "no barrier"
 
 INTERMEDIATE_EV = 5e-3  # a minimum along the band this far below both humps is a site of its own
-Judge = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
+CommitteeSpread = Callable[[Sequence[Atoms]], Sequence[moving.Array]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Band:
     host: str
     ion: str
     member: int
-    status: str  # converged, max steps, no barrier, out of domain, ion desorbed, end point collapsed or not relaxed
+    status: Status  # CONVERGED, MAX_STEPS, NO_BARRIER, or a code of `endpoints`
     forward_ev: float | None  # None unless converged
     reverse_ev: float | None
     energies_ev: tuple[float, ...]  # per image, relative to the initial one; shorter than the band if it never ran
@@ -71,7 +72,7 @@ class Band:
     ion_angstrom: tuple[tuple[float, float, float], ...]
     fmax_ev_per_angstrom: float | None  # of the band that was optimised; None: it never ran
     steps: int
-    force_calls: int  # ends included, judge not
+    force_calls: int  # ends included, those for the spread of the committee not
     force_std_ev_per_angstrom: float | None  # largest committee spread on the ion along the band
     intermediate_ev: float | None = None  # lowest minimum between two humps, relative to the initial image
     note: str = ""
@@ -90,7 +91,7 @@ class Barrier:
     hop: str
     host: str
     ion: str
-    status: str
+    status: Status  # CONVERGED or NOT_CONVERGED
     members: int
     forward_ev: float | None
     forward_std_ev: float | None  # sample standard deviation; None with one member
@@ -111,7 +112,7 @@ def climb(
     settings: NebSettings,
     name: BandName,
     checkpoint: Path | None = None,
-    judge: Judge | None = None,
+    spread_of: CommitteeSpread | None = None,
     evaluate: moving.Evaluate | None = None,
 ) -> tuple[Band, list[Atoms]]:
     """The band of a hop and its final images, each with its energy and forces attached: `climbing` with one potential.
@@ -123,13 +124,13 @@ def climb(
         settings: section `neb` of the configuration.
         name: hop, host and member for the result.
         checkpoint: see `climbing`.
-        judge: see `climbing`.
+        spread_of: see `climbing`.
         evaluate: images -> energies (n,), forces (n, N, 3), in place of the calculator: a batched evaluator.
 
     Raises:
         ValueError: end points that do not belong together, or are one structure.
     """
-    steps = climbing(initial, final, settings=settings, name=name, checkpoint=checkpoint, judge=judge)
+    steps = climbing(initial, final, settings=settings, name=name, checkpoint=checkpoint, spread_of=spread_of)
     return moving.driven(steps, moving.by_function(evaluate) if evaluate else moving.by_calculator(calculator))
 
 
@@ -140,7 +141,7 @@ def climbing(
     settings: NebSettings,
     name: BandName,
     checkpoint: Path | None = None,
-    judge: Judge | None = None,
+    spread_of: CommitteeSpread | None = None,
     begun: Sequence[Atoms] = (),
 ) -> moving.Steps[tuple[Band, list[Atoms]]]:
     """The band of a hop and its final images, as steps that ask for energies and forces.
@@ -152,7 +153,7 @@ def climbing(
         name: hop, host and member for the result.
         checkpoint: an .npz file; a run that was killed continues from it and gives bitwise the same band. One that is
             damaged, of another hop, setting or potential is logged, not used, and replaced.
-        judge: gives a committee's standard deviation of the forces, (N, 3) of each image; sees the final images only.
+        spread_of: gives a committee's standard deviation of the forces, (N, 3) of each image, for the final images.
         begun: images of this band, ends included, to go on from in place of the interpolation.
 
     Raises:
@@ -181,10 +182,10 @@ def climbing(
     except moving.NotFiniteError as error:
         failed, note, progress = OUT_OF_DOMAIN, f"potential: {error}", None
         images[1:-1] = []  # the ends keep their energies; the images between have none
-    spread = _spread(images, judge)
-    status = failed or _judged(images, progress, settings=settings, spread=spread)
+    spread = _spread(images, spread_of)
+    code = failed or _outcome(images, progress, settings=settings, spread=spread)
     ion, calls = initial.symbols[-1], tally.calls
-    band = _band(images, name, ion=ion, status=status, progress=progress, calls=calls, spread=spread, note=note)
+    band = _band(images, name, ion=ion, code=code, progress=progress, calls=calls, spread=spread, note=note)
     if turned is None or progress is None:
         return band, images
     return band.noted(half_band.NOTE, mirrored=True), images
@@ -199,7 +200,7 @@ def _first_images(ends: Sequence[Atoms], begun: Sequence[Atoms], *, count: int) 
 def _key(initial: Atoms, final: Atoms, *, settings: NebSettings, name: BandName) -> str:
     """What a checkpoint must share with a band to be continued; the number of steps may be raised in between."""
     free = {"hops", "max_steps", "checkpoint_steps", "max_force_std_ev_per_angstrom"}
-    described = [settings.model_dump(mode="json", exclude=free), asdict(name), ase.__version__]
+    described = [settings.model_dump(mode="json", by_alias=True, exclude=free), asdict(name), ase.__version__]
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for atoms in (initial, final):
         for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
@@ -230,9 +231,9 @@ def _relax_ends(
     tally: moving.Tally,
     settings: NebSettings,
     save: Callable[[moving.Progress | None], None],
-    turned: Mirror | None,
+    turned: Reversal | None,
 ) -> moving.Steps[str]:
-    """Append the relaxed ends that `images` lacks; the status of the first that failed, or ''.
+    """Append the relaxed ends that `images` lacks; the code of the first that failed, or ''.
 
     Where an operation turns the hop around, the final end is made of the initial one, if the potential agrees.
     """
@@ -243,33 +244,33 @@ def _relax_ends(
             made = (yield from half_band.turned_end(images[0], place, tally, turned)) if end and turned else None
             images.append(made or (yield from moving.relaxed(start, place, tally, fmax=fmax, max_steps=max_steps)))
             save(None)
-        status = end_status(start, images[-1 if end else 0], settings)
-        if status != RELAXED:
-            return status
+        code = end_status(start, images[-1 if end else 0], settings)
+        if code != RELAXED:
+            return code
     together = np.linalg.norm(images[-1].positions - images[0].positions, axis=1).max() < SAME_ANGSTROM
     return COLLAPSED if together else ""
 
 
-def _spread(images: list[Atoms], judge: Judge | None) -> float | None:
+def _spread(images: list[Atoms], spread_of: CommitteeSpread | None) -> float | None:
     """Largest committee spread of the force on the ion, eV/Angstrom; None where no committee looked."""
     found = [image.info.get(moving.SPREAD) for image in images]
-    if judge is not None:
-        found = [moving.ion_norm(std) for std in judge(images)]
+    if spread_of is not None:
+        found = [moving.ion_norm(std) for std in spread_of(images)]
     known = [s for s in found if s is not None]
     return (max(known) if np.isfinite(known).all() else np.inf) if known else None
 
 
-def _judged(
+def _outcome(
     images: list[Atoms], progress: moving.Progress | None, *, settings: NebSettings, spread: float | None
 ) -> str:
-    """Status of a band that ran. First comes what makes the rest meaningless."""
+    """Code of the status of a band that ran. First comes what makes the rest meaningless."""
     checks = {
         DESORBED: any(desorbed(image, settings.desorbed_angstrom) for image in images),
         MAX_STEPS: progress is None or not progress.converged,
         OUT_OF_DOMAIN: spread is not None and spread > settings.max_force_std_ev_per_angstrom,
         NO_BARRIER: not moving.has_barrier([image.get_potential_energy() for image in images]),
     }
-    return next((status for status, true in checks.items() if true), CONVERGED)
+    return next((code for code, true in checks.items() if true), CONVERGED)
 
 
 def _band(
@@ -277,28 +278,28 @@ def _band(
     name: BandName,
     *,
     ion: str,
-    status: str,
+    code: str,
     progress: moving.Progress | None,
     calls: int,
     spread: float | None,
     note: str,
 ) -> Band:
-    """The result of a band; barriers only where the status is 'converged'."""
+    """The result of a band; barriers only where the code of the status is CONVERGED."""
     energies = np.array([image.get_potential_energy() for image in images])
     arc = np.cumsum([0.0, *(np.linalg.norm(b.positions - a.positions) for a, b in pairwise(images))])
     relative = energies - energies[:1]
     valley = intermediate(relative) if progress else None
     if valley is not None and not note:
         note = f"minimum at image {valley} ({relative[valley]:.3f} eV) between two humps: more than one elementary hop"
-    if status == NO_BARRIER:
+    if code == NO_BARRIER:
         note = "no image lies above both ends: an end is no minimum, or the saddle hides between an end and its image"
-    converged = status == CONVERGED
+    converged = code == CONVERGED
     return Band(
         hop=name.hop,
         host=name.host,
         ion=ion,
         member=name.member,
-        status=status,
+        status=Status(code),
         forward_ev=float(energies.max() - energies[0]) if converged else None,
         reverse_ev=float(energies.max() - energies[-1]) if converged else None,
         energies_ev=tuple(relative.tolist()),
@@ -344,17 +345,18 @@ def committee(bands: Sequence[Band], *, symmetric: bool, d3_forward_ev: float | 
     members = [b.member for b in bands]
     if len(set(members)) < len(members):
         raise ValueError(f"bands of members {members}: give one band per member")
-    failed = Counter(b.status for b in bands if b.status != CONVERGED)
+    failed = Counter(b.status.code for b in bands if b.status.code != CONVERGED)
     pairs = [] if failed else [(b.forward_ev, b.reverse_ev) for b in bands]
     forward, reverse = np.array(pairs, float).reshape(-1, 2).T
     mirrored = all(b.mirrored for b in bands)
-    reasons = ", ".join(f"{count} {status}" for status, count in failed.most_common())
+    reasons = ", ".join(f"{count} {code}" for code, count in failed.most_common())
+    counted = f"{len(bands) - failed.total()} of {len(bands)} members converged"
     left = set(failed) == {DESORBED} and all(b.stationary for b in bands)
     return Barrier(
         hop=bands[0].hop,
         host=bands[0].host,
         ion=bands[0].ion,
-        status=f"{len(bands) - failed.total()} of {len(bands)} members converged: {reasons}" if failed else CONVERGED,
+        status=Status(NOT_CONVERGED, f"{counted}: {reasons}") if failed else Status(CONVERGED),
         members=len(bands),
         forward_ev=None if failed else float(forward.mean()),
         forward_std_ev=_sample_std(forward),

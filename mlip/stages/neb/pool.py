@@ -67,7 +67,7 @@ def advance(
 
 
 def committee_spread(evaluator: Evaluator) -> Callable[[Sequence[Atoms]], list[Array]]:
-    """A judge: images -> standard deviation of the forces over all members, (N, 3) of each; zeros for one member."""
+    """A function: images -> standard deviation of the forces over all members, (N, 3) of each; zeros for one member."""
 
     def spread(images: Sequence[Atoms]) -> list[Array]:
         found = [one.forces_std for one in evaluator(images)]

@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, covalent_radii
 from mlip.core.arrays import Array
 from mlip.core.figures import BLACK, BLUE, GREEN, GREY, MEMBERS, ORANGE, PURPLE, VERMILION, canvas, encoded
 from mlip.core.report import Figure, ReportSection
-from mlip.stages.neb.neb import Band
+from mlip.stages.neb.neb import CONVERGED, Band
 from mlip.stages.sites.sites import Site
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
         for band in bands:
             if len(band.energies_ev) == len(band.coordinate_angstrom) and band.energies_ev:
                 colour = MEMBERS[band.member % len(MEMBERS)]
-                line = "-" if band.status == "converged" else "--"
+                line = "-" if band.status.code == CONVERGED else "--"
                 x = np.array(band.coordinate_angstrom)
                 axis.plot(x, band.energies_ev, line, color=colour, linewidth=0.7, marker=".", markersize=3, alpha=0.8)
         _mean_line(axis, bands)
@@ -75,7 +75,7 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
 
 def _mean_line(axis: Axes, bands: Sequence[Band]) -> None:
     """Mean of the members on a common coordinate; only where two or more of them all converged."""
-    if len(bands) < 2 or any(b.status != "converged" for b in bands):
+    if len(bands) < 2 or any(b.status.code != CONVERGED for b in bands):
         return
     lengths = [b.coordinate_angstrom[-1] for b in bands]
     if min(lengths) <= 0:

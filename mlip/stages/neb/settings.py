@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mlip.core.section import Count, Positive, Section
+from mlip.core.section import Count, Positive, Section, renamed
 
 
 class NebSettings(Section):
@@ -47,6 +47,8 @@ class NebSettings(Section):
             "For a hop that a symmetry operation maps onto its reverse, evaluate only half of an odd number of images."
         ),
     )
-    finish_plain: bool = Field(
-        default=False, description="Continue bands that converged with a fast backend with mace-torch in float64."
+    finish_mace_torch: bool = Field(
+        default=False,
+        description="Continue bands that converged with a fast backend with mace-torch in float64.",
+        **renamed("finish_plain", "finish_mace_torch"),
     )

@@ -26,10 +26,11 @@ from mlip.core.report import (
     window,
 )
 from mlip.core.section import Target
+from mlip.core.status import NOT_CALCULATED, NOT_RESOLVED
 from mlip.literature.references import References, Value
 from mlip.stages.energetics.energetics import Adsorption, Energetics, Surface
 
-INSIDE, OUTSIDE, OPEN = "inside", "outside", "not resolved"
+INSIDE, OUTSIDE = "inside", "outside"
 TEXT_LINES = (
     (
         "Values are PBE, extrapolated to zero smearing; values with D3(BJ) are given beside them. The window of a "
@@ -84,9 +85,9 @@ class Measured:
         """Whether the value of this run, or else the earlier one, lies in the window; an error may leave that open."""
         value = self.run if self.run is not None else self.own
         if value is None:
-            return "not calculated"
+            return NOT_CALCULATED
         if self.run is not None and self.error is not None and self.error > (self.high - self.low) / 2:
-            return OPEN
+            return NOT_RESOLVED
         return INSIDE if self.low <= value <= self.high else OUTSIDE
 
 
@@ -137,7 +138,7 @@ def metals(found: Energetics) -> Table:
         Column("Bulk modulus (GPa)", NUMBER, lambda r: number(r.lattice.hill_gpa if r.lattice else None, 1)),
         Column("Cohesive energy, PBE (eV)", NUMBER, lambda r: number(r.cohesive_ev)),
         Column("Cohesive energy, PBE-D3 (eV)", NUMBER, lambda r: number(r.cohesive_d3_ev)),
-        Column("Status", TEXT, lambda r: r.status),
+        Column("Status", TEXT, lambda r: str(r.status)),
     ]
     return table("metals", columns, found.metals, caption="Metals")
 
@@ -153,7 +154,7 @@ def surfaces(rows: Sequence[Surface], target: Target) -> Table:
         Column("PBE-D3 (J/m\u00b2)", NUMBER, lambda r: number(r.d3_j_per_m2)),
         Column(f"Potential, {target.upper()} (J/m\u00b2)", NUMBER, lambda r: number(r.potential_j_per_m2)),
         Column("Relaxed by", TEXT, lambda r: r.relaxed_by),
-        Column("Status", TEXT, lambda r: r.status),
+        Column("Status", TEXT, lambda r: str(r.status)),
     ]
     return table("surfaces", columns, rows, caption="Surface energies")
 
@@ -172,7 +173,7 @@ def adsorption(rows: Sequence[Adsorption], target: Target) -> Table:
         Column(f"{relative}, potential, {target.upper()} (eV)", NUMBER, lambda r: number(r.potential_metal_ev)),
         Column(f"{relative}, per electron (eV)", NUMBER, lambda r: number(r.metal_per_electron_ev)),
         Column("Voltage against the metal (V)", NUMBER, lambda r: number(r.voltage_v)),
-        Column("Status", TEXT, lambda r: r.status),
+        Column("Status", TEXT, lambda r: r.status.detail),
     ]
     return table("adsorption", columns, rows, caption="Adsorption energies per ion")
 

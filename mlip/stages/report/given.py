@@ -19,7 +19,7 @@ class Given:
     others: tuple[str, ...]  # crystals that references are for, but not these results
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def sentences(self) -> tuple[str, ...]:
         """What the crystal is, what was done to the cell of its file, and which references are left out."""
         own = self.identity
         a, b, c, *angles = own.cell_angstrom

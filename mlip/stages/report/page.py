@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from pydantic import TypeAdapter
 
 from mlip.core.report import Page, ReportSection, card, filled
+from mlip.core.status import AGREES, DIFFERS, NOT_RESOLVED
 from mlip.literature import audit
 from mlip.literature.references import References
 from mlip.stages.energetics.energetics import Energetics
@@ -18,7 +19,7 @@ from mlip.stages.neb.neb import Band
 from mlip.stages.report import sections, tables
 from mlip.stages.report.energies import energies_section
 from mlip.stages.report.given import Given
-from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Headline, Results, Rows
+from mlip.stages.report.rows import NOT_COMPARABLE, Headline, Results, Rows
 from mlip.stages.report.settings import ReportSettings
 
 ACCURACY = "accuracy"  # key of the section of the stage `evaluate`
@@ -92,7 +93,9 @@ def make_page(document: Document, references: References, found: Found) -> Page:
         summary=tally(document),
         sections=(
             *compared,
-            ReportSection(key="crystal", heading="Crystal", text=document.crystal.words if document.crystal else ()),
+            ReportSection(
+                key="crystal", heading="Crystal", text=document.crystal.sentences if document.crystal else ()
+            ),
             *found.stages,
             *_accuracy_unknown(found.stages),
             energies_section(found.energetics, references),

@@ -7,13 +7,13 @@ status beside it says why.
 from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
+from mlip.core.status import Status
 from mlip.stages.energetics.energetics import Adsorption
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Bottleneck, Hop
 from mlip.stages.sites.sites import Site
 
-AGREES, DIFFERS = "agrees", "differs"
-NOT_COMPARABLE, NOT_RESOLVED = "not comparable", "not resolved"
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Headline:
     start: str | None
     hops: tuple[str, ...]
     limiting_hop: str | None
-    verdict: str
+    verdict: str  # AGREES, DIFFERS, NOT_COMPARABLE or NOT_RESOLVED
     reason: str
 
     @property
@@ -111,7 +111,7 @@ class HopRow:
     sites: str
     length_angstrom: float
     multiplicity: int
-    status: str
+    status: Status
     members: int
     forward_ev: float | None
     reverse_ev: float | None
@@ -138,7 +138,7 @@ class PathRow:
     d3_ev: float | None
     hops: tuple[str, ...]
     limiting_hop: str | None
-    status: str
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class Other:
     unit: str
     method: str
     where: str
-    status: str
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,7 +179,7 @@ def profile_figures(rows: Sequence[HopRow], bands: Sequence[Band]) -> tuple[Figu
                 Figure(
                     image=profile(own, dft_ev=row.dft_ev),
                     form="svg+xml",
-                    caption=f"{row.ion}, {row.hop}: {row.status}",
+                    caption=f"{row.ion}, {row.hop}: {row.status.detail}",
                     alt=f"energy along {row.hop} of {row.ion}",
                 )
             )
@@ -235,7 +235,7 @@ def paths_table(rows: Sequence[PathRow]) -> Table:
         Column("D3 (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True)),
         Column("Path", TEXT, lambda r: " then ".join(r.hops) or DASH),
         Column("Limiting hop", TEXT, lambda r: r.limiting_hop or DASH),
-        Column("Status", TEXT, lambda r: r.status),
+        Column("Status", TEXT, lambda r: str(r.status)),
     ]
     return table("paths", columns, rows)
 
@@ -249,7 +249,7 @@ def hops_table(rows: Sequence[HopRow]) -> Table:
         Column("Sites", TEXT, lambda r: r.sites),
         Column(f"Length ({ANGSTROM})", NUMBER, lambda r: number(r.length_angstrom, 2)),
         Column("Equivalent hops", NUMBER, lambda r: str(r.multiplicity)),
-        Column("Status", TEXT, lambda r: r.status),
+        Column("Status", TEXT, lambda r: r.status.detail),
         Column("Forward (eV)", NUMBER, lambda r: number(r.forward_ev)),
         Column("Reverse (eV)", NUMBER, lambda r: number(r.reverse_ev)),
         Column("Spread (eV)", NUMBER, lambda r: number(r.std_ev)),
@@ -298,7 +298,7 @@ def other_table(rows: Sequence[Other]) -> Table:
         Column("Published", NUMBER, lambda r: compact(r.value)),
         Column("Unit", TEXT, lambda r: unit(r.unit)),
         Column("Method", TEXT, lambda r: r.method),
-        Column("This work", TEXT, lambda r: r.status),
+        Column("This work", TEXT, lambda r: r.status.detail),
     ]
     return table("other", columns, rows, stacked=True)
 
@@ -336,7 +336,7 @@ def _finding(found: Finding) -> ReportSection:
     return ReportSection(
         key=f"audit-{found.key}",
         heading=found.topic,
-        text=(f"Claim: {found.claimed} ({found.where})", *(known if found.numbers else (found.status,))),
+        text=(f"Claim: {found.claimed} ({found.where})", *(known if found.numbers else (str(found.status),))),
         tables=filled(table(f"audit_{found.key}", columns, found.numbers)),
     )
 

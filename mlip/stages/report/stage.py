@@ -92,7 +92,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
             *tables.ladder_barriers(climbed.steps if climbed else ()),
             *tables.dft_barriers(_labelled_paths(context, folder, frames), frames),
         ),
-        calibration=evaluation.arms[0].calibration,
+        calibration=evaluation.models[0].calibration,
         path_error_ev=path_error_ev(evaluation),
         adsorption=energies.adsorption if energies else (),
     )
@@ -123,9 +123,9 @@ def path_error_ev(evaluation: Evaluation | None) -> float | None:
 
     The term of the uncertainty that the committee cannot hide: `Results.path_error_ev`.
     """
-    if evaluation is None or not evaluation.arms:
+    if evaluation is None or not evaluation.models:
         return None
-    errors = [(p.model_ev - p.dft_ev) ** 2 for p in evaluation.arms[0].paths]
+    errors = [(p.model_ev - p.dft_ev) ** 2 for p in evaluation.models[0].paths]
     return float((sum(errors) / len(errors)) ** 0.5) if errors else None
 
 

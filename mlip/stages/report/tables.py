@@ -12,13 +12,14 @@ from itertools import pairwise
 
 from ase import Atoms
 
+from mlip.core.status import CALCULATED, NOT_CALCULATED, NOT_RESOLVED, Status
 from mlip.literature.references import References, Value
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.ladder.ladder import STANDS, Step
 from mlip.stages.neb.band import largest
+from mlip.stages.neb.neb import CONVERGED
 from mlip.stages.report import verdicts
 from mlip.stages.report.rows import (
-    NOT_RESOLVED,
     Comparison,
     DftBarrier,
     Headline,
@@ -93,7 +94,7 @@ def ladder_barriers(steps: Sequence[Step]) -> tuple[DftBarrier, ...]:
             d3_ev=s.d3_forward_ev,
             saddle_force_ev_per_angstrom=s.ion_force_ev_per_angstrom,
             geometry=f"band of this potential, member {s.member}",
-            note="" if s.verdict == STANDS else s.verdict,
+            note="" if s.verdict.code == STANDS else str(s.verdict),
             own_band=True,
         )
         for s in steps
@@ -104,7 +105,7 @@ def ladder_barriers(steps: Sequence[Step]) -> tuple[DftBarrier, ...]:
 def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
     same = (b for b in results.barriers if (b.host, b.ion, b.hop) == (hop.host, hop.ion, hop.name))
     barrier = next(same, None)
-    done = barrier is not None and barrier.status == "converged"
+    done = barrier is not None and barrier.status.code == CONVERGED
     kept = barrier if done else None
     dft = verdicts.dft_of(hop.host, hop.ion, hop.name, results)
     asymmetry = kept.asymmetry_ev if kept else None
@@ -115,7 +116,7 @@ def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
         sites=f"{hop.initial} to {hop.final}",
         length_angstrom=hop.length_angstrom,
         multiplicity=hop.multiplicity,
-        status=barrier.status if barrier else "not calculated",
+        status=barrier.status if barrier else Status(NOT_CALCULATED),
         members=barrier.members if barrier else 0,
         forward_ev=kept.forward_ev if kept else None,
         reverse_ev=kept.reverse_ev if kept else None,
@@ -163,7 +164,7 @@ def _path_row(path: Bottleneck, results: Results, settings: ReportSettings) -> P
 def _nearest(value: Value, results: Results, settings: ReportSettings) -> Nearest:
     values: list[tuple[float, str, str]] = []
     for b in results.barriers:
-        if (b.host, b.ion, b.status) != (value.host, value.ion, "converged"):
+        if (b.host, b.ion, b.status.code) != (value.host, value.ion, CONVERGED):
             continue
         senses = [("forward", b.forward_ev)] + ([] if b.symmetric else [("reverse", b.reverse_ev)])
         values += [(ev, b.hop, sense) for sense, ev in senses if ev is not None]
@@ -237,7 +238,7 @@ def _other(value: Value, results: Results, references: References) -> Other:
         unit=value.unit,
         method=value.method,
         where=value.where,
-        status=ours or ELSEWHERE[value.quantity],
+        status=Status(CALCULATED, ours) if ours else Status(NOT_CALCULATED, ELSEWHERE[value.quantity]),
     )
 
 

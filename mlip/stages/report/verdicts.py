@@ -14,13 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
+from mlip.core.status import AGREES, DIFFERS, NOT_RESOLVED
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
-from mlip.stages.report.rows import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, Budget, DftBarrier, Headline, Results
+from mlip.stages.report.rows import NOT_COMPARABLE, Budget, DftBarrier, Headline, Results
 from mlip.stages.report.settings import ReportSettings
-from mlip.stages.sites.network import Bottleneck, Hop
-
-UPPER_BOUND = "upper bound"  # status of a path that hops without a barrier might undercut
+from mlip.stages.sites.network import UPPER_BOUND, Bottleneck, Hop
 
 
 def budget(spread_ev: float | None, results: Results, settings: ReportSettings, *, d3_known: bool) -> Budget:
@@ -41,7 +40,7 @@ def budget(spread_ev: float | None, results: Results, settings: ReportSettings, 
 
 def has_barrier(path: Bottleneck) -> bool:
     """Whether a path has a barrier: resolved, or an upper bound."""
-    return path.barrier_ev is not None and not path.status.startswith(NOT_RESOLVED)
+    return path.barrier_ev is not None and path.status.code != NOT_RESOLVED
 
 
 def _traversal(path: Bottleneck, results: Results) -> list[tuple[Hop, Barrier, bool]]:
@@ -134,7 +133,7 @@ def _not_run(case: _Case) -> str | None:
 def _no_path(case: _Case) -> str | None:
     if case.path is not None:
         return None
-    return "; ".join(dict.fromkeys(p.status.removeprefix("not resolved: ") for p in case.tried))
+    return "; ".join(dict.fromkeys(p.status.detail for p in case.tried))
 
 
 def _no_uncertainty(case: _Case) -> str | None:
@@ -174,14 +173,14 @@ def _above(case: _Case) -> bool:
 
 def _bound(case: _Case) -> str:
     """Why another path may lie below the lowest one that is resolved; empty where none can."""
-    if case.path is not None and case.path.status.startswith(UPPER_BOUND):
-        return case.path.status.removeprefix(UPPER_BOUND).strip(" :") or "some hops have no barrier"
+    if case.path is not None and case.path.status.code == UPPER_BOUND:
+        return case.path.status.reason or "some hops have no barrier"
     open_ = sum(_may_be_lower(p, case.path) for p in case.tried)
     return f"{open_} of {len(case.tried)} directions not resolved" if open_ else ""
 
 
 def _may_be_lower(other: Bottleneck, path: Bottleneck | None) -> bool:
-    if other.barrier_ev is not None and not other.status.startswith(UPPER_BOUND):
+    if other.barrier_ev is not None and other.status.code != UPPER_BOUND:
         return False
     return path is None or path.barrier_ev is None or other.least_ev is None or other.least_ev < path.barrier_ev
 

@@ -29,7 +29,7 @@ from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import model_folder
 
-SETTINGS = ("seed", "device", "dtype", "native", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom")
+SETTINGS = ("seed", "device", "dtype", "symmetrix", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom")
 KEPT = "backends.json"  # in the folder of the run
 NEEDS = (structures.STAGE, DATASET, TRAIN)  # of every stage that evaluates the potential
 
@@ -123,9 +123,11 @@ def check(job: CheckJob) -> tuple[equivalence.Equivalence, ...]:
     return equivalence.check(
         trained,
         frames(job),
-        equivalence.ways(device=common["device"], dtype=common["dtype"], native=common["native"], cueq=common["cueq"]),
+        equivalence.candidates(
+            device=common["device"], dtype=common["dtype"], symmetrix=common["symmetrix"], cueq=common["cueq"]
+        ),
         limits=(common["equivalence_ev"], common["equivalence_ev_per_angstrom"]),
-        make=lambda way: equivalence.evaluator(trained, way, folder=use.native_folder(job.model)),
+        make=lambda backend: equivalence.evaluator(trained, backend, folder=use.converted_folder(job.model)),
         seed=common["seed"],
     )
 

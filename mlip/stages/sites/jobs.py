@@ -81,7 +81,7 @@ def search_sites(job: SiteJob) -> FoundSites:
         )
     except ValueError as error:
         return FoundSites(sites=(), hops=(), notes=(f"{job.host.name} {job.ion}: {error}",))
-    usable = [s for s in found if s.status == "relaxed"]
+    usable = [s for s in found if s.status.code == sites.RELAXED]
     notes = [
         f"{job.host.name} {job.ion} {s.name}: {s.status}, left out of the network" for s in found if s not in usable
     ]

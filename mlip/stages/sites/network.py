@@ -21,12 +21,15 @@ from ase.neighborlist import neighbor_list
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, apply, cell_image, distances, images, operations
 from mlip.core.arrays import Array
+from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.stages.dataset.card import hop_group
 from mlip.stages.sites.paths import Edge, Node, minimax
 from mlip.stages.sites.settings import SitesSettings
-from mlip.stages.sites.sites import Site
+from mlip.stages.sites.sites import DESORBED, RELAXED, Site
 
 Vector = tuple[float, float, float]
+
+UPPER_BOUND = "upper bound"  # hops without a barrier might undercut the path
 
 MIN_HOP_ANGSTROM = 0.3  # shorter than this nothing hops
 DETOUR = 0.78  # a site nearer than this part of the length to both ends lies between them
@@ -67,7 +70,7 @@ class Bottleneck:
     barrier_ev: float | None  # above the start site
     hops: tuple[str, ...]
     limiting_hop: str | None
-    status: str  # resolved, 'upper bound: <reason>' or 'not resolved: <reason>'
+    status: Status  # RESOLVED, UPPER_BOUND or NOT_RESOLVED
     least_ev: float | None = None  # with every hop that has no barrier at its lowest possible height; None: no chain
 
 
@@ -106,7 +109,7 @@ def hop_network(
         ValueError: when an atom of the host would have to move more than 1.5 Angstrom in a hop.
     """
     found = operations(host, tolerance_angstrom=settings.symmetry_angstrom, keep_top=is_slab(host))
-    usable = [s for s in sites if s.status != "desorbed" and s.energy_ev <= settings.max_site_ev]
+    usable = [s for s in sites if s.status.code != DESORBED and s.energy_ev <= settings.max_site_ev]
     limit = settings.merge_angstrom
     out = []
     for arrow in _distinct(host, found, list(_arrows(host, usable, settings)), limit=limit):
@@ -147,7 +150,7 @@ def bottlenecks(
         vacuum: by hop name, of hops on which the ion left the surface: the maximum of that way, above the initial site.
             The hop gets no barrier from it, but is not taken to be lower.
     """
-    usable = [site for site in sites if site.status != "desorbed" and site.layer in {"surface", "bulk"}]
+    usable = [site for site in sites if site.status.code != DESORBED and site.layer in {"surface", "bulk"}]
     if not usable:
         return []
     start = min(usable, key=lambda site: site.energy_ev)
@@ -189,17 +192,18 @@ def _status(
     *,
     height: float | None,
     least: float | None,
-) -> str:
-    if not best and start.status != "relaxed":
-        return f"not resolved: the lowest site {start.name} is {start.status}; raise sites.max_steps"
+) -> Status:
+    if not best and start.status.code != RELAXED:
+        return Status(NOT_RESOLVED, f"the lowest site {start.name} is {start.status}; raise sites.max_steps")
     if not best:
-        return "not resolved: no chain of hops leads to the next copy; raise sites.max_hop_angstrom or depth_angstrom"
+        advice = "raise sites.max_hop_angstrom or depth_angstrom"
+        return Status(NOT_RESOLVED, f"no chain of hops leads to the next copy; {advice}")
     missing = ", ".join(sorted({name for name in best if name not in known}))
     if height is None:
-        return f"not resolved: no converged barrier for {missing}"
+        return Status(NOT_RESOLVED, f"no converged barrier for {missing}")
     if least is not None and least < height - 1e-9:
-        return f"upper bound: no converged barrier for {missing}, which could be lower"
-    return "resolved"
+        return Status(UPPER_BOUND, f"no converged barrier for {missing}, which could be lower")
+    return Status(RESOLVED)
 
 
 def _arrows(host: Atoms, sites: Sequence[Site], settings: SitesSettings) -> Iterator[_Arrow]:

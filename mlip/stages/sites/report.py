@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mlip.core.report import ANGSTROM, NUMBER, TEXT, Column, ReportSection, Table, number, table
-from mlip.stages.sites.sites import Site
+from mlip.stages.sites.sites import RELAXED, Site
 
 TEXT_LINES = (
     (
@@ -25,10 +25,10 @@ def sites_table(found: Sequence[Site]) -> Table:
         Column("Ion", TEXT, lambda s: s.ion),
         Column("Site", TEXT, lambda s: s.name),
         Column("Layer", TEXT, lambda s: s.layer),
-        Column("Energy (eV)", NUMBER, lambda s: number(s.energy_ev if s.status == "relaxed" else None)),
+        Column("Energy (eV)", NUMBER, lambda s: number(s.energy_ev if s.status.code == RELAXED else None)),
         Column(f"Depth ({ANGSTROM})", NUMBER, lambda s: number(s.depth_angstrom, 2)),
         Column("O neighbours", NUMBER, lambda s: str(s.coordination)),
         Column("Equivalent sites", NUMBER, lambda s: str(s.multiplicity)),
-        Column("Status", TEXT, lambda s: s.status),
+        Column("Status", TEXT, lambda s: str(s.status)),
     ]
     return table("sites", columns, found)

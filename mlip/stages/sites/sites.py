@@ -26,9 +26,12 @@ from scipy.spatial import cKDTree
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
 from mlip.core.arrays import Array
+from mlip.core.status import Status
 from mlip.stages.sites.settings import ROUNDS, SitesSettings
 
 Vector = tuple[float, float, float]
+
+RELAXED, NOT_CONVERGED, DESORBED = "relaxed", "not converged", "desorbed"
 
 # six-fold ionic radii in Angstrom, Shannon 1976, doi:10.1107/S0567739476001551
 RADII = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ca": 1.00, "Zn": 0.74, "Al": 0.54, "Mn": 0.83}
@@ -67,7 +70,7 @@ class Site:
     energy_ev: float  # above the lowest site of this host and ion
     coordination: int  # anions within 2.5 Angstrom
     multiplicity: int  # copies in the cell, on slabs on the top side only
-    status: str  # relaxed, not converged or desorbed
+    status: Status  # RELAXED, NOT_CONVERGED or DESORBED
     copies_angstrom: tuple[Vector, ...] = ()  # all of them, the site itself first
     periods: tuple[Period, ...] = ()  # in the plane of a slab, along all distinct axes of a bulk cell
 
@@ -153,7 +156,7 @@ def relaxed_sites(
     for start in starts:
         begin = host.copy()
         begin.append(Atom(ion, start + _kick(rng, settings.displace_angstrom)))
-        known = [(energy, copies(host, found, a.positions[-1])) for energy, a, status in kept if status != "desorbed"]
+        known = [(energy, copies(host, found, a.positions[-1])) for energy, a, status in kept if status != DESORBED]
         atoms, energy, converged = _relax(begin, calculator, settings, stop=_falls_into(host, known))
         if converged is None:
             continue
@@ -318,8 +321,8 @@ def _falls_into(host: Atoms, known: Sequence[tuple[float, Array]]) -> Callable[[
 def _status(atoms: Atoms, *, converged: bool, desorbed_angstrom: float) -> str:
     nearest = distances(atoms, atoms.positions[:-1], atoms.positions[-1]).min()
     if nearest > desorbed_angstrom:
-        return "desorbed"
-    return "relaxed" if converged else "not converged"
+        return DESORBED
+    return RELAXED if converged else NOT_CONVERGED
 
 
 def _merged(
@@ -333,7 +336,7 @@ def _merged(
     """The kept configurations with the new one added, or in place of the higher ones that are the same site."""
     places = images(host, found, new[1].positions[-1])
     same = [old for old in kept if distances(host, places, old[1].positions[-1]).min() < limit]
-    best = min([new, *same], key=lambda entry: (entry[2] != "relaxed", entry[0]))
+    best = min([new, *same], key=lambda entry: (entry[2] != RELAXED, entry[0]))
     return [old for old in kept if not any(old is s for s in same)] + [best]
 
 
@@ -350,7 +353,7 @@ def _named(
     lowest = min(energy for energy, *_ in kept)
     counts = dict.fromkeys(LETTERS, 0)
     sites, relaxed = [], {}
-    for energy, atoms, status in sorted(kept, key=lambda entry: (entry[2] == "desorbed", entry[0])):
+    for energy, atoms, status in sorted(kept, key=lambda entry: (entry[2] == DESORBED, entry[0])):
         inside = _ion_inside(atoms)
         place = inside.positions[-1]
         depth = 0.0 if surface is None else surface - float(place[2])
@@ -368,7 +371,7 @@ def _named(
             energy_ev=energy - lowest,
             coordination=int((distances(host, inside.positions[:-1][anions], place) < SHELL_ANGSTROM).sum()),
             multiplicity=len(equivalent),
-            status=status,
+            status=Status(status),
             copies_angstrom=tuple(_vector(x) for x in equivalent),
             periods=neighbouring_copies(host, found, equivalent),
         )

@@ -22,6 +22,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from mlip.core.files import digest_of, write_bytes_atomic
+from mlip.core.status import Status
 from mlip.potential import models
 from mlip.potential.backends import mace_torch
 from mlip.stages.train.energy_fit import EnergyFit, fit
@@ -31,6 +32,8 @@ from mlip.stages.train.training import Epoch, Training
 
 log = logging.getLogger(__name__)
 
+FINISHED, STOPPED_EARLY = "finished", "stopped early"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -38,7 +41,7 @@ class Trained:
 
     member: int
     seed: int
-    status: str  # 'finished' | 'stopped early'
+    status: Status  # FINISHED or STOPPED_EARLY
     best_epoch: int
     history: tuple[Epoch, ...]
     energy_fit: EnergyFit | None = None  # the history is of what was before it
@@ -135,7 +138,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     outcome = Trained(
         member=member,
         seed=seed,
-        status="stopped early" if early else "finished",
+        status=Status(STOPPED_EARLY if early else FINISHED),
         best_epoch=best,
         history=tuple(state.history),
         energy_fit=fitted,

@@ -203,7 +203,7 @@ def test_meshes_have_one_point_along_the_normal_whichever_vector_it_is(run_of, c
         ),
     ],
 )
-def test_frames_that_claim_what_their_atoms_do_not_show_are_refused_by_name(run_of, capsys, name, message):
+def test_frames_that_state_what_their_atoms_do_not_show_are_refused_by_name(run_of, capsys, name, message):
     assert run_of(DATA / f"{name}.extxyz") == 1
     assert message in capsys.readouterr().err
 
@@ -275,7 +275,7 @@ def al(gap, *, ion=None, repeat=(2, 2), layers=3, **info):
 @pytest.mark.parametrize("ion", [None, "Li"])
 @pytest.mark.parametrize("layers", [2, 9])
 def test_slabs_thinner_and_thicker_than_their_vacuum_pass_also_with_an_ion_in_it(vacuum, ion, layers):
-    queue.require_claims([al(vacuum, ion=ion, layers=layers)])
+    queue.require_consistent([al(vacuum, ion=ion, layers=layers)])
 
 
 @pytest.mark.parametrize("along", [-3.0, 0.0, 7.0, 500.0])
@@ -284,9 +284,9 @@ def test_slabs_off_the_origin_and_across_the_boundary_pass(along, pbc):
     atoms = al(15.0)
     atoms.positions[:, 2] += along
     atoms.pbc = pbc
-    queue.require_claims([atoms])
+    queue.require_consistent([atoms])
     atoms.wrap(pbc=True)
-    queue.require_claims([atoms])
+    queue.require_consistent([atoms])
 
 
 def wire(**info):
@@ -307,9 +307,9 @@ def wire(**info):
         ),
     ],
 )
-def test_other_claims_are_refused(make, message):
+def test_other_false_statements_are_refused(make, message):
     with pytest.raises(ValueError, match=message) as caught:
-        queue.require_claims([make()])
+        queue.require_consistent([make()])
     assert "\n" not in str(caught.value)
 
 
@@ -322,19 +322,19 @@ def test_a_frame_that_dft_would_repeat_where_it_is_not_periodic_is_refused(pbc):
         rf"frame al: pbc is F along the {which} cell vector, where only 1\.\d Angstrom are empty, and DFT takes each"
     )
     with pytest.raises(ValueError, match=message):
-        queue.require_claims([atoms])
+        queue.require_consistent([atoms])
 
 
 def test_wires_and_molecules_are_labelled_where_nothing_calls_them_slabs():
-    queue.require_claims([wire(vacuum=False)])
+    queue.require_consistent([wire(vacuum=False)])
     for pbc in (True, False):
         alone = Atoms("LiH", [[0, 0, 0], [0, 0, 1.6]], cell=[10, 10.5, 11], pbc=pbc, info=al(9.0, vacuum=False).info)
-        queue.require_claims([alone])
+        queue.require_consistent([alone])
 
 
 def test_every_shipped_frame_passes():
     frames = extxyz.read_frames(tiny.DATA / "frames.extxyz")
     for atoms in frames:
-        cells.require_claims(atoms)
+        cells.require_consistent(atoms)
         assert engines.normal_axis(atoms) == (2 if atoms.info["vacuum"] else None)
     assert len(frames) > 200

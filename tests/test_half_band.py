@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from potentials import CosineSurface, hop
 
 from mlip.potential import models, potential
-from mlip.stages.neb import mirror, neb, pool
+from mlip.stages.neb import neb, pool, reversal
 from mlip.stages.neb.settings import NebSettings
 
 WHOLE = NebSettings(
@@ -35,7 +35,7 @@ def test_half_of_a_band_is_the_band_at_half_the_calls(images):
     ends = gold_on_aluminium()
     whole, path = climb(ends, EMT(), WHOLE.model_copy(update={"images": images}))
     half, turned = climb(ends, EMT(), HALF.model_copy(update={"images": images}))
-    assert (whole.status, half.status) == ("converged", "converged")
+    assert (whole.status.code, half.status.code) == ("converged", "converged")
     assert (whole.mirrored, half.mirrored) == (False, True)
     assert half.note == "half of the images made by symmetry"
     assert_allclose(half.forward_ev, whole.forward_ev, rtol=0, atol=1e-4)
@@ -86,10 +86,10 @@ def test_a_potential_without_the_symmetry_is_evaluated_in_full(caplog):
     ends = hop()
     surface = CosineSurface(ends[0])
     settings = HALF.model_copy(update={"end_moved_angstrom": 1.2, "climb_from_ev_per_angstrom": 0.3})
-    assert mirror.between(*ends) is not None
+    assert reversal.between(*ends) is not None
     with caplog.at_level(logging.WARNING):
         band, _ = climb(ends, surface, settings)
-    assert (band.status, band.mirrored, band.note) == ("converged", False, "")
+    assert (band.status.code, band.mirrored, band.note) == ("converged", False, "")
     assert_allclose(band.forward_ev, surface.exact_forward, rtol=1e-3, atol=0)
     assert sum("made by symmetry" in r.message for r in caplog.records) == 1
 
@@ -99,7 +99,7 @@ def test_an_end_that_is_none_is_relaxed_on_its_own(caplog):
     surface = CosineSurface(ends[0], step=0.3)
     with caplog.at_level(logging.WARNING):
         band, _ = climb(ends, surface, HALF.model_copy(update={"climb_from_ev_per_angstrom": 0.3}))
-    assert (band.status, band.mirrored) == ("converged", False)
+    assert (band.status.code, band.mirrored) == ("converged", False)
     assert_allclose(band.forward_ev - band.reverse_ev, 0.3, rtol=1e-3, atol=0)
     assert "300.00 meV" in caplog.text
 
@@ -111,14 +111,14 @@ def test_in_a_pool_with_the_released_model():
     pair = [host + Atoms("Li", [place]) for place in ((0.0, 0.0, 4.84), (0.0, 1.9, 7.26))]
     start, final = pair[0].copy(), pair[1].copy()
     start.rattle(0.03, seed=1)
-    final.positions = mirror.between(*pair).positions(start.positions)
+    final.positions = reversal.between(*pair).positions(start.positions)
     found, entries = {}, []
     for settings in (WHOLE, HALF):
         steps = neb.climbing(start, final, settings=settings, name=NAME)
         entries.append(pool.Entry(steps, start, settings.images + 2, 0))
     pool.advance(entries, evaluator, on_done=lambda k, result: found.update({k: result[0]}))
     whole, half = found[0], found[1]
-    assert (whole.status, half.status) == ("converged", "converged")
+    assert (whole.status.code, half.status.code) == ("converged", "converged")
     assert half.mirrored
     assert_allclose(half.forward_ev, whole.forward_ev, rtol=0, atol=1e-3)
     assert half.force_calls < 0.7 * whole.force_calls

@@ -1,7 +1,7 @@
-"""Half of a band from the other half: the operation that turns a hop around.
+"""Half of a band from the other half: the symmetry operation that maps a hop onto its reverse.
 
 Takes the two end points of a hop; gives the symmetry operation g of the host that brings each end onto the other, where
-there is one. The energy does not change under g, so that of a path that g turns around only one half has to be
+there is one. The energy does not change under g, so that of a path that g maps onto its reverse only one half has to be
 evaluated,
 
     R_n+1-k = g(R_k),      E_n+1-k = E_k,      F_n+1-k = W F_k,
@@ -25,8 +25,8 @@ STRAIN = 1e-6  # an operation of the lattice keeps lengths to this
 
 
 @dataclass(frozen=True)
-class Mirror:
-    """An operation that turns a hop around: atom i at x goes to atom onto[i] at x turn + shifts[i]."""
+class Reversal:
+    """An operation that maps a hop onto its reverse: atom i at x goes to atom onto[i] at x turn + shifts[i]."""
 
     turn: Array  # (3, 3) of rows
     shifts: Array  # (N, 3) Angstrom
@@ -50,7 +50,7 @@ class Mirror:
         return max(float(np.abs(self.positions(a.positions) - b.positions).max()) for a, b in pairs)
 
 
-def between(initial: Atoms, final: Atoms) -> Mirror | None:
+def between(initial: Atoms, final: Atoms) -> Reversal | None:
     """The operation that brings each of two end points, unwrapped, onto the other; None where there is none.
 
     Atoms that cannot move as they like have no operation either.
@@ -59,13 +59,13 @@ def between(initial: Atoms, final: Atoms) -> Mirror | None:
         return None
     middle = initial.copy()
     middle.positions = (initial.positions + final.positions) / 2
-    found = [_mirror(middle, operation) for operation in operations(middle, tolerance_angstrom=NEAR_ANGSTROM)]
+    found = [_reversal(middle, operation) for operation in operations(middle, tolerance_angstrom=NEAR_ANGSTROM)]
     known = [(m.apart([initial, final]), k) for k, m in enumerate(found) if m is not None]
     apart, best = min(known, default=(np.inf, 0))
     return found[best] if apart < NEAR_ANGSTROM else None
 
 
-def _mirror(middle: Atoms, operation: Operation) -> Mirror | None:
+def _reversal(middle: Atoms, operation: Operation) -> Reversal | None:
     """An operation in Angstrom, shifted so that it is its own inverse; None where it is none or strains the cell."""
     cell, onto = middle.cell.array, operation.permutation
     turn = np.linalg.inv(cell) @ operation.rotation.T @ cell
@@ -79,4 +79,4 @@ def _mirror(middle: Atoms, operation: Operation) -> Mirror | None:
     shifts = shift + lattice
     if np.abs(shifts @ turn + shifts[onto]).max() > EXACT_ANGSTROM:
         return None
-    return Mirror(turn, shifts, onto)
+    return Reversal(turn, shifts, onto)

@@ -5,21 +5,21 @@ from ase.constraints import FixAtoms
 from bands import gold_on_aluminium
 from numpy.testing import assert_allclose
 
-from mlip.stages.neb import mirror
+from mlip.stages.neb import reversal
 
 
 def test_hops_that_nothing_turns_around():
     initial, final = gold_on_aluminium()
-    assert mirror.between(initial, final) is not None
+    assert reversal.between(initial, final) is not None
     far = final.copy()
     far.positions[-1] += [0.2, 0.0, 0.1]
-    assert mirror.between(initial, far) is None
+    assert reversal.between(initial, far) is None
     other = final.copy()
     other.positions[0] += [0.0, 0.3, 0.0]
-    assert mirror.between(initial, other) is None
+    assert reversal.between(initial, other) is None
     fixed = initial.copy()
     fixed.set_constraint(FixAtoms([0]))
-    assert mirror.between(fixed, final) is None
+    assert reversal.between(fixed, final) is None
 
 
 def test_a_translation_turns_nothing_around():
@@ -28,17 +28,17 @@ def test_a_translation_turns_nothing_around():
     initial = cell.repeat((2, 1, 1)) + Atoms("Li", [[1.0, 3.0, 2.5]])
     final = initial.copy()
     final.positions[-1] += [4.0, 0.0, 0.0]
-    assert mirror.between(initial, final) is None
+    assert reversal.between(initial, final) is None
     straight = Atoms("TiO", [[0.0, 0.0, 0.0], [0.0, 1.3, 0.4]], cell=[4, 9, 7], pbc=True)
     initial = straight.repeat((2, 1, 1)) + Atoms("Li", [[0.0, 3.0, 2.5]])
     final = initial.copy()
     final.positions[-1] += [4.0, 0.0, 0.0]
-    assert_allclose(mirror.between(initial, final).turn, np.diag([-1.0, 1.0, 1.0]), rtol=0, atol=1e-9)
+    assert_allclose(reversal.between(initial, final).turn, np.diag([-1.0, 1.0, 1.0]), rtol=0, atol=1e-9)
 
 
 def test_turning_twice_is_nothing_and_forces_follow():
     initial, final = gold_on_aluminium()
-    found = mirror.between(initial, final)
+    found = reversal.between(initial, final)
     rng = np.random.default_rng(0)
     image = initial.copy()
     image.positions += rng.normal(scale=0.05, size=image.positions.shape)

@@ -10,7 +10,7 @@ import tiny
 from mlip import cli, driver
 from mlip.core import progress
 from mlip.potential import equivalence
-from mlip.potential.backends.symmetrix import Native
+from mlip.potential.backends.symmetrix import Symmetrix
 from mlip.stages.report import stage
 from mlip.stages.sites import backends
 
@@ -61,9 +61,9 @@ def test_why_a_backend_is_not_used_keeps_its_advice(shown, monkeypatch, tmp_path
     """The whole way from the error of the backend to the terminal."""
     monkeypatch.setattr("mlip.potential.backends.compiled.version", lambda: None)
     with pytest.raises(ValueError, match="symmetrix-xl is not installed") as told:
-        Native(None, device="cpu", dtype="float64", folder=tmp_path)
+        Symmetrix(None, device="cpu", dtype="float64", folder=tmp_path)
     missing = equivalence.Equivalence(
-        way=equivalence.Way(backend="symmetrix-xl", device="cpu", dtype="float64"),
+        backend=equivalence.Backend(name="symmetrix-xl", device="cpu", dtype="float64"),
         structures=1,
         energy_ev=None,
         force_ev_per_angstrom=None,
