@@ -23,7 +23,6 @@ PAGES = {"README.md": "index.md", "datasets/README.md": "data.md", "CONTRIBUTING
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+)(?: (\S+))? -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|#)([^)\s#]*)(#[^)\s]*)?\)")
 DOI = re.compile(r"(?<![\[\w/.`])doi:(10\.\d{4,9}/[^\s,;)|]*[^\s,;)|.:])")
-CODE = re.compile(r"^(?:```|~~~|:::)|^    ")
 
 
 def fill(app: object, page: str, source: list[str]) -> None:  # noqa: ARG001  (arguments that Sphinx gives)
@@ -46,13 +45,17 @@ def with_links(text: str, folder: Path, *, page: Path) -> str:
             return words
         return f"[{words}]({os.path.relpath(DOCS / target, page.parent)}{anchor})"
 
-    fenced = False
-    lines = []
+    parts, fenced = [], False
     for line in text.split("\n"):
-        fenced ^= line.lstrip().startswith(("```", "~~~"))
-        plain = fenced or CODE.match(line)
-        lines.append(line if plain else DOI.sub(r"[doi:\1](https://doi.org/\1)", LINK.sub(pointed, line)))
-    return "\n".join(lines)
+        fence = line.lstrip().startswith(("```", "~~~"))
+        plain = not (fenced or fence or line.startswith("    "))
+        fenced ^= fence
+        if parts and parts[-1][0] == plain:
+            parts[-1][1].append(line)
+        else:
+            parts.append((plain, [line]))
+    texts = ((plain, "\n".join(lines)) for plain, lines in parts)
+    return "\n".join(DOI.sub(r"[doi:\1](https://doi.org/\1)", LINK.sub(pointed, t)) if p else t for p, t in texts)
 
 
 def included(path: str) -> str:
