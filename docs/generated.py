@@ -227,7 +227,7 @@ def public(_: str | None) -> str:
         if name.startswith("_"):
             continue
         kind = "autoclass" if isinstance(getattr(mlip, name), type) else "autofunction"
-        options = "\n   :members:\n   :exclude-members: run" if kind == "autoclass" else ""
+        options = "\n   :members:\n   :exclude-members: run, calculate, implemented_properties" if kind == "autoclass" else ""
         parts.append(f"## mlip.{name}\n\n```{{eval-rst}}\n.. {kind}:: mlip.{name}{options}\n```")
     return "\n\n".join(parts)
 

@@ -127,7 +127,7 @@ LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 def _kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """The type of a setting in words, with its limits: 'whole number, at least 1'."""
     limits = [
-        f"{words} {getattr(one, name):g}"
+        f"{words} {getattr(one, name)}"
         for one in metadata
         for name, words in LIMITS.items()
         if getattr(one, name, None) is not None
