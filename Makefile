@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dft run test wheel bench check format clean
+.PHONY: help setup setup-dft run test docs tutorials wheel bench check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,13 @@ run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quic
 
 test: setup ## the test-suite, minutes on two cores
 	$(BIN)/python -m pytest -n 2
+
+docs: setup ## build the documentation site, docs/_build/html/index.html; a warning is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --builder html docs docs/_build/html
+
+tutorials: setup ## run the code of the tutorials as it stands in their pages, minutes; PAGES="docs/tutorials/energies.md"
+	$(BIN)/python scripts/run_tutorials.py $(PAGES)
 
 wheel: setup ## build the wheel and try it in a fresh environment
 	$(BIN)/python scripts/check_wheel.py --torch '$(TORCH)'

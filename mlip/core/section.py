@@ -4,9 +4,12 @@ Takes nothing; gives the base classes that every stage's settings derive from, `
 `describe`, from which the settings reference is made.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -80,7 +83,7 @@ class Setting:
     """One setting as the reference of the documentation shows it."""
 
     path: str  # such as neb.images
-    kind: str
+    kind: str  # in words, with the limits
     default: str
     description: str
 
@@ -96,7 +99,9 @@ def describe(section: type[BaseModel], path: str) -> Iterator[Setting]:
         if not field.description:
             raise ValueError(f"{where}: the setting has no description; give it Field(description=...)")
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        yield Setting(path=where, kind=_kind(field.annotation), default=default, description=field.description)
+        yield Setting(
+            path=where, kind=_kind(field.annotation, field.metadata), default=default, description=field.description
+        )
         for inner in _sections_in(field.annotation):
             yield from describe(inner, where)
 
@@ -107,13 +112,42 @@ def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for inner in getattr(annotation, "__args__", ()) for found in _sections_in(inner)]
 
 
-def _kind(annotation: Any) -> str:
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
-        return annotation.__name__
-    text = str(annotation)
-    for module in ("typing.", "pathlib._local.", "pathlib."):
-        text = text.replace(module, "")
-    return text
+WORDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    dict: "mapping",
+    NoneType: "null",
+}
+LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """The type of a setting in words, with its limits: 'whole number, at least 1'."""
+    limits = [
+        f"{words} {getattr(one, name)}"
+        for one in metadata
+        for name, words in LIMITS.items()
+        if getattr(one, name, None) is not None
+    ]
+    return ", ".join([_type(annotation), *limits])
+
+
+def _type(annotation: Any) -> str:
+    """A type in words."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inner[0], [m for one in inner[1:] for m in getattr(one, "metadata", [one])])
+    if origin in {Literal, Union, UnionType}:
+        return " or ".join(str(one) if origin is Literal else _type(one) for one in inner)
+    if origin is tuple:
+        count = "" if inner[-1] is Ellipsis else f" of {len(inner)}"
+        return f"list{count} ({_type(inner[0])})"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    return WORDS.get(origin or annotation, str(annotation))
 
 
 def _shown(value: Any) -> str:
@@ -121,4 +155,4 @@ def _shown(value: Any) -> str:
         return type(value).__name__
     if isinstance(value, tuple) and any(isinstance(v, BaseModel) for v in value):
         return f"{len(value)} of {type(value[0]).__name__}"
-    return "null" if value is None else str(value)
+    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)  # as YAML takes it

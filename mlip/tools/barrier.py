@@ -110,6 +110,12 @@ def relaxed(
 ) -> tuple[Atoms, Status]:
     """A copy relaxed on the mean of the committee in its fixed cell, with energy and forces, and its status.
 
+    Args:
+        atoms: any structure; never changed.
+        calculator: from `mlip.load`.
+        fmax_ev_per_angstrom: the relaxation ends when no atom has a larger force.
+        max_steps: largest number of steps.
+
     Raises:
         ValueError: an energy or a force is not finite.
     """
