@@ -81,7 +81,7 @@ def headline_cells(html):
 
 def test_six_rows_with_their_verdicts(rendered):
     cells = {(row[0], row[1]): row for row in headline_cells(rendered.html)}
-    verdicts = {key: row[7] for key, row in cells.items()}
+    verdicts = {key: row[8] for key, row in cells.items()}
     assert verdicts == {
         ("Mg", "(001)"): "not resolved",
         ("Mg", "(100)"): "not resolved",
@@ -90,7 +90,7 @@ def test_six_rows_with_their_verdicts(rendered):
         ("Li", "(100)"): "not comparable",
         ("Li", "bulk"): "agrees",
     }
-    assert cells["Li", "bulk"][2:6] == ["0.511", "0.512", "0.49 \u00b1 0.03", "\u22120.005"]
+    assert cells["Li", "bulk"][2:7] == ["0.511", "0.512", "not relaxed", "0.49 \u00b1 0.03", "\u22120.005"]
     assert (
         '<p class="tally">Published barriers: 1 agrees, 1 differs, 1 not comparable, 3 not resolved.</p>'
         in rendered.html

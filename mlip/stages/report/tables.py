@@ -45,10 +45,11 @@ def rows(results: Results, references: References, settings: ReportSettings) -> 
     """Every row of the report, verdicts included."""
     published = references.select(role="checked", quantity="migration barrier")
     headline = tuple(verdicts.headline(value, results, settings) for value in published)
+    whole = results.with_dft or results
     return Rows(
         headline=headline,
         hops=tuple(_hop_row(hop, results, settings) for hop in results.hops),
-        paths=tuple(_path_row(path, results, settings) for path in results.bottlenecks),
+        paths=tuple(_path_row(path, whole, settings) for path in whole.bottlenecks),
         nearest=tuple(_nearest(value, results, settings) for value in published),
         order=_order(headline),
         other=tuple(

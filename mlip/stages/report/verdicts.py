@@ -252,13 +252,15 @@ def _verdict(case: _Case) -> tuple[str, str]:
     return NOT_RESOLVED, "no rule applies"
 
 
-def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
+def _case(value: Value, results: Results, settings: ReportSettings, *, with_dft: bool = False) -> _Case:
+    """The lowest path of a facet and ion; `with_dft`: its barriers are DFT's where hops are refined."""
     tried = tuple(p for p in results.bottlenecks if (p.host, p.ion) == (value.host, value.ion))
     resolved = [p for p in tried if has_barrier(p)]
     path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
     d3 = path_d3(path, results) if path else None
-    known = refined_budget(path, results, settings, d3_known=d3 is not None) if path else None
-    by_potential = budget(spread(path, results), results, settings, d3_known=d3 is not None) if path else None
+    d3_known = d3 is not None
+    by_dft = refined_budget(path, results, settings, d3_known=d3_known) if path and with_dft else None
+    by_potential = budget(spread(path, results), results, settings, d3_known=d3_known) if path else None
     layers = {s.name: s.layer for s in results.sites if (s.host, s.ion) == (value.host, value.ion)}
     return _Case(
         value=value,
@@ -266,7 +268,7 @@ def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
         tried=tried,
         host=next((h for h in results.hosts if h.name == value.host), None),
         layer=layers.get(path.start) if path else None,
-        budget=known or by_potential,
+        budget=by_dft or by_potential,
         d3_ev=d3,
         settings=settings,
     )
@@ -277,9 +279,9 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
 
     Paths run over hops relaxed with DFT where there are any; the potential's own lowest path stands beside.
     """
-    case = _case(value, results.with_dft or results, settings)
-    verdict, reason = _verdict(case)
     own = _case(value, results, settings)
+    case = own if results.with_dft is None else _case(value, results.with_dft, settings, with_dft=True)
+    verdict, reason = _verdict(case)
     certain = _verdict(own)[0] != NOT_RESOLVED or (own.two_sigma_ev is not None and not _bound(own))
     path = own.path if certain else None
     dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
