@@ -12,6 +12,7 @@ from ase import Atoms
 
 from mlip.atoms import extxyz
 from mlip.atoms.structures import crystal as conventional_cell
+from mlip.core import files
 from mlip.core.progress import progress
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
@@ -108,7 +109,7 @@ def saddle(folder: Path, hop: HopModes) -> Atoms | None:
 
 def report(context: Context[ModesSettings], result: Modes) -> tuple[ReportSection, ...]:
     """Saddles, frequencies and prefactors; phonons of the crystal beside published ones."""
-    everything = references.load(context.section(Literature).references)
+    everything = references.load(files.place(context.section(Literature).references))
     made = context.result(structures.STAGE)
     crystal = structures.identity_of(context.settings_of(structures.STAGE), made)
     published = matching.of_run(everything, crystal, hosts=made.hosts)
