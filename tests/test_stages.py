@@ -15,6 +15,7 @@ from mlip import cli, config, driver, pipeline
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.potential import models
+from mlip.stages.modes import result
 from mlip.stages.neb import neb
 
 
@@ -108,6 +109,15 @@ def test_bands_that_did_not_converge_have_a_status_and_no_number(finished):
         assert "not resolved" in json.dumps(shown) or "not comparable" in json.dumps(shown)
     markdown = (finished.folder / "report" / "report.md").read_text(encoding="utf-8")
     assert "max steps" in markdown
+
+
+def test_hops_without_a_converged_band_are_not_proved(finished):
+    found = results(finished.folder)["modes"]
+    assert found.hops
+    assert {hop.status.code for hop in found.hops} == {result.NO_BAND}
+    assert result.failed_hops(found) == {}
+    assert all(hop.forward_ev is None and hop.forward_prefactor_thz is None for hop in found.hops)
+    assert (found.bulk is None) == bool(found.notes)
 
 
 def test_trained_committee_is_a_model_folder_with_a_card(finished):

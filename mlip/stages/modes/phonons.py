@@ -5,7 +5,7 @@ what follows from them are phonopy's: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (20
 path through the Brillouin zone is ASE's. The cell is kept, positions in it are relaxed. A potential of short range has
 no long-range dipoles: longitudinal and transverse optical modes do not split at Gamma.
 
-    Cv = k sum_q,nu x^2 e^x / (e^x - 1)^2,    x = h nu / kT
+    Cv = k sum_q,nu x^2 e^x / (e^x - 1)^2 = k sum_q,nu (x/2)^2 / sinh(x/2)^2,    x = h nu / kT
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip.core.arrays import Array
+from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, GAS_CONSTANT_J_PER_MOL_K, PLANCK_EV_PER_THZ
 from mlip.stages.modes import search
 from mlip.stages.modes.result import BulkPhonons, GammaMode, HeatCapacity, PathPoint
 from mlip.stages.modes.search import Evaluate
@@ -24,6 +25,7 @@ SYMPREC_ANGSTROM = 1e-4
 FMAX_EV_PER_ANGSTROM = 1e-4
 MAX_STEPS = 200
 DISPLACEMENT_ANGSTROM = 0.01
+SMALL, LARGE = 1e-6, 300.0  # of h nu / kT: below it is the classical limit, above half of it nothing is left
 PATH_POINTS = 160
 AT_GAMMA = 1e-6
 ACOUSTIC_THZ = 0.01  # acoustic modes at Gamma are below this
@@ -41,15 +43,19 @@ def bulk_phonons(conventional: Atoms, evaluate: Evaluate, settings: ModesSetting
     Raises:
         ValueError: the positions do not relax.
     """
-    phonon = force_constants(relaxed(conventional, evaluate), evaluate, settings.bulk_supercell)
+    return described(force_constants(relaxed(conventional, evaluate), evaluate, settings.bulk_supercell), settings)
+
+
+def described(phonon: Any, settings: ModesSettings) -> BulkPhonons:
+    """What follows from force constants in a phonopy object."""
     primitive = _atoms(phonon.primitive)
     formulas = int(np.gcd.reduce(np.unique(primitive.numbers, return_counts=True)[1]))
     path = primitive.cell.bandpath(npoints=PATH_POINTS)
     distances, places, labels = path.get_linear_kpoint_axis()
     bands = np.array(phonon.run_qpoints(path.kpts).frequencies)
-    mesh = np.array(phonon.run_mesh([settings.bulk_mesh] * 3).frequencies)
+    mesh = phonon.run_mesh([settings.bulk_mesh] * 3, is_gamma_center=True)
     dos = phonon.run_total_dos()
-    heat = phonon.run_thermal_properties(temperatures=settings.heat_capacity_kelvin)
+    weights = mesh.weights / mesh.weights.sum() / formulas
     return BulkPhonons(
         supercell=settings.bulk_supercell,
         gamma=gamma_modes(phonon),
@@ -59,10 +65,10 @@ def bulk_phonons(conventional: Atoms, evaluate: Evaluate, settings: ModesSetting
         dos_thz=tuple(dos.frequency_points.tolist()),
         dos_states_per_thz=tuple((dos.dos / formulas).tolist()),
         heat_capacity=tuple(
-            HeatCapacity(temperature_k=float(t), cv_j_per_mol_k=float(cv) / formulas)
-            for t, cv in zip(heat.temperatures, heat.heat_capacity, strict=True)
+            HeatCapacity(temperature_k=t, cv_j_per_mol_k=heat_capacity(mesh.frequencies, weights, t))
+            for t in settings.heat_capacity_kelvin
         ),
-        lowest_thz=min(_lowest(path.kpts, bands), float(mesh.min())),
+        lowest_thz=min(_lowest(path.kpts, bands), _lowest(mesh.qpoints, mesh.frequencies)),
     )
 
 
@@ -86,19 +92,32 @@ def force_constants(crystal: Atoms, evaluate: Evaluate, supercell: Sequence[int]
     """A phonopy object with the force constants of a relaxed crystal."""
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.cells import get_primitive_matrix_with_auto
 
     cell = PhonopyAtoms(
         symbols=crystal.get_chemical_symbols(),
         cell=crystal.cell.array,
         scaled_positions=crystal.get_scaled_positions(),
     )
-    phonon = Phonopy(cell, supercell_matrix=np.diag(supercell), symprec=SYMPREC_ANGSTROM, lang=LANGUAGE)
+    primitive = get_primitive_matrix_with_auto(cell, "auto", symprec=SYMPREC_ANGSTROM)
+    phonon = Phonopy(cell, np.diag(supercell), primitive, symprec=SYMPREC_ANGSTROM, lang=LANGUAGE)
     phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
     found = evaluate([_atoms(displaced) for displaced in phonon.supercells_with_displacements])
     phonon.forces = [one.mean_forces for one in found]
     phonon.produce_force_constants(show_drift=False)
     phonon.symmetrize_force_constants(show_drift=False)
     return phonon
+
+
+def heat_capacity(thz: Array, weights: Array, temperature_kelvin: float) -> float:
+    """Cv of modes (q, modes) with the weights of their wave vectors (q,), J/(mol K); imaginary modes are left out.
+
+    Acoustic modes at Gamma, whose frequency is zero up to rounding, count k.
+    """
+    x = PLANCK_EV_PER_THZ * np.abs(thz) / (BOLTZMANN_EV_PER_KELVIN * temperature_kelvin)
+    each = np.divide(x / 2, np.sinh(np.minimum(x / 2, LARGE)), out=np.ones_like(x), where=x > SMALL) ** 2
+    each[thz < -ACOUSTIC_THZ] = 0.0
+    return float(weights @ each.sum(axis=1)) * GAS_CONSTANT_J_PER_MOL_K
 
 
 def gamma_modes(phonon: Any) -> tuple[GammaMode, ...]:
@@ -121,6 +140,6 @@ def _atoms(cell: Any) -> Atoms:
 
 
 def _lowest(wave_vectors: Array, bands: Array) -> float:
-    """Lowest frequency (THz) on a path, the acoustic modes at Gamma left out."""
+    """Lowest frequency (THz) at wave vectors (q, 3), the acoustic modes at Gamma left out."""
     acoustic = (np.abs(wave_vectors).max(axis=1) < AT_GAMMA)[:, None] & (np.abs(bands) < ACOUSTIC_THZ)
     return float(bands[~acoustic].min())
