@@ -66,11 +66,12 @@ bench: setup ## ours and its peers side by side, into docs/benchmarks.md; ONLY="
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
 
-check: setup ## linter, formatter, types, layers of the package
+check: setup ## linter, formatter, types, layers of the package, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 
 format: setup ## format the code
 	$(BIN)/ruff format .

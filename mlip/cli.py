@@ -13,6 +13,8 @@ from mlip import __version__
 from mlip.core import namesake, process
 from mlip.pipeline import STAGES
 
+EARLIER = {"pick": "select-frames", "collect": "merge-datasets"}  # names of commands that still work
+
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
@@ -44,22 +46,24 @@ def parser() -> argparse.ArgumentParser:
         "--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it"
     )
     _structure_commands(commands)
-    pick = commands.add_parser("pick", help="the structures to label next: where the committee disagrees most")
-    pick.add_argument("model", type=Path, metavar="MODEL", help="model folder with several members")
-    pick.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help="candidates, extended XYZ")
-    pick.add_argument("-o", "--out", type=Path, required=True, help="where to write those to label, extended XYZ")
-    pick.add_argument("--count", type=_count, default=20, help="how many (20)")
-    pick.add_argument("--per-group", type=_count, default=1, help="at most so many of one path or trajectory (1)")
-    pick.add_argument(
+    select = commands.add_parser(
+        "select-frames", help="the structures to label next: where the committee disagrees most"
+    )
+    select.add_argument("model", type=Path, metavar="MODEL", help="model folder with several members")
+    select.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help="candidates, extended XYZ")
+    select.add_argument("-o", "--out", type=Path, required=True, help="where to write those to label, extended XYZ")
+    select.add_argument("--count", type=_count, default=20, help="how many (20)")
+    select.add_argument("--per-group", type=_count, default=1, help="at most so many of one path or trajectory (1)")
+    select.add_argument(
         "--largest-force", type=float, default=10.0, metavar="EV_PER_ANGSTROM", help="beyond it left out (10)"
     )
-    pick.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    collect = commands.add_parser("collect", help="a dataset from the labels of runs, other datasets and files")
-    collect.add_argument("out", type=Path, metavar="DATASET", help="folder to make")
-    collect.add_argument(
+    select.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    merge = commands.add_parser("merge-datasets", help="a dataset from the labels of runs, other datasets and files")
+    merge.add_argument("out", type=Path, metavar="DATASET", help="folder to make")
+    merge.add_argument(
         "sources", type=Path, nargs="+", metavar="SOURCE", help="run folder, dataset folder or extended XYZ file"
     )
-    collect.add_argument("--level", type=Path, help="YAML: settings, units and keys of the files")
+    merge.add_argument("--level", type=Path, help="YAML: settings, units and keys of the files")
     export = commands.add_parser("export", help="write a model, or the trajectories of a run, for other tools")
     export.add_argument("source", type=Path, metavar="SOURCE", help="model folder; extxyz: folder of the run")
     export.add_argument(
@@ -115,7 +119,7 @@ def _do(options: argparse.Namespace) -> None:
         _predict(options)
     elif options.command in {"barrier", "relax"}:
         _without_run(options)
-    elif options.command == "pick":
+    elif options.command == "select-frames":
         from mlip.tools import select_frames
 
         made = select_frames.from_files(
@@ -128,10 +132,10 @@ def _do(options: argparse.Namespace) -> None:
             device=options.device,
         )
         print(f"{select_frames.summary(made)}: {options.out}")
-    elif options.command == "collect":
+    elif options.command == "merge-datasets":
         from mlip.tools import merge_datasets
 
-        card = merge_datasets.collect(options.sources, options.out, level=options.level)
+        card = merge_datasets.merge(options.sources, options.out, level=options.level)
         total = card.counts["total"]
         print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
     elif options.command == "upgrade":
@@ -255,9 +259,18 @@ def _share(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
+def _renamed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a command under its present name."""
+    given = list(arguments)
+    command = next((k for k, word in enumerate(given) if not word.startswith("-")), None)
+    if command is not None:
+        given[command] = EARLIER.get(given[command], given[command])
+    return given
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
     process.own()
     try:
         namesake.refuse()

@@ -6,7 +6,7 @@ Every fold's models never saw the groups they are judged on; the released commit
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
 base, from scratch, and the teachers themselves. Saddles are judged once more by committees that saw every group but that of
 the path: a fold leaves out a fifth of the labels with it, and another draw another fifth. Settings were fixed before the
-folds were run but for the prior of the energy fit, chosen from four on two of them with one member (docs/trials.md).
+folds were run but for the prior of the energy fit, chosen from four on two of them with one member (docs/experiments.md).
 Continues after an interruption.
 """
 
@@ -48,17 +48,21 @@ SCRATCH = FINE_TUNING.model_copy(
     }
 )
 
-PICKED = ("chosen for", "picked for")  # in the `sampling` of frames that were labelled for a committee's spread
+SELECTED = (
+    "chosen for",
+    "picked for",
+    "selected for",
+)  # in the `sampling` of frames that were labelled for a committee's spread
 OWN = ("potential", "base model", "committee")  # in that of frames whose geometry a model of this project made
 
 
 def kinds(frame):
     """What the frame counts as in the errors by kind: how it was sampled, and whose geometry it is."""
     sampling = frame.info["sampling"]
-    picked = any(word in sampling for word in PICKED)
+    selected = any(word in sampling for word in SELECTED)
     hot = "Langevin" in sampling
     return (
-        "picked for the spread of a committee" if picked else "dynamics" if hot else "relaxed, strained, on paths",
+        "selected for the spread of a committee" if selected else "dynamics" if hot else "relaxed, strained, on paths",
         "geometries of this project's models" if any(word in sampling for word in OWN) else "geometries of SevenNet-0",
     )
 
@@ -86,7 +90,7 @@ def left_out(work, model, settings, frames, held, e0, target, options):
     parts = []
     for name, own in todo.items():
         folder = work / "folds" / f"{model}-{name}"
-        jobs.collect(folder, own, {"name": name, "target": target})
+        jobs.save_committee(folder, own, {"name": name, "target": target})
         test = [dataset.at_target(f, target) for f in frames if f.info["group"] in held[name]]
         parts.append((test, predictions(folder, test, device=options.device)))
     return evaluate.pooled(parts)
@@ -176,7 +180,7 @@ def main():
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
     todo = member_jobs(options.work, "released", FINE_TUNING, frames, e0, options.target, options.device)
     run_parallel(jobs.train_member, todo, workers=options.workers)
-    jobs.collect(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
+    jobs.save_committee(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
     whole = models.load(options.work / "committee")
     weights = [train_base.to_float32(m.state_dict()) for m in whole.members]
     models.save(

@@ -10,7 +10,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-import tiny
+from helpers import tiny
 
 from mlip.atoms import extxyz
 from mlip.stages.dataset import dataset

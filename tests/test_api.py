@@ -7,13 +7,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import tiny
 from ase.geometry import find_mic
-from lattice_potential import OxidePotential
+from helpers import tiny
+from helpers.lattice_potential import OxidePotential
+from helpers.potentials import CosineSurface, displaced, hop
+from helpers.walks import ANATASE, VOIDS
 from numpy.testing import assert_allclose
-from potentials import CosineSurface, displaced, hop
-from test_cli import HEAVY
-from walks import ANATASE, VOIDS
 
 import mlip
 from mlip import cli
@@ -39,7 +38,7 @@ def namesake(monkeypatch):
 
 
 def test_import_is_light():
-    code = f"import sys, mlip; print([m for m in {HEAVY} if m in sys.modules], dir(mlip))"
+    code = f"import sys, mlip; print([m for m in {tiny.HEAVY} if m in sys.modules], dir(mlip))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=tiny.environment(), capture_output=True, text=True, check=True
     )

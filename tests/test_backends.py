@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip import driver

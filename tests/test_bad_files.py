@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 
 from mlip import cli
 from mlip.atoms import extxyz
@@ -114,9 +114,9 @@ def test_config(tmp_path, capsys, kind):
 def test_frames(tmp_path, capsys, committee, kind):
     path = spoil(tmp_path / "frames.extxyz", kind)
     refused(capsys, "predict", committee, path, "-o", tmp_path / "out.xyz", name=str(path))
-    refused(capsys, "pick", committee, path, "-o", tmp_path / "out.xyz", name=str(path))
+    refused(capsys, "select-frames", committee, path, "-o", tmp_path / "out.xyz", name=str(path))
     (tmp_path / "level.yaml").write_text(LEVEL)
-    refused(capsys, "collect", tmp_path / "out", path, "--level", tmp_path / "level.yaml", name=str(path))
+    refused(capsys, "merge-datasets", tmp_path / "out", path, "--level", tmp_path / "level.yaml", name=str(path))
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.xyz").exists()
 
@@ -132,7 +132,7 @@ def test_frames_cut_at_every_line(tmp_path, capsys, committee):
 def test_level(tmp_path, capsys, kind):
     files.write_frames(tmp_path / "frames.extxyz", FRAMES)
     path = spoil(tmp_path / "level.yaml", kind)
-    refused(capsys, "collect", tmp_path / "out", tmp_path / "frames.extxyz", "--level", path, name=str(path))
+    refused(capsys, "merge-datasets", tmp_path / "out", tmp_path / "frames.extxyz", "--level", path, name=str(path))
 
 
 @pytest.mark.parametrize("name", ["card.yaml", "frames.extxyz"])
@@ -140,7 +140,7 @@ def test_level(tmp_path, capsys, kind):
 def test_dataset_folder(tmp_path, capsys, kind, name):
     shutil.copytree(tiny.DATA, tmp_path / "data")
     spoil(tmp_path / "data" / name, kind)
-    refused(capsys, "collect", tmp_path / "out", tmp_path / "data", name=str(tmp_path / "data"))
+    refused(capsys, "merge-datasets", tmp_path / "out", tmp_path / "data", name=str(tmp_path / "data"))
 
 
 @pytest.mark.parametrize("name", ["model.json", "card.yaml", "member-1.safetensors"])

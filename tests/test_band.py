@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.potentials import CosineSurface, displaced, hop
 from numpy.testing import assert_allclose
-from potentials import CosineSurface, displaced, hop
 
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import neb
@@ -134,7 +134,7 @@ def test_foreign_checkpoint_is_not_used(tmp_path, caplog):
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
-from potentials import CosineSurface, hop
+from helpers.potentials import CosineSurface, hop
 import test_band
 
 class Deadly(CosineSurface):

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import pytest
-import tiny
 from ase import Atoms
 from ase.io import read
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.core import files

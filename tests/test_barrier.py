@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.io import read, write
+from helpers import tiny
+from helpers.potentials import hop
 from numpy.testing import assert_allclose
-from potentials import hop
 
 import mlip
 from mlip import cli

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.potential.batch import Batch

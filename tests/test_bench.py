@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-import tiny
+from helpers import tiny
 
 sys.path.insert(0, str(tiny.REPOSITORY / "scripts"))
 import bench_page

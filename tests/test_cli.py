@@ -5,15 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 
 from mlip import __version__, cli, config
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.potential import models
-
-HEAVY = ("torch", "mace", "e3nn", "wandb", "matplotlib", "numpy", "ase", "scipy", "spglib", "pydantic")
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ def test_help_is_instant():
     code = (
         "import sys; from mlip import cli\n"
         "try: cli.main(['--help'])\n"
-        f"except SystemExit: pass\nprint([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+        f"except SystemExit: pass\nprint([m for m in {tiny.HEAVY} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=tiny.environment(), capture_output=True, text=True, check=True
@@ -353,3 +351,12 @@ def test_readme_configs_are_the_shipped_ones():
     for path in (tiny.REPOSITORY / "configs").glob("*.yaml"):
         assert isinstance(yaml.safe_load(path.read_text()), dict)
         assert config.load(path)
+
+
+def test_earlier_names_of_commands_work_and_are_not_in_the_help(tmp_path, capsys):
+    for before, now in (("pick", "select-frames"), ("collect", "merge-datasets")):
+        words = {"pick": ["model", "a.extxyz", "-o", "out.extxyz"], "collect": ["out", "a.extxyz"]}[before]
+        assert cli.main([before, *(str(tmp_path / word) if word != "-o" else word for word in words)]) == 1
+        assert capsys.readouterr().err.startswith(f"mlip {now}: {tmp_path}")
+        assert not re.search(rf"^ +{before}\b", cli.parser().format_help(), re.MULTILINE)
+        assert re.search(rf"^ +{now}\b", cli.parser().format_help(), re.MULTILINE)

@@ -1,6 +1,6 @@
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 from pydantic import BaseModel
 
 from mlip import config

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.atoms import copies, extxyz

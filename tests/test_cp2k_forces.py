@@ -4,8 +4,8 @@ import importlib.util
 
 import numpy as np
 import pytest
-import tiny
 from ase.units import Bohr, Hartree
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 OUTPUT = """

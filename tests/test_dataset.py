@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import yaml
 from ase import Atoms
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.atoms import copies, dispersion, extxyz

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 from ase.calculators.morse import MorsePotential
-from bands import path
-from material import host
+from helpers.bands import path
+from helpers.material import host
+from helpers.vasp_jobs import paw_data, vasprun
 from numpy.testing import assert_allclose
-from vasp_jobs import paw_data, vasprun
 
 from mlip import cli, driver
 from mlip.atoms import extxyz

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import walks
+from helpers import walks
 from numpy.testing import assert_allclose
 
 from mlip.stages.diffusion import diffusion, hops

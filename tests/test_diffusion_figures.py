@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import motions as known
 import numpy as np
 import pytest
-import walks
 from ase import Atoms
+from helpers import motions as known
+from helpers import walks
 
 from mlip.core.files import place
 from mlip.literature.references import load

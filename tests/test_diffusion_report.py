@@ -4,10 +4,10 @@ import csv
 import io
 from dataclasses import replace
 
-import motions as known
 import pytest
-import walks
 from ase import Atoms
+from helpers import motions as known
+from helpers import walks
 
 from mlip.core.report.csv import to_csv
 from mlip.core.units import CM2_PER_S

@@ -1,5 +1,5 @@
 import pytest
-import tiny
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.potential import potential

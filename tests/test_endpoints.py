@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
+from helpers.potentials import CosineSurface, displaced, hop
 from numpy.testing import assert_allclose
-from potentials import CosineSurface, displaced, hop
 
 from mlip.atoms.ends import unwrapped
 from mlip.stages.neb import endpoints, neb

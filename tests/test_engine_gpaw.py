@@ -3,13 +3,12 @@ import subprocess
 import sys
 from importlib.metadata import version
 
-import cells
 import numpy as np
 import pytest
-import tiny
 import yaml
 from ase import Atoms
 from ase.build import bulk
+from helpers import cells, tiny
 from numpy.testing import assert_allclose
 
 from mlip.atoms import extxyz

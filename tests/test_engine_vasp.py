@@ -1,14 +1,13 @@
 import re
 from pathlib import Path
 
-import cells
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.io import read
+from helpers import cells, tiny
+from helpers.vasp_jobs import PAW, paw_data, vasprun
 from numpy.testing import assert_allclose
-from vasp_jobs import PAW, paw_data, vasprun
 
 from mlip.atoms import dispersion, extxyz
 from mlip.dft import engines, queue

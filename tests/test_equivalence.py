@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 from pydantic import TypeAdapter
 
 from mlip.potential import equivalence, models

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from material import evaluation
+from helpers.material import evaluation
 
 from mlip.stages.evaluate import report
 from mlip.stages.evaluate.evaluate import Parity

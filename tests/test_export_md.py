@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.io import read
+from helpers.md_runs import MD, command, configured
+from helpers.trajectories import HEADER, frames, written
 from numpy.testing import assert_allclose
-from test_md_stages import MD, command, configured
-from test_trajectory import HEADER, frames, written
 
 from mlip.core import files
 from mlip.stages.md import trajectory

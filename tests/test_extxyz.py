@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
+from helpers.springs import harmonic
 from numpy.testing import assert_allclose
-from springs import harmonic
 
 from mlip.atoms import extxyz
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV

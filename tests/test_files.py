@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-import tiny
+from helpers import tiny
 
 from mlip.atoms import extxyz
 from mlip.core import files

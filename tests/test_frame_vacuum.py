@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import cells as tiny_frames
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.build import fcc100
 from ase.io import read, write
+from helpers import cells as tiny_frames
+from helpers import tiny
+from helpers.vasp_jobs import paw_data, vasprun
 from numpy.testing import assert_allclose
-from vasp_jobs import paw_data, vasprun
 
 from mlip.atoms import cells, extxyz
 from mlip.cli import main

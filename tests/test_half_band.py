@@ -2,13 +2,13 @@ import logging
 from dataclasses import replace
 
 import pytest
-import tiny
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.spacegroup import crystal
-from bands import gold_on_aluminium
+from helpers import tiny
+from helpers.bands import gold_on_aluminium
+from helpers.potentials import CosineSurface, hop
 from numpy.testing import assert_allclose
-from potentials import CosineSurface, hop
 
 from mlip.potential import models, potential
 from mlip.stages.neb import neb, pool, reversal

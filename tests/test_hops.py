@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import walks
+from helpers import walks
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip.stages.diffusion import hops

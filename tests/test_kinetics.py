@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import walks
-from motions import ATTEMPTS, ENERGY, HOPS, SETTINGS, SITES, WHERE, barrier, motion, rate, tracks
+from helpers import walks
+from helpers.motions import ATTEMPTS, ENERGY, HOPS, SETTINGS, SITES, WHERE, barrier, motion, rate, tracks
 from numpy.testing import assert_allclose
 
 from mlip.core.status import Status

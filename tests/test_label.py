@@ -8,11 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import cells
 import numpy as np
 import pytest
-import tiny
 import yaml
+from helpers import cells, tiny
 from numpy.testing import assert_allclose
 
 from mlip import cli, driver

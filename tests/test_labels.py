@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers.springs import harmonic
 from numpy.testing import assert_allclose
-from springs import harmonic
 
 from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 from mlip.stages.dataset import labels

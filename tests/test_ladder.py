@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bands import path
+from helpers.bands import path
+from helpers.potentials import CosineSurface, hop
 from numpy.testing import assert_allclose
-from potentials import CosineSurface, hop
 
 from mlip.atoms.extxyz import with_labels
 from mlip.core.status import Status

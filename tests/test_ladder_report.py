@@ -1,6 +1,6 @@
 """The section of the ladder: barriers and forces of the potential beside those of DFT."""
 
-from material import step
+from helpers.material import step
 
 from mlip.stages.ladder import report
 

@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from lammps_dumps import dumped
+from helpers.lammps_dumps import dumped
 from numpy.testing import assert_allclose
 
 from mlip import cli

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.io import read
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip import config

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.potential import equivalence, models, potential

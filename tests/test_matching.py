@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.spacegroup import crystal as build
-from material import FOLDER, SETTINGS, host, material, render, results
+from helpers.material import FOLDER, SETTINGS, host, material, render, results
 
 from mlip.atoms import crystals, structures
 from mlip.atoms import planes as of_planes

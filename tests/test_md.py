@@ -7,10 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import fields
 import numpy as np
 import pytest
-from fields import Cosine, Wells
+from helpers import fields
+from helpers.fields import Cosine, Wells
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
@@ -192,7 +192,8 @@ def assert_same_files(a, b):
 
 SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
-import fields, test_md, time
+import test_md, time
+from helpers import fields
 from pathlib import Path
 batch = fields.batch(temperatures=(600.0, 800.0))
 class Slow(fields.Wells):

@@ -40,8 +40,8 @@ def test_labels_of_runs_join_a_dataset_and_a_frame_that_is_there_twice_stays_onc
     one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Li_hop50", "bulk_vol_1", "bulk_vol_2"))
     two = run_folder(tmp_path / "two", part(labelled, "bulk1_Li_site", "bulk1_Mg_site", "bulk1_Mg_hop50"))
     first, second = tmp_path / "first", tmp_path / "second"
-    assert cli.main(["collect", str(first), str(one)]) == 0
-    assert cli.main(["collect", str(second), str(first), str(two)]) == 0
+    assert cli.main(["merge-datasets", str(first), str(one)]) == 0
+    assert cli.main(["merge-datasets", str(second), str(first), str(two)]) == 0
     assert "6 frames, " in capsys.readouterr().out
     made, frames = dataset.read_dataset(second, DatasetSettings(), target="pbe-d3")
     assert [f.info["frame_id"] for f in frames].count("bulk1_Li_site") == 1
@@ -56,7 +56,7 @@ def test_another_frame_of_the_same_name_gets_the_name_of_its_source(labelled, tm
     other[0].info["frame_id"] = "bulk1_Li_site"
     one = run_folder(tmp_path / "one", part(labelled, "bulk1_Li_site", "bulk1_Mg_site"))
     two = run_folder(tmp_path / "two", other)
-    merge_datasets.collect([one, two], tmp_path / "out")
+    merge_datasets.merge([one, two], tmp_path / "out")
     names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
     assert names == ["bulk1_Li_site", "bulk1_Mg_site", "bulk1_Li_site-two"]
 
@@ -82,7 +82,7 @@ def test_bands_of_one_hop_share_a_group_and_their_names_stay_apart(labelled, tmp
     one = ladder(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "first")
     two = ladder(labelled, tmp_path / "two", "bulk1_Li_site", "bulk1_Li_hop25", "second")
     run_folder(two, part(labelled, "bulk_vol_1", "bulk_vol_2"))
-    made = merge_datasets.collect([one, two], tmp_path / "out")
+    made = merge_datasets.merge([one, two], tmp_path / "out")
     assert [(p.group, p.initial, p.saddle) for p in made.paths] == [
         ("first", "ladder_initial", "ladder_saddle"),
         ("first", "ladder_initial", "ladder_saddle-two"),
@@ -98,7 +98,7 @@ def test_picked_images_of_a_band_join_the_path_of_their_hop_in_any_order(labelle
     for frame, group in zip(picked, ("ladder_bulk_oct_Li", "ladder_bulk_oct_Mg", "bulk_vol"), strict=True):
         frame.info["group"] = group
     label = run_folder(tmp_path / "two", picked)
-    merge_datasets.collect([there, label][::order], tmp_path / "out")
+    merge_datasets.merge([there, label][::order], tmp_path / "out")
     groups = {f.info["frame_id"]: f.info["group"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")}
     assert groups["bulk1_Li_hop25"] == groups["ladder_saddle"] == "bulk_Li_neb"
     assert groups["bulk1_Mg_site"] == "ladder_bulk_oct_Mg"
@@ -116,7 +116,7 @@ def test_a_foreign_file_with_its_level(labelled, tmp_path):
         frame.arrays["F"] = forces * BOHR_ANGSTROM / HARTREE_EV
     files.write_frames(tmp_path / "mine.extxyz", frames)
     (tmp_path / "level.yaml").write_text(LEVEL)
-    made = merge_datasets.collect([tmp_path / "mine.extxyz"], tmp_path / "out", level=tmp_path / "level.yaml")
+    made = merge_datasets.merge([tmp_path / "mine.extxyz"], tmp_path / "out", level=tmp_path / "level.yaml")
     assert made.settings == {"code": "Some code", "xc": "PBE", "cutoff_ev": 600}
     assert made.level == "PBE, Some code, 600 eV; D3(BJ) stored beside it"
     again = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
@@ -146,22 +146,22 @@ def test_what_is_refused_and_nothing_is_written(labelled, tmp_path):
         ([tmp_path / "mine.extxyz"], tmp_path / "none.yaml", "cannot be read"),
     ):
         with pytest.raises(ValueError, match=reason):
-            merge_datasets.collect(sources, out, level=settings)
+            merge_datasets.merge(sources, out, level=settings)
     level.write_text(LEVEL.replace("Hartree/Bohr", "Ry"))
     with pytest.raises(ValueError, match="force_unit: Input should be"):
-        merge_datasets.collect([tmp_path / "mine.extxyz"], out, level=level)
+        merge_datasets.merge([tmp_path / "mine.extxyz"], out, level=level)
     wrong = part(labelled, "bulk1_Li_site", "bulk1_Mg_site")
     wrong[1].arrays["dft_forces"][0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        merge_datasets.collect([run_folder(tmp_path / "nan", wrong)], out)
+        merge_datasets.merge([run_folder(tmp_path / "nan", wrong)], out)
     other = part(labelled, "bulk1_Li_site")
     other[0].info["settings_hash"] = "0123456789abcdef"
     with pytest.raises(ValueError, match="has the settings 0123456789abcdef, its settings are"):
-        merge_datasets.collect([run_folder(tmp_path / "other", other)], out)
+        merge_datasets.merge([run_folder(tmp_path / "other", other)], out)
     assert not out.exists()
-    merge_datasets.collect([one], out)
+    merge_datasets.merge([one], out)
     with pytest.raises(ValueError, match="is a dataset already"):
-        merge_datasets.collect([one], out)
+        merge_datasets.merge([one], out)
 
 
 def test_a_path_of_frames_that_are_not_there_leaves_nothing(labelled, tmp_path):
@@ -208,7 +208,7 @@ def sources_of_one_stem(labelled, tmp_path, shifts):
 
 def test_three_files_of_one_name_are_three_sources(labelled, tmp_path):
     listed = sources_of_one_stem(labelled, tmp_path, (0.0, 0.01, 0.02, 0.01))
-    made = merge_datasets.collect(listed, tmp_path / "out", level=tmp_path / "level.yaml")
+    made = merge_datasets.merge(listed, tmp_path / "out", level=tmp_path / "level.yaml")
     frames = extxyz.read_frames(tmp_path / "out" / "frames.extxyz")
     names = [f.info["frame_id"] for f in frames if f.info["ion"] == "Li"]
     assert names == ["bulk1_Li_site", "bulk1_Li_site-frames", "bulk1_Li_site-c-frames"]  # the fourth is the second
@@ -229,7 +229,7 @@ def test_a_new_name_is_none_that_a_frame_has(labelled, tmp_path):
     theirs = [moved(labelled, "bulk1_Li_site", 0.01), *part(labelled, "bulk_vol_1")]
     theirs[1].info["frame_id"] = f"bulk1_Li_site-{tmp_path.name}-two"
     one, two = run_folder(tmp_path / "one", ours), run_folder(tmp_path / "two", theirs)
-    merge_datasets.collect([one, two], tmp_path / "out")
+    merge_datasets.merge([one, two], tmp_path / "out")
     names = [f.info["frame_id"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")]
     assert names[3:] == ["bulk1_Li_site-two-2", f"bulk1_Li_site-{tmp_path.name}-two"]
 
@@ -239,5 +239,5 @@ def test_two_frames_of_one_name_in_a_source_are_refused(labelled, tmp_path):
     twice = [moved(labelled, "bulk1_Li_site", by) for by in (0.01, 0.02)]
     two = run_folder(tmp_path / "two", twice)
     with pytest.raises(ValueError, match="two: frame_id 'bulk1_Li_site' is there twice"):
-        merge_datasets.collect([one, two], tmp_path / "out")
+        merge_datasets.merge([one, two], tmp_path / "out")
     assert not (tmp_path / "out").exists()

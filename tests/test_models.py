@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip.potential import models

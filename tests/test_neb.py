@@ -5,8 +5,8 @@ import pytest
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
+from helpers.potentials import LENGTH, CosineSurface, Slope, displaced, hop
 from numpy.testing import assert_allclose
-from potentials import LENGTH, CosineSurface, Slope, displaced, hop
 from pydantic import TypeAdapter
 from scipy.spatial.transform import Rotation
 

@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from material import atoms, band, results
+from helpers.material import atoms, band, results
 
 from mlip.stages.neb import report
 

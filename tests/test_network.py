@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atom, Atoms
-from lattice_potential import OxidePotential
+from helpers.lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 

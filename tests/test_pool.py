@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.mep import NEB
 from ase.optimize import FIRE
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.potential import models, potential

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import voigt_6_to_full_3x3_stress
+from helpers import tiny
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 

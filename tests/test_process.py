@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 
 from mlip.core import process
 from mlip.potential.backends import compiled
@@ -19,7 +19,7 @@ import torch
 from ase.build import bulk
 
 sys.path.insert(0, {tests!r})
-import tiny
+from helpers import tiny
 import mlip.potential.potential  # what importing our own modules needs is not what loading a model does
 
 def snapshot():

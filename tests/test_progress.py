@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny
+from helpers import tiny
 
 from mlip import cli, driver
 from mlip.core import progress

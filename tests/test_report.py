@@ -10,9 +10,9 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import motions
 import pytest
-from material import evaluation, material, render, results, sections_of, step
+from helpers import motions
+from helpers.material import evaluation, material, render, results, sections_of, step
 from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 

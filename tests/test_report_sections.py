@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from material import FOLDER, SETTINGS, band, results
+from helpers.material import FOLDER, SETTINGS, band, results
 
 from mlip.literature import references
 from mlip.stages.report import figures, sections, tables

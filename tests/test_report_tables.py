@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from material import FOLDER, SETTINGS, barrier, path, results, step
+from helpers.material import FOLDER, SETTINGS, barrier, path, results, step
 from numpy.testing import assert_allclose
 
 from mlip.core.report import DASH

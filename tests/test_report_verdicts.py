@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from material import FOLDER, RESOLVED, SETTINGS, barrier, hop, host, path, results, site
+from helpers.material import FOLDER, RESOLVED, SETTINGS, barrier, hop, host, path, results, site
 from numpy.testing import assert_allclose
 
 from mlip.core.status import Status

@@ -2,7 +2,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from bands import gold_on_aluminium
+from helpers.bands import gold_on_aluminium
 from numpy.testing import assert_allclose
 
 from mlip.stages.neb import reversal

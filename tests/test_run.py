@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 
 from mlip import config, driver
 from mlip.core import files, run

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tiny
 from ase import Atoms
+from helpers import tiny
 
 from mlip import cli
 from mlip.atoms.extxyz import read_frames
@@ -23,13 +23,13 @@ def candidate(name, spread, *, group=None, force=1.0):
     return atoms, Predicted(np.zeros(2), forces, None)
 
 
-def names(picked):
-    return [f.info["frame_id"] for f in picked.frames]
+def names(selected):
+    return [f.info["frame_id"] for f in selected.frames]
 
 
 def test_the_largest_spread_comes_first():
     found = [candidate("a", 0.1), candidate("b", 0.3), candidate("c", 0.2)]
-    made = select_frames.pick(found, count=2, per_group=1, largest_force=10)
+    made = select_frames.select(found, count=2, per_group=1, largest_force=10)
     assert names(made) == ["b", "c"]
     assert made.spreads == pytest.approx((0.3, 0.2))
     assert (made.candidates, made.too_strong) == (3, 0)
@@ -37,20 +37,20 @@ def test_the_largest_spread_comes_first():
 
 def test_a_group_gives_so_many_and_then_another_has_its_turn():
     found = [candidate("a0", 0.5, group="a"), candidate("a1", 0.4, group="a"), candidate("b0", 0.1, group="b")]
-    assert names(select_frames.pick(found, count=2, per_group=1, largest_force=10)) == ["a0", "b0"]
-    assert names(select_frames.pick(found, count=2, per_group=2, largest_force=10)) == ["a0", "a1"]
+    assert names(select_frames.select(found, count=2, per_group=1, largest_force=10)) == ["a0", "b0"]
+    assert names(select_frames.select(found, count=2, per_group=2, largest_force=10)) == ["a0", "a1"]
 
 
 def test_frames_with_strong_forces_are_left_out_and_counted():
     found = [candidate("a", 0.5, force=12.0), candidate("b", 0.1)]
-    made = select_frames.pick(found, count=5, per_group=1, largest_force=10)
+    made = select_frames.select(found, count=5, per_group=1, largest_force=10)
     assert (names(made), made.too_strong) == (["b"], 1)
 
 
 def test_a_single_member_has_no_spread():
     atoms, two = candidate("a", 0.1)
     with pytest.raises(ValueError, match="single member"):
-        select_frames.pick(
+        select_frames.select(
             [(atoms, Predicted(np.zeros(1), two.forces[:1], None))], count=1, per_group=1, largest_force=10
         )
 
@@ -69,13 +69,21 @@ def frames(tmp_path):
 
 
 def test_what_is_written_can_be_labelled(committee, frames, tmp_path, capsys):
-    words = ["pick", str(committee), *map(str, frames), "-o", str(tmp_path / "o.extxyz"), "--largest-force", "1e9"]
+    words = [
+        "select-frames",
+        str(committee),
+        *map(str, frames),
+        "-o",
+        str(tmp_path / "o.extxyz"),
+        "--largest-force",
+        "1e9",
+    ]
     assert cli.main([*words, "--per-group", "2"]) == 0
     assert "3 of 4 frames" in capsys.readouterr().out
     made = {f.info["frame_id"]: f.info for f in read_frames(tmp_path / "o.extxyz")}
     assert len(made) == 3
     assert made["mine"]["group"] == "g"
-    assert made["mine"]["sampling"].startswith("by hand; picked for a force spread of ")
+    assert made["mine"]["sampling"].startswith("by hand; selected for a force spread of ")
     others = [info for name, info in made.items() if name != "mine"]
     assert {(i["group"], i["host"], i["ion"], i["vacuum"]) for i in others} == {("run", "001", "Li", True)}
 

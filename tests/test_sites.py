@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ase.calculators.lj import LennardJones
-from lattice_potential import OxidePotential
+from helpers.lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 
 from mlip.atoms import structures, symmetry

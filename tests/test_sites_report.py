@@ -1,6 +1,6 @@
 """The tables of cells and sites."""
 
-from material import host, results
+from helpers.material import host, results
 
 from mlip.stages.sites import report
 from mlip.stages.structures import cells_section

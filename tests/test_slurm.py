@@ -10,10 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import cells
 import pytest
-import tiny
 import yaml
+from helpers import cells, tiny
 
 from mlip import cli, driver
 from mlip.core import files

@@ -8,8 +8,8 @@ import subprocess
 import time
 
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 
 from mlip import cli, config, driver, pipeline
 from mlip.atoms import extxyz
@@ -140,7 +140,7 @@ def test_predict_agrees_with_the_evaluation(finished, tmp_path):
 
 
 def test_training_is_tracked_offline_under_the_id_of_what_is_computed(finished):
-    from test_tracking import stored
+    from helpers.tracked_runs import stored
 
     ids, history = stored(finished.folder)
     assert ids == {train_fingerprint(finished.folder)[:16]}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.potential import equivalence, models, potential

@@ -5,8 +5,8 @@ import json
 import shutil
 
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 from numpy.testing import assert_array_equal
 
 from mlip import cli, config
@@ -162,7 +162,7 @@ def test_a_key_twice_in_a_config(name, match):
 
 def test_a_key_twice_in_a_level(tmp_path):
     with pytest.raises(ValueError, match=r"level-twice\.yaml: .*key 'xc' is given twice, in line 1"):
-        merge_datasets.collect([CASES / "unix.extxyz"], tmp_path / "out", level=CASES / "level-twice.yaml")
+        merge_datasets.merge([CASES / "unix.extxyz"], tmp_path / "out", level=CASES / "level-twice.yaml")
     assert not (tmp_path / "out").exists()
 
 

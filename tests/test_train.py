@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlip.potential import models, potential

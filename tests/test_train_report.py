@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from material import histories
+from helpers.material import histories
 
 from mlip.stages.train import report
 from mlip.stages.train.energy_fit import EnergyFit

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import tiny
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.atoms import extxyz

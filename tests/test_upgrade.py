@@ -6,8 +6,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 
 from mlip import cli, driver
 from mlip.core import files

@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import cells
 import numpy as np
 import pytest
-import tiny
+from helpers import cells, tiny
+from helpers.vasp_jobs import paw_data
 from numpy.testing import assert_allclose
-from vasp_jobs import paw_data
 
 from mlip.atoms import dispersion, extxyz
 from mlip.dft import engines, queue, tasks, vasp_tags

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 
 from mlip.core.workers import run_parallel
 

@@ -58,12 +58,12 @@ def barrier(
     first, last = matched(initial, final, ion=ion)
     evaluator, chosen = calculator.evaluator, settings or NebSettings()
     members = range(len(evaluator.members))
-    judge = pool.committee_spread(evaluator) if len(members) > 1 else None
+    spread_of = pool.committee_spread(evaluator) if len(members) > 1 else None
     found: dict[int, tuple[neb.Band, list[Atoms]]] = {}
     entries = []
     for k in members:
         name = neb.BandName(hop="hop", host="host", member=k + 1)
-        steps = neb.climbing(first, last, settings=chosen, name=name, judge=judge)
+        steps = neb.climbing(first, last, settings=chosen, name=name, spread_of=spread_of)
         entries.append(pool.Entry(steps, first, chosen.images + 2, k))
     pool.advance(entries, evaluator, on_done=found.__setitem__)
     bands = tuple(found[k][0] for k in members)

@@ -60,11 +60,11 @@ class Source:
     notes: tuple[str, ...] = ()  # what was left out or changed
 
 
-def collect(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
+def merge(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
     """Write the dataset that holds the labels of all sources.
 
     A frame that is in two sources stays once; another one of the same name gets the name of its source. Frames of a
-    hop's bands, of a ladder or picked, join the group that a source has for the path: no split parts them.
+    hop's bands, of a ladder or selected, join the group that a source has for the path: no split parts them.
 
     Args:
         sources: run folders, dataset folders, extended XYZ files (these need `level`).

@@ -22,7 +22,7 @@ OF_THE_FILE = ("host", "ion", "vacuum")  # nobody but the maker of a frame knows
 
 
 @dataclass(frozen=True)
-class Picked:
+class Selected:
     """The frames to label and what became of the others."""
 
     frames: tuple[Atoms, ...]  # by falling spread
@@ -31,9 +31,9 @@ class Picked:
     too_strong: int  # with a force beyond the limit, left out
 
 
-def pick(
+def select(
     found: Sequence[tuple[Atoms, potential.Predicted]], *, count: int, per_group: int, largest_force: float
-) -> Picked:
+) -> Selected:
     """The `count` frames of largest spread, at most `per_group` of one group.
 
     Args:
@@ -65,7 +65,7 @@ def pick(
             taken[atoms.info["group"]] += 1
             frames.append(atoms)
             spreads.append(spread)
-    return Picked(tuple(frames), tuple(spreads), len(found), too_strong)
+    return Selected(tuple(frames), tuple(spreads), len(found), too_strong)
 
 
 def candidates(path: Path) -> list[Atoms]:
@@ -94,8 +94,8 @@ def from_files(
     per_group: int,
     largest_force: float,
     device: str = "cpu",
-) -> Picked:
-    """Write the frames to label next as extended XYZ; their `sampling` says why they were picked.
+) -> Selected:
+    """Write the frames to label next as extended XYZ; their `sampling` says why they were selected.
 
     Raises:
         ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, no frame
@@ -109,19 +109,20 @@ def from_files(
     for path, own in listed.items():
         potential.require_elements(own, evaluator.elements, path)
     found = list(zip(frames, evaluator(frames), strict=True))
-    chosen = pick(found, count=count, per_group=per_group, largest_force=largest_force)
+    chosen = select(found, count=count, per_group=per_group, largest_force=largest_force)
     if not chosen.frames:
         raise ValueError(
             f"none of {chosen.candidates} frames is left: all have forces beyond {largest_force} eV/Angstrom"
         )
     for atoms, spread in zip(chosen.frames, chosen.spreads, strict=True):
-        atoms.info["sampling"] += f"; picked for a force spread of {spread:.2f} eV/Angstrom"
+        atoms.info["sampling"] += f"; selected for a force spread of {spread:.2f} eV/Angstrom"
     write_frames(out, chosen.frames)
     return chosen
 
 
-def summary(picked: Picked) -> str:
-    """What was picked, in a line."""
-    high, low = picked.spreads[0], picked.spreads[-1]
-    left = f", {picked.too_strong} left out for their forces" if picked.too_strong else ""
-    return f"{len(picked.frames)} of {picked.candidates} frames, force spread {low:.2f} to {high:.2f} eV/Angstrom{left}"
+def summary(selected: Selected) -> str:
+    """What was selected, in a line."""
+    high, low = selected.spreads[0], selected.spreads[-1]
+    left = f", {selected.too_strong} left out for their forces" if selected.too_strong else ""
+    spread = f"force spread {low:.2f} to {high:.2f} eV/Angstrom"
+    return f"{len(selected.frames)} of {selected.candidates} frames, {spread}{left}"

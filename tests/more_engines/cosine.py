@@ -1,8 +1,8 @@
-"""A further engine: one file. The cosine surface of tests/potentials.py for its hop, a Morse potential for the rest."""
+"""A further engine: one file. The cosine surface of tests/helpers/potentials.py for its hop, a Morse potential for the rest."""
 
 import numpy as np
 from ase.calculators.morse import MorsePotential
-from potentials import CosineSurface, hop
+from helpers.potentials import CosineSurface, hop
 
 from mlip.core.section import Section
 from mlip.dft.engines import Calculated, Refused, length_mesh

@@ -147,7 +147,7 @@ def _metrics(histories: Sequence[list[dict[str, Any]]], epoch: int) -> dict[str,
     }
 
 
-def collect(folder: Path, todo: Sequence[TrainJob], card: Mapping[str, Any]) -> None:
+def save_committee(folder: Path, todo: Sequence[TrainJob], card: Mapping[str, Any]) -> None:
     """Gather trained members in one model folder."""
     members = [models.load(job.folder / "model") for job in todo]
     first = members[0]

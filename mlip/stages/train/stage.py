@@ -49,7 +49,7 @@ def run(context: Context[TrainSettings]) -> Committee:
         folder=context.run_folder,
         run_id=context.fingerprint[:16],
     )
-    jobs.collect(model_folder(context.folder), todo, _card(context, manifest, e0_ev))
+    jobs.save_committee(model_folder(context.folder), todo, _card(context, manifest, e0_ev))
     return Committee(target=manifest.target, e0_ev=e0_ev, members=tuple(done))
 
 

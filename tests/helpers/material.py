@@ -41,7 +41,7 @@ from mlip.stages.train.report import training_section
 from mlip.stages.train.training import Epoch
 
 TITLE = "Mg and Li migration on anatase TiO2: cross-check"
-FOLDER = Path(__file__).parents[1] / "datasets" / "references"
+FOLDER = Path(__file__).parents[2] / "datasets" / "references"
 SETTINGS = ReportSettings()
 
 

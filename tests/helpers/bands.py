@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ase.build import add_adsorbate, fcc100
-from potentials import LENGTH, CosineSurface, displaced, hop
 
+from helpers.potentials import LENGTH, CosineSurface, displaced, hop
 from mlip.atoms.ends import unwrapped
 from mlip.stages.ladder import ladder
 from mlip.stages.neb import neb, reversal

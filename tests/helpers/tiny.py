@@ -13,8 +13,9 @@ from mlip.core import files
 from mlip.potential.architecture import Architecture
 from mlip.stages.train.settings import TrainSettings
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "datasets" / "tio2-mg-li"
+HEAVY = ("torch", "mace", "e3nn", "wandb", "matplotlib", "numpy", "ase", "scipy", "spglib", "pydantic")  # slow imports
 HELD_OUT = ("001_11_Mg_site",)
 
 ARCHITECTURE = Architecture(channels=4, max_ell=1, layers=2, correlation=2, cutoff_angstrom=3.5)

@@ -1,8 +1,8 @@
 """Tracks of known rates on a square lattice of sites, their motions and barriers, for the tests of reports."""
 
 import numpy as np
-import walks
 
+from helpers import walks
 from mlip.core.status import Status
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
 from mlip.stages.diffusion import hops, kinetics

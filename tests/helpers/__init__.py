@@ -1,0 +1,1 @@
+"""Structures, potentials, settings and results that several test files share."""
