@@ -220,6 +220,9 @@ def _type(hint: object) -> str:
     return re.sub(r"\b(?:mlip|typing|pathlib|collections|numpy)(?:\.\w+)*\.", "", text)
 
 
+HIDDEN = "run, calculate, implemented_properties"  # members that users do not call
+
+
 def public(_: str | None) -> str:
     """The names of `import mlip`, each with its docstring."""
     parts = []
@@ -227,7 +230,9 @@ def public(_: str | None) -> str:
         if name.startswith("_"):
             continue
         kind = "autoclass" if isinstance(getattr(mlip, name), type) else "autofunction"
-        options = "\n   :members:\n   :exclude-members: run, calculate, implemented_properties" if kind == "autoclass" else ""
+        options = (
+            "\n   :members:\n   :exclude-members: run, calculate, implemented_properties" if kind == "autoclass" else ""
+        )
         parts.append(f"## mlip.{name}\n\n```{{eval-rst}}\n.. {kind}:: mlip.{name}{options}\n```")
     return "\n\n".join(parts)
 

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from ase import Atoms
+from helpers.tiny import REPOSITORY
 from numpy.testing import assert_allclose
-from tiny import REPOSITORY
 
 from mlip.core.report.csv import to_csv
 from mlip.core.status import Status

@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 import pytest
-import tiny
+from helpers import tiny
 
 sys.path.insert(0, str(tiny.REPOSITORY / "scripts"))
 import run_tutorials
