@@ -14,7 +14,7 @@ from ase.geometry import find_mic
 
 from mlip.atoms.symmetry import Operation
 from mlip.core.arrays import Array
-from mlip.stages.neb.mirror import Mirror
+from mlip.stages.neb.reversal import Reversal
 
 STRAIN = 1e-6  # an operation of the lattice keeps lengths to this
 SHIFT_ANGSTROM = 0.3  # of a whole structure, at most: what is farther is not looked at
@@ -73,7 +73,7 @@ def images(label: Labelled, operations: Sequence[Operation], *, band: Sequence[A
     return kept
 
 
-def with_mirror(labels: Sequence[Labelled], turned: Mirror | None) -> list[Labelled]:
+def with_reversed(labels: Sequence[Labelled], turned: Reversal | None) -> list[Labelled]:
     """The labels and their images under the operation that turns a hop around, so that the correction has it too."""
     if turned is None:
         return list(labels)

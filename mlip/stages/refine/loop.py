@@ -21,7 +21,7 @@ from mlip.core.arrays import Array
 from mlip.core.section import Target
 from mlip.core.status import Status
 from mlip.stages.neb import band as moving
-from mlip.stages.neb import endpoints, mirror, neb
+from mlip.stages.neb import endpoints, neb, reversal
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.refine import copies
 from mlip.stages.refine.correction import Bounds, Correction, Noise, Residual, fitted
@@ -142,12 +142,12 @@ def residuals(hop: Hop, calls: Sequence[Call], prior: Prior, *, reach: float) ->
     for frame in hop.known:
         made = copies.of_frame(frame.positions, *target_labels(frame, hop.target), band=hop.band, reach=reach)
         labels += [made] if made is not None else []
-    turned = mirror.between(hop.band[0], hop.band[-1]) if hop.symmetric else None
+    turned = reversal.between(hop.band[0], hop.band[-1]) if hop.symmetric else None
     known, images = [], []
     for one in labels:
         ((energy, forces),) = prior([0], [one.positions])
         apart = copies.Labelled(one.positions, one.energy_ev - energy, one.forces - forces)
-        own, *others = copies.with_mirror(copies.images(apart, hop.operations, band=hop.band, reach=reach), turned)
+        own, *others = copies.with_reversed(copies.images(apart, hop.operations, band=hop.band, reach=reach), turned)
         known.append(_residual(own))
         images += [_residual(other) for other in others]
     return known, images
