@@ -19,7 +19,7 @@ LENGTH_SHARE = 0.03  # by which a labelled cell may differ from whole surface ce
 
 
 def hop_group(hop: str, ion: str) -> str:
-    """The group of frames on bands of a hop, of a ladder or selected, unless a dataset has one for its path."""
+    """The group of frames on bands of a hop, of refinement or selected, unless a dataset has one for its path."""
     return f"ladder_{hop}_{ion}"
 
 

@@ -54,7 +54,7 @@ class Hop:
 
     @property
     def group(self) -> str:
-        """The group that frames on bands of this hop are given, by any member, selected or of a ladder."""
+        """The group that frames on bands of this hop are given, by any member, selected or of refinement."""
         return hop_group(self.name, self.ion)
 
 
