@@ -5,7 +5,8 @@
 `python` blocks of a page share their names, `bash` blocks run in a shell, a `{code-block} yaml` with a caption is
 written to the file that the caption names. A `text` block after a block that runs is its output: words must be equal,
 `...` stands for anything, a number may differ by one and a half units of its last digit. `<!-- within 10 % -->` before
-the output allows more. Pictures that a page shows must be among the files that its code makes.
+the output allows more; after `<!-- varies -->` the output is not compared, as of chaotic trajectories. Pictures that a
+page shows must be among the files that its code makes.
 
 `--write` puts what came out into the pages instead, and copies the pictures beside them.
 """
@@ -13,6 +14,7 @@ the output allows more. Pictures that a page shows must be among the files that 
 import argparse
 import contextlib
 import io
+import math
 import os
 import re
 import shutil
@@ -29,6 +31,7 @@ REPOSITORY = Path(__file__).parents[1]
 PAGES = REPOSITORY / "docs" / "tutorials"
 NUMBER = re.compile(r"(?<![\w.])([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w]|\.\d)")
 WITHIN = re.compile(r"<!-- within (\d+) % -->")
+VARIES = "<!-- varies -->"
 CAPTION = re.compile(r":caption: (\S+)\n+")
 
 
@@ -43,7 +46,7 @@ class Block:
     kind: str  # python, bash, text, or {code-block} yaml
     text: str
     line: int  # of the opening fence, from 1
-    within: float = 0.0  # relative tolerance of the numbers of an output
+    within: float = 0.0  # relative tolerance of the numbers of an output; infinite: it is not compared
 
 
 def blocks(page: str) -> list[Block]:
@@ -52,6 +55,8 @@ def blocks(page: str) -> list[Block]:
     for token in MarkdownIt().parse(page):
         if token.type == "html_block" and (said := WITHIN.search(token.content)):
             within = float(said[1]) / 100
+        elif token.type == "html_block" and VARIES in token.content:
+            within = math.inf
         elif token.type == "fence":
             found.append(Block(token.info.strip(), token.content, token.map[0] + 1, within))
             within = 0.0
@@ -127,7 +132,7 @@ def run_page(path: Path, *, write: bool = False) -> None:
         if output is None:
             continue
         outputs.append((output, printed))
-        wrong = difference(output.text, printed, output.within)
+        wrong = None if output.within == math.inf else difference(output.text, printed, output.within)
         if wrong and not write:
             raise TutorialError(f"{path}:{output.line}: {wrong}; printed was:\n{printed}")
     if absent := [name for name in pictures(page) if not Path(name).is_file()]:
@@ -142,7 +147,7 @@ def _rewritten(page: str, outputs: list[tuple[Block, str]]) -> str:
     """The page with new outputs, except where the old one holds: it may say less, by '...' and fewer digits."""
     lines = page.split("\n")
     for output, printed in reversed(outputs):
-        if difference(output.text, printed, output.within):
+        if output.within == math.inf or difference(output.text, printed, output.within):
             end = output.line + output.text.count("\n")
             lines[output.line : end] = printed.strip("\n").split("\n")
     return "\n".join(lines)

@@ -123,6 +123,14 @@ def test_words_are_equal_and_numbers_near(expected, printed, within, same):
     assert (difference(expected, printed, within) is None) == same
 
 
+def test_what_varies_is_run_and_not_compared(page):
+    text = PAGE.replace("<!-- within 10 % -->", "<!-- varies -->").replace("half 0.52", "half 7")
+    page(text)
+    assert "half 0.5\n" in page(text, write=True).read_text()
+    with pytest.raises(TutorialError, match="NameError"):
+        page(text.replace("x / 4", "y / 4"))
+
+
 def test_writing_changes_only_outputs_that_are_wrong(page):
     wrong = PAGE.replace("x is 2.00", "x is 9").replace("key: 7\n```\n\n```python", "...\n```\n\n```python")
     path = page(wrong, write=True)
