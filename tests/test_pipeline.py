@@ -96,7 +96,7 @@ def test_the_stage_is_in_help_settings_and_config(run_folder, capsys):
         cli.main(["--help"])
     assert "count lines" in capsys.readouterr().out
     assert cli.main(["settings", "count"]) == 0
-    assert "count.factor: int = 1\n    Multiplies the count.\n" in capsys.readouterr().out
+    assert "count.factor: whole number = 1\n    Multiplies the count.\n" in capsys.readouterr().out
     assert list(config.sections())[-5] == "count"
 
 
