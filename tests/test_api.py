@@ -128,7 +128,7 @@ def test_find_sites_has_the_octahedral_site_of_anatase():
 
 def test_results_of_a_run_are_typed(opened):
     assert isinstance(opened, mlip.OpenRun)
-    assert opened.stages == ("structures", "dataset", "train", "evaluate", "sites", "neb", "report")
+    assert opened.stages == ("structures", "dataset", "train", "evaluate", "sites", "neb", "modes", "rates", "report")
     for stage in opened.run.stages:
         if stage.name in opened.stages:
             assert type(opened.result(stage.name)) is stage.result

@@ -100,7 +100,7 @@ def test_hops_that_are_done_are_not_done_again(folders, converged, monkeypatch):
     crystal = jobs.CrystalJob(converged.images[0], job.folder)
     files.write_record(crystal.done, jobs.CrystalPhonons(phonons=None, note="none"))
     monkeypatch.setattr(jobs, "work", None)  # nobody may be called
-    exact = ModelUse(Path("model"), equivalence.PLAIN)
+    exact = ModelUse(Path("model"), equivalence.REFERENCE)
     ticks = []
     hops, phonons = jobs.run_all([job], crystal, exact, SETTINGS, SitesSettings(), workers=2, on_tick=ticks.append)
     assert [h.key for h in hops] == [("001", "Li", "001_par")]
@@ -110,7 +110,7 @@ def test_hops_that_are_done_are_not_done_again(folders, converged, monkeypatch):
 
 
 def test_potential_in_float32_is_refused():
-    rounded = ModelUse(Path("model"), replace(equivalence.PLAIN, dtype="float32"))
+    rounded = ModelUse(Path("model"), replace(equivalence.REFERENCE, dtype="float32"))
     with pytest.raises(
         ValueError, match="modes: the potential is evaluated in float32, whose rounding spoils Hessians"
     ):

@@ -102,7 +102,7 @@ def test_a_run_ends_with_rates_diffusivities_and_the_verdict_on_the_claim(ready,
     assert_allclose(gain.implied, 0.13 / kt / np.log(10), rtol=1e-6, atol=0)
     # spread 0.01 * calibration 2 and convergence 0.005
     assert_allclose(found.hops[0].forward.barrier_std_ev, np.hypot(0.02, 0.005), rtol=1e-9, atol=0)
-    assert "001        Li   300 K  D " in capsys.readouterr().err
+    assert "001        Li   300 K  D " in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_run_without_any_proved_saddle_still_ends_well(ready):
 def test_modes_must_be_done_first(ready, capsys):
     (ready / "modes" / "result.json").unlink()
     assert command("rates", ready) == 1
-    assert "modes is not done with these settings; first run: mlip modes" in capsys.readouterr().err
+    assert "modes is not done with these settings; first run: mlip modes" in "".join(capsys.readouterr())
 
 
 def test_a_change_of_the_barriers_makes_rates_stale(ready):

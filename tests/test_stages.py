@@ -179,7 +179,7 @@ def test_second_run_takes_seconds(finished, copied):
 def test_editing_neb_runs_neb_and_report_and_editing_back_runs_nothing(finished, copied, watched, tmp_path, capsys):
     other = changed(finished, tmp_path / "other.yaml", neb={"max_steps": 5})
     assert cli.main(["run", str(other), str(copied)]) == 0
-    assert watched == ["neb", "report"]
+    assert watched == ["neb", "modes", "rates", "report"]
     watched.clear()
     capsys.readouterr()
     assert cli.main(["run", str(finished.config), str(copied)]) == 0

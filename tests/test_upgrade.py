@@ -24,6 +24,7 @@ from mlip.stages.sites.stage import SiteNetwork
 from mlip.tools import old_format
 
 KEPT = ("structures", "dataset", "train", "evaluate", "sites", "neb")
+LATER = {"modes": "up to date", "rates": "up to date"}  # stages that 0.1 did not have
 
 
 @pytest.fixture
@@ -50,13 +51,13 @@ def upgraded(folder, capsys):
 
 def test_everything_that_took_hours_is_kept(finished, old, capsys):
     before = {name: (old / name / "result.json").read_text() for name in KEPT}
-    assert upgraded(old, capsys) == dict.fromkeys(KEPT, "kept")
+    assert upgraded(old, capsys) == dict.fromkeys(KEPT, "kept") | LATER
     run = driver.opened(old)
-    assert [s.name for s in run.stages if run.is_done(s)] == list(KEPT)
+    assert [s.name for s in run.stages if run.is_done(s)] == [*KEPT, *LATER]
     for name in KEPT:
         result = json.loads((old / name / "result.json").read_text())["result"]
         assert result == json.loads(before[name])["result"]
-    assert upgraded(old, capsys) == dict.fromkeys(KEPT, "up to date")
+    assert upgraded(old, capsys) == dict.fromkeys(KEPT, "up to date") | LATER
 
 
 def test_what_differs_is_named_and_left_as_it_was(finished, old, tmp_path, capsys):
@@ -64,7 +65,10 @@ def test_what_differs_is_named_and_left_as_it_was(finished, old, tmp_path, capsy
     assert text != (old / "config.yaml").read_text()
     (old / "config.yaml").write_text(text)
     found = upgraded(old, capsys)
-    assert found == dict.fromkeys(KEPT[:-1], "kept") | {"neb": "to be made anew: setting neb.max_steps differs"}
+    assert found == dict.fromkeys(KEPT[:-1], "kept") | {
+        "neb": "to be made anew: setting neb.max_steps differs",
+        **dict.fromkeys(LATER, "to be made anew: neb is made anew"),
+    }
     assert files.read_provenance(old / "neb" / "result.json").fingerprint == "old-neb"
 
 
@@ -100,7 +104,7 @@ def test_statuses_that_are_texts_become_code_and_reason_and_the_stages_stay_done
         assert as_text(body) != body
     with pytest.raises(ValueError, match=r"status.*mlip upgrade"):
         driver.opened(folder).context(STAGE).result(NEB)
-    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date")
+    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date") | LATER
     assert {path: json.loads(path.read_text()) for path in with_statuses(folder)} == before
     assert len(before) > 5
 
@@ -140,7 +144,7 @@ def test_settings_get_their_present_names_and_the_stages_stay_done(finished, tmp
     text = "# native: a note of the user\n" + yaml.safe_dump(config, sort_keys=False)
     (folder / "config.yaml").write_text(text)
     assert all(driver.opened(folder).is_done(stage) for stage in driver.opened(folder).stages if stage.name in KEPT)
-    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date")
+    assert upgraded(folder, capsys) == dict.fromkeys(KEPT, "up to date") | LATER
     now = (folder / "config.yaml").read_text()
     assert now == text.replace("  native:", "  symmetrix:").replace("finish_plain", "finish_mace_torch")
 

@@ -16,8 +16,8 @@ from mlip.stages.sites.network import Bottleneck
 from mlip.stages.sites.stage import SiteNetwork
 from mlip.stages.train.stage import Committee
 
-MORE = Path(__file__).parent / "more_engines"
-REPOSITORY = Path(__file__).parents[1]
+MORE = Path(__file__).parents[1] / "more_engines"
+REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = f"{MORE}:{MORE.parent}:{REPOSITORY}"
 
 

@@ -4,8 +4,9 @@ Takes `card.yaml` beside `frames.extxyz`; gives a frozen, validated `Card`. Unkn
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -44,6 +45,9 @@ class LabelledPath:
     std_ev: float | None = None  # of the forward barrier, for noise and the forces left
 
 
+OF_REFINED = {"refined", "calls", "force_ev_per_angstrom", "final", "std_ev"}  # left out of a card where not set
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What a dataset is; `card.yaml` beside `frames.extxyz`."""
@@ -67,7 +71,9 @@ class Card:
 
 def card_as_mapping(card: Card) -> dict[str, object]:
     """The card as plain lists and mappings, ready for YAML or JSON."""
-    mapping: dict[str, object] = TypeAdapter(Card).dump_python(card, mode="json")
+    mapping: dict[str, Any] = TypeAdapter(Card).dump_python(card, mode="json")
+    unset = {field.name: field.default for field in fields(LabelledPath) if field.name in OF_REFINED}
+    mapping["paths"] = [{k: v for k, v in path.items() if k not in unset or v != unset[k]} for path in mapping["paths"]]
     return mapping
 
 

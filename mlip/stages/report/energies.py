@@ -31,6 +31,10 @@ from mlip.literature.references import References, Value
 from mlip.stages.energetics.energetics import Adsorption, Energetics, Surface
 
 INSIDE, OUTSIDE = "inside", "outside"
+QUANTITIES = {  # of energetics; windows of vibrations belong to the stage modes
+    *("lattice a", "lattice c", "oxygen coordinate u", "bulk modulus (VRH)"),
+    *("cohesive energy", "surface energy", "insertion energy"),
+}
 TEXT_LINES = (
     (
         "Values are PBE, extrapolated to zero smearing; values with D3(BJ) are given beside them. The window of a "
@@ -92,7 +96,7 @@ class Measured:
 
 
 def measured(found: Energetics | None, references: References) -> tuple[Measured, ...]:
-    """Every quantity that has a window, in the order of the file."""
+    """Every quantity of energetics that has a window, in the order of the file."""
     now = _values(found) if found is not None else {}
     errors = _errors(found) if found is not None else {}
     own = {_key(v): v.value for v in references.values if v.role == "own"}
@@ -109,7 +113,7 @@ def measured(found: Energetics | None, references: References) -> tuple[Measured
             method=w.method,
         )
         for w in references.values
-        if w.role == "window"
+        if w.role == "window" and w.quantity in QUANTITIES
     )
 
 
