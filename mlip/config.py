@@ -28,7 +28,10 @@ SHARED: dict[str, type[Section]] = {
 }  # sections that no single stage owns
 
 
-MOVED = {"report.references": "literature.references"}  # keys of version 0.1
+MOVED = {
+    "report.references": "literature.references",
+    "ladder": "refine, whose settings differ (mlip settings refine)",
+}  # keys of version 0.1
 
 
 def stages() -> tuple[Stage[Any, Any], ...]:

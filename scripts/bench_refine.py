@@ -49,7 +49,7 @@ def measured(peer, ends, folder):
         folder: where compiled models are kept.
     """
     from mlip.atoms.ends import unwrapped
-    from mlip.stages.neb import mirror
+    from mlip.stages.neb import reversal
     from mlip.stages.neb.band import interpolated
     from mlip.stages.neb.settings import NebSettings
     from mlip.stages.refine import loop, search
@@ -57,7 +57,7 @@ def measured(peer, ends, folder):
     initial, final = ends[0], unwrapped(*ends)
     prior = search.committee(use("tio2-mg-li", folder), initial, 7)
     flat = loop.fitted([], loop.Noise(2e-3, 1e-2), loop.Bounds())
-    symmetric = mirror.between(initial, final) is not None
+    symmetric = reversal.between(initial, final) is not None
     begun = search.search(
         interpolated(initial, final, count=5), search.Surface(prior, flat), NebSettings(), symmetric=symmetric
     )
@@ -99,7 +99,7 @@ def relaxed(hop, truth):
     """Both ends by BFGS, one of them where the hop is symmetric."""
     from ase.optimize import BFGS
 
-    from mlip.stages.neb import mirror
+    from mlip.stages.neb import reversal
 
     ends = [hop.band[0].copy(), hop.band[-1].copy()]
     for end in ends[:1] if hop.symmetric else ends:
@@ -107,7 +107,7 @@ def relaxed(hop, truth):
         with BFGS(end, logfile=None) as relax:
             relax.run(fmax=FMAX, steps=300)
     if hop.symmetric:
-        ends[1].positions = mirror.between(*hop.band[:: len(hop.band) - 1]).positions(ends[0].positions)
+        ends[1].positions = reversal.between(*hop.band[:: len(hop.band) - 1]).positions(ends[0].positions)
     return ends
 
 

@@ -21,6 +21,17 @@ def test_card_is_read_and_written_alike():
     assert card.card_as_mapping(found) == yaml.safe_load((SHIPPED / "card.yaml").read_text())
 
 
+def test_a_refined_path_says_so_and_a_plain_one_has_no_key_of_it(tmp_path):
+    folder = copied(tmp_path)
+    raw = yaml.safe_load((folder / "card.yaml").read_text())
+    plain = raw["paths"][0]
+    raw["paths"] = [plain, plain | {"refined": True, "calls": 4, "force_ev_per_angstrom": 0.04, "std_ev": 0.002}]
+    (folder / "card.yaml").write_text(yaml.safe_dump(raw))
+    found = card.read_card(folder)
+    assert [(p.refined, p.calls, p.final) for p in found.paths] == [(False, None, None), (True, 4, None)]
+    assert card.card_as_mapping(found) == raw
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
