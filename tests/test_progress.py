@@ -21,7 +21,7 @@ ODD = ("pip install 'facet-mlip[native]'", "a[0].xyz", "[/]", "[bold]x[/bold]", 
 def shown(monkeypatch):
     """What the console was given, as a wide terminal shows it."""
     out = io.StringIO()
-    monkeypatch.setattr(progress.console, "file", out)
+    monkeypatch.setattr(progress.console, "_file", out)  # `file` would be put back as the stderr of this test
     monkeypatch.setattr(progress.console, "_width", 200)
     return out
 
