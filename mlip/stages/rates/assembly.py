@@ -3,9 +3,10 @@
 Takes what `sites`, `neb` and `modes` found; gives a `System` for every ion on every host. A hop has a law if its saddle
 is proved and its prefactor known.
 
-Uncertainty of a barrier (1 sigma), the budget of the report: the members' own barriers, times the calibration of their
-spread; where the held-out path error is larger, what it exceeds them by; the convergence of the bands; and D3 where it
-is not known. The first term is drawn jointly for all hops (see `laws`), the others for each hop on its own.
+Uncertainty of a barrier (1 sigma), the budget of the report: the members' own barriers with their spread at the refined
+points, times its calibration; where the held-out path error is larger, what it exceeds them by; the convergence of the
+bands; and D3 where it is not known. The first term is drawn jointly for all hops (see `laws`), the others for each hop
+on its own.
 """
 
 import math
@@ -133,9 +134,9 @@ def law(
     except ValueError as error:
         return str(error)
     forward, reverse = d3_ev or (0.0, 0.0)
-    members, logs = _members_ev(bands), _logs(modes)
-    is_joint = len(logs) == len(members)  # every member has a saddle of its own
     stds = (modes.forward_std_ev, modes.reverse_std_ev)
+    members, logs = _members_ev(bands, stds), _logs(modes)
+    is_joint = len(logs) == len(members)  # every member has a saddle of its own
     return Law(
         names=(modes.host, modes.ion, modes.hop),
         barrier_ev=(modes.forward_ev + forward, modes.reverse_ev + reverse),
@@ -152,13 +153,19 @@ def law(
     )
 
 
-def _members_ev(bands: Sequence[Band]) -> Array:
-    """Deviations of the members' own barriers from their mean, (M, 2), in the order of the members; or (0, 2)."""
+def _members_ev(bands: Sequence[Band], stds: tuple[float | None, float | None]) -> Array:
+    """Deviations of the members' own barriers from their mean, (M, 2), in the order of the members; or (0, 2).
+
+    They are brought to the standard deviations of the members at the refined points, where these are known: bands of
+    members can end in different minima near a site.
+    """
     pairs = [(b.forward_ev, b.reverse_ev) for b in sorted(bands, key=lambda b: b.member)]
     if len(pairs) < 2 or any(None in pair for pair in pairs):
         return np.zeros((0, 2))
     values = np.array(pairs, dtype=float)
-    return np.asarray(values - values.mean(0))
+    left = values - values.mean(0)
+    own = values.std(axis=0, ddof=1)
+    return np.asarray(left * [s / o if s is not None and o > 0 else 1.0 for s, o in zip(stds, own, strict=True)])
 
 
 def _logs(modes: HopModes) -> Array:
