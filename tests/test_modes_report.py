@@ -139,9 +139,7 @@ def test_published_heat_capacity_stands_at_its_temperature_only():
 
 def test_crystal_with_an_imaginary_mode_is_called_unstable():
     shown = report.phonons_section(replace(BULK, lowest_thz=-1.5), PUBLISHED)
-    assert (
-        "is \u22121.50 THz: the crystal is not stable" in shown.points[0] or "-1.50 THz: the crystal" in shown.points[0]
-    )
+    assert shown.points[0].endswith("is -1.50 THz: the crystal is not stable in this cell.")
     assert "no mode is imaginary" in report.phonons_section(BULK, PUBLISHED).points[0]
     assert "do not split" in " ".join(shown.text)
 
