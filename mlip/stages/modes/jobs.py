@@ -27,6 +27,8 @@ from mlip.stages.modes.search import Evaluate
 from mlip.stages.modes.settings import ModesSettings
 from mlip.stages.sites.settings import SitesSettings
 
+EDGES_PER_CALL = 50_000  # some thirty cells of 48 atoms at a cutoff of 5 Angstrom
+
 
 @dataclass(frozen=True)
 class HopJob:
@@ -139,13 +141,21 @@ def require_float64(model: ModelUse) -> None:
 def work(todo: Work) -> int:
     """Do one part; how many jobs it had."""
     if isinstance(todo.jobs, CrystalJob):
-        run_crystal(todo.jobs, evaluator(todo.model), todo.settings)
+        run_crystal(todo.jobs, _lean(todo.model), todo.settings)
         return 1
-    evaluate: dict[int | None, Evaluate] = {None: evaluator(todo.model)}
+    evaluate: dict[int | None, Evaluate] = {None: _lean(todo.model)}
     for member in {job.start.member for job in todo.jobs}:
-        evaluate[member] = evaluator(todo.model, (member,))
+        evaluate[member] = _lean(todo.model, (member,))
     run_hops(todo.jobs, evaluate, todo.settings, todo.sites)
     return len(todo.jobs)
+
+
+def _lean(model: ModelUse, members: tuple[int, ...] | None = None) -> Evaluator:
+    """The evaluator; on a CPU in calls no larger than pay off, so that a pool of Hessians stays below a gigabyte."""
+    found = evaluator(model, members)
+    if model.device == "cpu":
+        found.edges_per_call = min(found.edges_per_call, EDGES_PER_CALL)
+    return found
 
 
 def run_hops(

@@ -28,6 +28,8 @@ from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
 from mlip.stages.evaluate.evaluate import path_error_ev
 from mlip.stages.evaluate.stage import STAGE as EVALUATE
+from mlip.stages.modes.headline import proved_barriers
+from mlip.stages.modes.stage import STAGE as MODES
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.refine.stage import STAGE as REFINE
 from mlip.stages.report import page, sections, tables
@@ -78,6 +80,7 @@ def _write_tables(section: ReportSection, folder: Path) -> None:
 def results_of(context: Context[ReportSettings]) -> Results:
     """What the stages found, as far as rows and verdicts need it."""
     found, moved, evaluation = context.result(SITES), context.result(NEB), context.result(EVALUATE)
+    barriers, bottlenecks = proved_barriers(found, moved, context.result_if_done(MODES))
     climbed, energies = context.result_if_done(REFINE), context.result_if_done(ENERGETICS)
     return with_refined(
         Results(
@@ -85,8 +88,8 @@ def results_of(context: Context[ReportSettings]) -> Results:
             hosts=context.result(structures.STAGE).hosts,
             sites=found.sites,
             hops=found.hops,
-            barriers=moved.barriers,
-            bottlenecks=moved.bottlenecks,
+            barriers=barriers,
+            bottlenecks=bottlenecks,
             dft=(
                 *tables.refined_barriers(climbed.hops if climbed else ()),
                 *_dataset_barriers(context),

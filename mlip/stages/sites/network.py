@@ -147,8 +147,8 @@ def bottlenecks(
         sites: of one host and ion; the start is the lowest surface (or bulk) site.
         hops: the network of that host and ion.
         barriers: (forward_ev, reverse_ev) by hop name; None or absent where there is no converged barrier.
-        vacuum: by hop name, of hops on which the ion left the surface: the maximum of that way, above the initial site.
-            The hop gets no barrier from it, but is not taken to be lower.
+        vacuum: by hop name, of hops without a barrier whose way is known (the ion left the surface, or the saddle leads
+            to other sites): the maximum of that way, above the initial site. The hop is not taken to be lower.
     """
     usable = [site for site in sites if site.status.code != DESORBED and site.layer in {"surface", "bulk"}]
     if not usable:
