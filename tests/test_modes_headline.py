@@ -23,7 +23,7 @@ SITE = Site(
     energy_ev=0.0,
     coordination=4,
     multiplicity=1,
-    status="relaxed",
+    status=Status("relaxed"),
     copies_angstrom=((1.9, 1.9, 6.0),),
     periods=(Period(direction="x", translation_angstrom=(3.8, 0.0, 0.0), copy=0, image=(1, 0, 0)),),
 )
@@ -73,7 +73,7 @@ def test_failed_saddle_loses_its_barrier_and_may_be_lower(code):
     barriers, path = after(code)
     struck = barriers["low"]
     assert [struck.forward_ev, struck.reverse_ev, struck.forward_std_ev, struck.d3_forward_ev] == [None] * 4
-    assert str(struck.status) == f"saddle: {code}: why"
+    assert str(struck.status) == f"saddle not proved: {code}: why"
     assert barriers["high"] == HIGH
     assert (path.limiting_hop, path.barrier_ev) == ("high", 0.5)
     assert str(path.status).startswith("upper bound")
@@ -89,7 +89,7 @@ def test_saddle_to_other_sites_keeps_its_hop_from_being_taken_for_lower():
 
 
 def test_hop_without_a_barrier_keeps_its_own_status():
-    bare = barrier("001", "Li", "low", None, status="0 of 2 members converged: 2 max steps")
+    bare = barrier("001", "Li", "low", None, status=Status("not converged", "0 of 2 members converged: 2 max steps"))
     looked = result.HopModes(host="001", ion="Li", hop="low", status=Status(result.SECOND_ORDER))
     barriers, _ = proved_barriers(FOUND, replace(MOVED, barriers=(bare, HIGH)), result.Modes(hops=(looked,), bulk=None))
     assert barriers[0] == bare
