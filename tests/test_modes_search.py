@@ -5,10 +5,12 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms, FixedLine
 from helpers.landscapes import BARRIER, LENGTH, PLACE, STIFF, VALLEY, committee, hill, occupied, ridge
+from helpers.lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 
+from mlip.atoms import structures
 from mlip.potential.potential import Predicted
-from mlip.stages.modes import search
+from mlip.stages.modes import search, vibrations
 
 MEAN = {None: committee(hill(), hill(0.7))}  # mean barrier 0.6
 CURVATURE = 2 * 0.6 * (np.pi / LENGTH) ** 2
@@ -74,6 +76,28 @@ def test_hessians_of_members_are_those_of_their_surfaces(central):
         expected = [STIFF] * 3 + [curvature, VALLEY, VALLEY]
         assert_allclose(np.diag(hessian), expected, rtol=1e-6)
         assert np.abs(hessian - np.diag(np.diag(hessian))).max() < 1e-6
+
+
+def oxide(frames):
+    """An analytic potential of TiO2 with an ion, without a force on a translation."""
+    out = []
+    for atoms in frames:
+        copy = atoms.copy()
+        copy.calc = OxidePotential()
+        out.append(Predicted(np.array([copy.get_potential_energy()]), copy.get_forces()[None], None))
+    return out
+
+
+@pytest.mark.parametrize("differences", [search.Differences(0.01), search.Differences(3e-4, central=False)])
+def test_hessian_of_a_whole_cell_keeps_the_acoustic_sum_rule(differences):
+    """With the default step, and with the small one in one direction of the quick config."""
+    atoms = structures.crystal("anatase") + Atoms("Li", positions=[[0.1, 0.0, 4.9]])
+    (hessian,) = found(search.hessians(atoms, range(len(atoms)), differences), {None: oxide})
+    assert vibrations.sum_rule_error(hessian) < 1e-3
+    modes = vibrations.vibrations(hessian, atoms.get_masses(), free=True)
+    plain = vibrations.vibrations(hessian, atoms.get_masses())
+    assert len(modes.thz) == len(plain.thz) - 3
+    assert np.sort(np.abs(plain.thz))[:3].max() < 0.3  # the translations, up to the error of the differences
 
 
 def test_one_direction_costs_half():

@@ -16,6 +16,7 @@ from mlip.core.report import (
     Figure,
     ReportSection,
     Table,
+    compact,
     filled,
     number,
     table,
@@ -151,6 +152,7 @@ def frequencies_table(hops: Sequence[HopModes]) -> Table:
             NUMBER,
             lambda r: number(_milli(r.saddle_force_ev_per_angstrom), 1),
         ),
+        Column("Sum rule, relative error", NUMBER, lambda r: _small(r.sum_rule_error)),
         Column("Atoms in the Hessian", NUMBER, lambda r: number(r.atoms_moved, 0)),
         Column("Atoms in the shell", NUMBER, lambda r: number(r.shell_atoms, 0)),
         Column("Evaluations", NUMBER, lambda r: number(r.evaluations, 0)),
@@ -170,6 +172,10 @@ def _range(values: Sequence[float]) -> str:
 
 def _ends(values: Sequence[float]) -> str:
     return window(round(values[0], 2), round(values[-1], 2)) if values else DASH
+
+
+def _small(value: float | None) -> Cell:
+    return number(None) if value is None else compact(value)
 
 
 def _milli(value: float | None) -> float | None:
