@@ -184,6 +184,15 @@ def test_members_are_counted_from_one(committee, members):
         potential.load(committee, members=members)
 
 
+def test_some_members_give_their_own_rows(calculator):
+    frames = [tiny.rattled(), tiny.rattled(seed=1)]
+    every, second = calculator.evaluator(frames), calculator.evaluator(frames, members=(1,))
+    for all_of_them, one in zip(every, second, strict=True):
+        assert (one.energies_ev == all_of_them.energies_ev[1:]).all()
+        assert (one.forces == all_of_them.forces[1:]).all()
+        assert not (one.forces == all_of_them.forces[:1]).all()
+
+
 def test_no_gpu(committee, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match="cuda was asked for and no GPU is visible; use cpu"):

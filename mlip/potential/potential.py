@@ -92,18 +92,21 @@ class Evaluator:
         found: Sequence[Any] = self.backend.members
         return found
 
-    def __call__(self, frames: Sequence[Atoms], *, stress: bool = False) -> list[Predicted]:
+    def __call__(
+        self, frames: Sequence[Atoms], *, stress: bool = False, members: Sequence[int] | None = None
+    ) -> list[Predicted]:
         """Every frame by every member, in order.
 
         Args:
             frames: any number of structures of any size.
             stress: also the stress; needs structures periodic in all three directions.
+            members: numbers (from 0) of those that are asked; all by default.
         """
         if stress and not isinstance(self.backend, MaceTorch):
-            return Evaluator(self.model, device=self.device, dtype=self.dtype)(frames, stress=True)
+            return Evaluator(self.model, device=self.device, dtype=self.dtype)(frames, stress=True, members=members)
         out: list[Predicted] = []
         part: list[Graph] = []
-        every = range(len(self.members))
+        every = range(len(self.members)) if members is None else members
         for atoms in frames:
             one = graph(atoms, self.elements, self.cutoff_angstrom)
             if part and sum(g.edges for g in part) + one.edges > self.edges_per_call:

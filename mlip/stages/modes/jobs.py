@@ -6,6 +6,7 @@ does not do it again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from mlip.stages.modes.search import Evaluate
 from mlip.stages.modes.settings import ModesSettings
 from mlip.stages.sites.settings import SitesSettings
 
-EDGES_PER_CALL = 50_000  # some thirty cells of 48 atoms at a cutoff of 5 Angstrom
+EDGES_PER_CALL = 25_000  # on a CPU more in one call gain nothing, and take gigabytes
 
 
 @dataclass(frozen=True)
@@ -140,22 +141,17 @@ def require_float64(model: ModelUse) -> None:
 
 def work(todo: Work) -> int:
     """Do one part; how many jobs it had."""
+    committee = evaluator(todo.model)
+    if todo.model.device == "cpu":
+        committee.edges_per_call = min(committee.edges_per_call, EDGES_PER_CALL)
     if isinstance(todo.jobs, CrystalJob):
-        run_crystal(todo.jobs, _lean(todo.model), todo.settings)
+        run_crystal(todo.jobs, committee, todo.settings)
         return 1
-    evaluate: dict[int | None, Evaluate] = {None: _lean(todo.model)}
+    evaluate: dict[int | None, Evaluate] = {None: committee}
     for member in {job.start.member for job in todo.jobs}:
-        evaluate[member] = _lean(todo.model, (member,))
+        evaluate[member] = partial(committee, members=(member - 1,))
     run_hops(todo.jobs, evaluate, todo.settings, todo.sites)
     return len(todo.jobs)
-
-
-def _lean(model: ModelUse, members: tuple[int, ...] | None = None) -> Evaluator:
-    """The evaluator; on a CPU in calls no larger than pay off, so that a pool of Hessians stays below a gigabyte."""
-    found = evaluator(model, members)
-    if model.device == "cpu":
-        found.edges_per_call = min(found.edges_per_call, EDGES_PER_CALL)
-    return found
 
 
 def run_hops(
