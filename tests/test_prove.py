@@ -139,6 +139,43 @@ def test_saddle_that_leads_to_another_site():
     assert found.forward_ev is None
 
 
+TILT = 0.2  # eV: the second of two hills is the higher one
+
+
+def uneven(x, y, z):
+    """E = B sin^2(2 theta) + A/2 (1 - cos theta)."""
+    theta = np.pi * x / LENGTH
+    energy, gradient = two_hills()(x, y, z)
+    gradient[0] += TILT / 2 * np.sin(theta) * np.pi / LENGTH
+    return energy + TILT / 2 * (1 - np.cos(theta)), gradient
+
+
+def test_hop_that_passes_a_minimum_on_its_band_is_proved_at_the_higher_saddle():
+    found = proved([uneven], start(band(9), top=6))
+    ways = np.linspace(1.9, 2.6, 100001)
+    exact = max(BARRIER * np.sin(2 * np.pi * ways / LENGTH) ** 2 + TILT / 2 * (1 - np.cos(np.pi * ways / LENGTH)))
+    assert found.status.code == result.PROVED
+    assert found.status.reason == "the band passes minima that are no sites, at 0.10 eV"
+    assert_allclose([found.forward_ev, found.reverse_ev], [exact, exact - TILT], rtol=1e-6)
+    assert found.saddles == 1
+
+
+def test_lower_saddle_of_a_band_is_not_that_of_the_hop():
+    found = proved([uneven], start(band(9), top=2))
+    assert found.status.code == result.OTHER_SITES
+    assert "beyond, the band rises to 0.6" in found.status.reason
+    assert found.forward_ev is None
+
+
+def test_minimum_off_the_band_is_another_site():
+    """The band comes from the side; the saddle leads down to a minimum that the band does not pass."""
+    aside = [occupied(x, 1.6 * np.sin(np.pi * x / 2.25)) for x in np.linspace(0.0, 2.25, 7)]
+    images = (*aside[:-1], *band(9)[5:])
+    found = proved([uneven], start(images, top=7), sites=replace(SITES, merge_angstrom=0.3))
+    assert found.status.code == result.OTHER_SITES
+    assert found.status.reason == "downhill the ion ends 1.48 A from the named sites, at 0.10 and 0.20 eV"
+
+
 def test_symmetric_hop_over_two_equal_saddles():
     """The operation x -> L - x, which exchanges the ends, leaves the minimum halfway where it is."""
     centre = (PLACE + np.array([LENGTH / 2, 0, 0])) / HOST.cell.lengths()

@@ -2,17 +2,21 @@
 
 Takes a saddle with its unstable mode; gives the two minima below, and how they match the ends of the hop: positions of
 the ion, modulo the symmetry of the host. A symmetric hop may have a minimum halfway, which the operation that exchanges
-its ends leaves where it is: then it crosses two equal saddles, one of them the image of the other.
+its ends leaves where it is: then it crosses two equal saddles, one of them the image of the other. Any hop may pass
+minima that are no sites: then a way down ends in a minimum on the band, and the rest of the band lies below the saddle.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
+from scipy.interpolate import CubicHermiteSpline
 
 from mlip.atoms import symmetry
 from mlip.core.arrays import Array
+from mlip.potential.potential import Predicted
 from mlip.stages.modes import search
 from mlip.stages.modes.search import Point, Search
 from mlip.stages.modes.settings import ModesSettings
@@ -90,6 +94,39 @@ def halfway(reached: Sequence[Point], named: Pair, sites: Sites) -> Point | None
             if _farther(sites.host, images, [named[1], named[0], place]) <= limit:
                 return point
     return None
+
+
+def rest_of_band(point: Point, side: Sequence[Atoms], sites: Sites) -> list[Atoms] | None:
+    """From where a way down ended along the band to the end of the hop: nothing to go in the site at that end.
+
+    Args:
+        point: the minimum.
+        side: images from the top of the band to that end.
+        sites: how near the ion has to be to the site, or to its path in the band.
+
+    Returns:
+        The minimum and the images that follow; empty at the end of the hop; None where the minimum is off the band.
+    """
+    places, place = np.array([image.positions[-1] for image in side]), point.atoms.positions[-1]
+    if symmetry.distances(sites.host, places[-1:], place)[0] <= sites.merge_angstrom:
+        return []
+    steps = np.diff(places, axis=0)
+    squares = np.maximum((steps**2).sum(axis=1), np.finfo(float).tiny)
+    parts = np.clip(((place - places[:-1]) * steps).sum(axis=1) / squares, 0.0, 1.0)
+    apart = np.linalg.norm(places[:-1] + parts[:, None] * steps - place, axis=1)
+    nearest = int(apart.argmin())
+    return [point.atoms, *side[nearest + 1 :]] if apart[nearest] <= sites.merge_angstrom else None
+
+
+def highest_ev(images: Sequence[Atoms], found: Sequence[Predicted]) -> float:
+    """The maximum of the mean energy on a way through images (eV): cubic between two of them, with their forces."""
+    heights = []
+    for (first, one), (second, other) in pairwise(zip(images, found, strict=True)):
+        step = second.positions - first.positions
+        slopes = [-float((point.mean_forces * step).sum()) for point in (one, other)]
+        between = CubicHermiteSpline([0.0, 1.0], [one.energy_ev, other.energy_ev], slopes)
+        heights.append(float(between(np.linspace(0.0, 1.0, 21)).max()))
+    return max(heights)
 
 
 def _farther(host: Atoms, places: Sequence[Array] | Array, others: Sequence[Array]) -> float:

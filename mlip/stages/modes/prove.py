@@ -2,7 +2,7 @@
 
 Takes a band of the hop and, step by step, what the committee says of the structures that are asked for; gives what was
 found, with a status. Proved is a hop whose ends are minima, and whose saddle has exactly one unstable mode, along the
-hop, and leads downhill to the two named sites.
+hop, and leads downhill to the two named sites, or to minima on a band whose other parts lie below the saddle.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +14,13 @@ from mlip.atoms.ends import SAME_ANGSTROM
 from mlip.core.arrays import Array
 from mlip.core.status import Status
 from mlip.stages.modes import search
-from mlip.stages.modes.downhill import Sites, descents, halfway, mismatch
+from mlip.stages.modes.downhill import Sites, descents, halfway, highest_ev, mismatch, rest_of_band
 from mlip.stages.modes.result import NO_MINIMUM, NOT_REFINED, OTHER_SITES, PROVED, SECOND_ORDER
 from mlip.stages.modes.search import Ask, Differences, Point, Search
 from mlip.stages.modes.settings import ModesSettings
 from mlip.stages.modes.vibrations import Vibrations, vibrations
 from mlip.stages.neb.endpoints import ion_moved
+from mlip.stages.neb.neb import INTERMEDIATE_EV
 
 INITIAL, SADDLE, FINAL = "initial", "saddle", "final"
 
@@ -72,6 +73,7 @@ class Findings:
         overlap: of the unstable mode with the direction of the band.
         reached: where the two ways down end.
         between: the minimum halfway, where a symmetric hop crosses two equal saddles.
+        passed_ev: energies of minima on the band next to the saddle that are no sites, above the initial minimum.
     """
 
     status: Status = Status(NOT_REFINED, "not begun")  # noqa: RUF009  (frozen)
@@ -83,6 +85,7 @@ class Findings:
     overlap: float | None = None
     reached: tuple[Point, ...] = ()
     between: Point | None = None
+    passed_ev: tuple[float, ...] = ()
 
     @property
     def free(self) -> bool:
@@ -218,7 +221,7 @@ def _downhill(start: Start, sites: Sites, settings: ModesSettings, findings: Fin
     """Follow the unstable mode down on both sides.
 
     Raises:
-        FailedError: not to the two named sites.
+        FailedError: neither to the two named sites nor to minima on a band that has no higher saddle.
     """
     last = findings.points[FINAL].atoms if FINAL in findings.points else start.images[-1]
     named = (findings.points[INITIAL].atoms.positions[-1], last.positions[-1])
@@ -229,11 +232,30 @@ def _downhill(start: Start, sites: Sites, settings: ModesSettings, findings: Fin
         return
     findings.between = halfway(reached, named, sites) if start.symmetric else None
     if findings.between is None:
-        first, second = (findings.above_ev(point) for point in reached)
-        raise FailedError(
-            OTHER_SITES,
-            f"downhill the ion ends {apart:.2f} A from the named sites, at {first:.2f} and {second:.2f} eV",
-        )
+        yield from _passed_minima(start, sites, findings, apart)
+
+
+def _passed_minima(start: Start, sites: Sites, findings: Findings, apart: float) -> Search[None]:
+    """Whether the ways down end in minima that the band passes, and the rest of the band lies below the saddle.
+
+    Raises:
+        FailedError: no.
+    """
+    ahead, behind = findings.reached if (findings.mode() * start.along).sum() >= 0 else findings.reached[::-1]
+    sides = ((behind, start.images[start.top :: -1]), (ahead, start.images[start.top :]))
+    ways = [rest_of_band(point, side, sites) for point, side in sides]
+    first, second = (findings.above_ev(point) for point, _ in sides)
+    where = f"downhill the ion ends {apart:.2f} A from the named sites, at {first:.2f} and {second:.2f} eV"
+    for way in ways:
+        if way is None:
+            raise FailedError(OTHER_SITES, where)
+        if not way:
+            continue
+        found = yield Ask(way)
+        height = highest_ev(way, found) - findings.points[INITIAL].found.energy_ev
+        if height > findings.above_ev(findings.points[SADDLE]) - INTERMEDIATE_EV:
+            raise FailedError(OTHER_SITES, f"{where}; beyond, the band rises to {height:.2f} eV")
+    findings.passed_ev = tuple(findings.above_ev(point) for (point, _), way in zip(sides, ways, strict=True) if way)
 
 
 def _minima(start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
@@ -251,6 +273,9 @@ def _minima(start: Start, settings: ModesSettings, findings: Findings) -> Search
 
 
 def _remark(findings: Findings) -> str:
+    if findings.passed_ev:
+        heights = " and ".join(f"{height:.2f}" for height in findings.passed_ev)
+        return f"the band passes minima that are no sites, at {heights} eV"
     if findings.between is None:
         return ""
     return f"two equal saddles with a minimum between them at {findings.above_ev(findings.between):.2f} eV"
