@@ -34,7 +34,7 @@ def test_citation_names_the_version_of_the_code():
 
 
 def test_newest_release_of_the_changelog_is_the_version_of_the_code():
-    assert [name for name in releases() if name != "Unreleased"][0] == __version__
+    assert next(name for name in releases() if name != "Unreleased") == __version__
 
 
 def commands():
