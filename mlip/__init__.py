@@ -5,6 +5,7 @@
     potential = mlip.load("datasets/models/tio2-mg-li")     # an ASE calculator with the spread of its committee
     band, images = mlip.band(initial, final, potential)     # climbing-image NEB between two structures
     found, bands = mlip.barrier(initial, final, potential)  # the same by every member of the committee
+    hop, points = mlip.refined(initial, final, potential, calculator)  # ends and saddle relaxed with DFT, in a few calls
     sites, occupied = mlip.find_sites(host, "Li", potential)
     run = mlip.open_run("runs/quick")                       # results as objects, tables of the report as rows
 
@@ -18,9 +19,21 @@ if TYPE_CHECKING:
     from mlip.potential.potential import Potential, load
     from mlip.results import OpenRun, open_run
     from mlip.tools.barrier import barrier, relaxed
+    from mlip.tools.refined_hop import refined
 
 __version__ = "0.1.0"
-__all__ = ["OpenRun", "Potential", "__version__", "band", "barrier", "find_sites", "load", "open_run", "relaxed"]
+__all__ = [
+    "OpenRun",
+    "Potential",
+    "__version__",
+    "band",
+    "barrier",
+    "find_sites",
+    "load",
+    "open_run",
+    "refined",
+    "relaxed",
+]
 HOMES = {  # no module of the package has one of these names: a module would take the place of the function
     "OpenRun": "mlip.results",
     "Potential": "mlip.potential.potential",
@@ -29,6 +42,7 @@ HOMES = {  # no module of the package has one of these names: a module would tak
     "find_sites": "mlip.calculations",
     "load": "mlip.potential.potential",
     "open_run": "mlip.results",
+    "refined": "mlip.tools.refined_hop",
     "relaxed": "mlip.tools.barrier",
 }
 

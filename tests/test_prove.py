@@ -160,6 +160,13 @@ def test_hop_that_passes_a_minimum_on_its_band_is_proved_at_the_higher_saddle():
     assert found.saddles == 1
 
 
+def test_relaxed_ends_count_and_not_those_of_the_band():
+    """The band of a member ends 0.5 A away, beyond the limit of sites from the minimum passed, but not the relaxed end."""
+    images = (*band(9)[:-1], occupied(2.5))
+    found = proved([uneven], start(images, top=6), sites=replace(SITES, merge_angstrom=1.2))
+    assert found.status.reason == "the band passes minima that are no sites, at 0.10 eV"
+
+
 def test_lower_saddle_of_a_band_is_not_that_of_the_hop():
     found = proved([uneven], start(band(9), top=2))
     assert found.status.code == result.OTHER_SITES

@@ -101,7 +101,7 @@ def rest_of_band(point: Point, side: Sequence[Atoms], sites: Sites) -> list[Atom
 
     Args:
         point: the minimum.
-        side: images from the top of the band to that end.
+        side: images from the top of the band to the relaxed end.
         sites: how near the ion has to be to the site, or to its path in the band.
 
     Returns:

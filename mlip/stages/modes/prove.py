@@ -242,7 +242,8 @@ def _passed_minima(start: Start, sites: Sites, findings: Findings, apart: float)
         FailedError: no.
     """
     ahead, behind = findings.reached if (findings.mode() * start.along).sum() >= 0 else findings.reached[::-1]
-    sides = ((behind, start.images[start.top :: -1]), (ahead, start.images[start.top :]))
+    ends = [findings.points[name].atoms if name in findings.points else start.images[-1] for name in (INITIAL, FINAL)]
+    sides = ((behind, [*start.images[start.top : 0 : -1], ends[0]]), (ahead, [*start.images[start.top : -1], ends[1]]))
     ways = [rest_of_band(point, side, sites) for point, side in sides]
     first, second = (findings.above_ev(point) for point, _ in sides)
     where = f"downhill the ion ends {apart:.2f} A from the named sites, at {first:.2f} and {second:.2f} eV"
