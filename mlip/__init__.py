@@ -5,7 +5,7 @@
     potential = mlip.load("datasets/models/tio2-mg-li")     # an ASE calculator with the spread of its committee
     band, images = mlip.band(initial, final, potential)     # climbing-image NEB between two structures
     found, bands = mlip.barrier(initial, final, potential)  # the same by every member of the committee
-    hop, points = mlip.refined(initial, final, potential, calculator)  # ends and saddle relaxed with DFT, in a few calls
+    hop, points = mlip.refined(initial, final, potential, calculator)  # ends and saddle relaxed with DFT
     sites, occupied = mlip.find_sites(host, "Li", potential)
     run = mlip.open_run("runs/quick")                       # results as objects, tables of the report as rows
 
