@@ -192,6 +192,7 @@ class Visits:
     frame_ps: float
     basin: NDArray[np.int64]  # (F,); -1 before it came into any core
     copy: NDArray[np.int64]  # (F,) whose core it was in last
+    core_frames: NDArray[np.int64]  # (F,) the last frame in a core; -1 before
     jump_frames: NDArray[np.int64]  # (J,) first frame in the new basin
     jump_vectors: Array  # (J, 3) Angstrom, from centre to centre
     jump_basins: NDArray[np.int64]  # (J, 2) it left and came to
@@ -212,7 +213,7 @@ def visits(positions: Array, frame_ps: float, where: Basins) -> Visits:
     inside = np.isfinite(distance)
     if not inside.any():
         none = np.full(len(positions), -1)
-        return Visits(frame_ps, none, none, np.empty(0, int), np.empty((0, 3)), np.empty((0, 2), int), ())
+        return Visits(frame_ps, none, none, none, np.empty(0, int), np.empty((0, 3)), np.empty((0, 2), int), ())
     last = np.maximum.accumulate(np.where(inside, np.arange(len(positions)), -1))
     point = np.where(inside, np.minimum(point, len(copies) - 1), 0)[np.maximum(last, 0)]
     copy = copies[point]
@@ -232,7 +233,8 @@ def visits(positions: Array, frame_ps: float, where: Basins) -> Visits:
         for a, b in zip(before, after, strict=True)
     )
     between = np.column_stack([before[:, 0], after[:, 0]])
-    return Visits(frame_ps, np.where(begun, basin, -1), np.where(begun, copy, -1), changed, vectors, between, kinds)
+    basin, copy = np.where(begun, basin, -1), np.where(begun, copy, -1)
+    return Visits(frame_ps, basin, copy, last, changed, vectors, between, kinds)
 
 
 def leading_jumps(found: Sequence[Visits], where: Basins) -> list[Array]:

@@ -144,6 +144,6 @@ STAGE = Stage(
     common=("seed",),
     sections=(Literature,),
     inputs=_inputs,
-    version=2,
+    version=3,
     report=report,
 )
