@@ -64,20 +64,24 @@ def test_slopes_of_dynamics_and_of_rates_stand_beside_the_barrier(found):
     assert all(r.activation_rates_ev is None and r.activation_ev == Interval() for r in found[:3])
 
 
-def test_recrossings_beyond_those_without_memory_are_taken_off_in_pairs(moved):
-    back = replace(moved[-1], recrossing=Recrossing(within_ps=0.5, count=20, expected=5.0))
+def test_the_ratio_is_that_of_crossings_times_hops_per_crossing(moved):
+    hot = moved[-1]
+    back = replace(hot, recrossing=Recrossing(crossings=3 * hot.jumps, within_ps=0.5, reversed=20, expected=5.0))
     (row,) = rows([back])
-    assert (row.recrossings, row.recrossings_expected) == (20, 5.0)
-    assert_allclose(row.ratio_without, (row.hops - 30) / row.expected, rtol=1e-12, atol=0)
-    assert "20 hops were reversed within 0.5 ps, 5.0 would be by an ion that forgets" in sentence(row)
-    few = replace(moved[-1], recrossing=Recrossing(within_ps=0.5, count=2, expected=5.0))
-    (same,) = rows([few])
-    assert_allclose(same.ratio_without, same.ratio.value, rtol=1e-12, atol=0)
+    assert (row.crossings, row.reversed, row.reversed_expected) == (3 * hot.jumps, 20, 5.0)
+    assert_allclose(row.crossings_ratio, 3 * hot.jumps / row.expected, rtol=1e-12, atol=0)
+    assert "33 % of the crossings were hops, the others recrossings. 20 hops were reversed within 0.5" in sentence(row)
+    (old,) = rows([replace(hot, recrossing=None)])
+    assert (old.crossings, old.crossings_ratio, old.reversed) == (None, None, None)
+
+
+def test_an_ion_that_jumps_from_centre_to_centre_crosses_once_a_hop(found):
+    assert found[0].crossings == found[0].hops + found[0].others
 
 
 def test_without_a_hop_there_is_an_upper_limit_and_no_slope():
     (row,) = rows([motions.motion(600.0, value=1e-9)])
-    assert (row.hops, row.ratio.value, row.ratio_without, row.barrier_ev) == (0, None, None, None)
+    assert (row.hops, row.ratio.value, row.crossings_ratio, row.barrier_ev) == (0, None, None, None)
     assert row.ratio.high > 0
     assert sentence(row).endswith(f"no hop with a rate was seen, where {row.expected:.1f} are predicted.")
 

@@ -1,13 +1,15 @@
-"""Recrossings: hops that go straight back, more often than those of an ion that forgets how it came.
+"""Recrossings: ways over the saddle that are no hop, and hops that go straight back.
 
-Takes the visits of ions to basins; gives how many hops were reversed within a short time, and how many would be if
-successive hops were independent at the same rates:
+Takes the visits of ions to basins; gives how often the ions crossed the planes midway between neighbouring places, of
+which transition-state theory counts every one and dynamics only those that end in the core of the other basin
+(transmission = hops/crossings; Chandler, doi:10.1063/1.436049). Crossings back and forth between two stored frames
+are not seen. It also gives how many hops were reversed within a short time, and how many would be if successive hops
+were independent at the same rates:
 
     expected = sum over hops of k_back/K (1 - exp(-K t)),
 
 with k_back the rate of the reverse of the hop, K the rate of all hops out of the basin that the hop led to, and t the
-short time. Recrossing beyond that is what transition-state theory leaves out (Chandler, doi:10.1063/1.436049): in a
-pair of hops that is a recrossing, no hop took place.
+short time.
 """
 
 from collections.abc import Sequence
@@ -22,20 +24,16 @@ NOWHERE_ANGSTROM = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Recrossing:
-    """Hops that were reversed within a short time."""
+    """Crossings of the planes between places, and hops that were reversed within a short time."""
 
+    crossings: int
     within_ps: float
-    count: int
-    expected: float  # of an ion that forgets how it came
-
-    @property
-    def excess(self) -> float:
-        """Recrossings beyond those of independent hops."""
-        return max(self.count - self.expected, 0.0)
+    reversed: int
+    expected: float  # reversed hops of an ion that forgets how it came
 
 
 def recrossing(found: Sequence[Visits], rates: Sequence[Rate], where: Basins, *, within_ps: float) -> Recrossing:
-    """Hops whose next hop of the same ion leads back, at most `within_ps` later."""
+    """Crossings, and hops whose next hop of the same ion leads back at most `within_ps` later."""
     count = sum(_reversed(visit, within_ps) for visit in found)
     out, back = _rates(rates, where)
     expected = 0.0
@@ -45,7 +43,8 @@ def recrossing(found: Sequence[Visits], rates: Sequence[Rate], where: Basins, *,
             if leaving > 0:
                 part = 1.0 - np.exp(-leaving * within_ps)
                 expected += back.get((hop, final, initial), 0.0) / leaving * part
-    return Recrossing(within_ps=within_ps, count=count, expected=float(expected))
+    crossings = sum(visit.crossings for visit in found)
+    return Recrossing(crossings=crossings, within_ps=within_ps, reversed=count, expected=float(expected))
 
 
 def _reversed(visit: Visits, within_ps: float) -> int:

@@ -28,7 +28,7 @@ class DiffusionSettings(OptionalSection):
         default=80, description="With fewer hops than this, jumps are treated as independent."
     )
     recrossing_ps: Positive = Field(
-        default=0.5, description="A hop that is reversed within this time is a recrossing (ps)."
+        default=0.5, description="Hops that are reversed within this time are counted (ps)."
     )
     agree_ev: Positive = Field(
         default=0.05,

@@ -74,9 +74,10 @@ TEXT_LINES = (
 DYNAMICS_TEXT = (
     "Molecular dynamics of a lone ion against harmonic transition-state theory with the same potential: the member of "
     "the committee that moved the atoms, classical, without D3. Intervals of numbers of hops are those of Poisson "
-    "numbers. A recrossing is a hop whose next hop leads back within a short time (diffusion.recrossing_ps); an ion "
-    "that forgets how it came goes back at once too, in the number of cases shown as without memory. Recrossings "
-    "beyond that number are no hops in the sense of the theory; anharmonic vibrations change the ratio both ways."
+    "numbers. Transition-state theory counts every crossing of the plane midway between two sites, dynamics only those "
+    "that end in the core of the other site: crossings over predicted hops show what anharmonic vibrations do, hops "
+    "per crossing what recrossings do. Crossings faster than the distance of stored frames are not seen. An ion that "
+    "forgets how it came goes back at once in the number of cases shown as without memory."
 )
 WALKS_TEXT = (
     "Kinetic Monte Carlo of several ions with the same rates. Ions block sites near them and do not interact "
@@ -282,9 +283,11 @@ def together_table(rows: Sequence[DynamicsTogether]) -> Table:
         Column("Other jumps", NUMBER, lambda r: str(r.others)),
         Column("Hops predicted by rates", NUMBER, lambda r: number(r.expected, 1)),
         Column("Ratio", NUMBER, lambda r: _limited(r.ratio)),
-        Column("Recrossings", NUMBER, lambda r: DASH if r.recrossings is None else str(r.recrossings)),
-        Column("Recrossings without memory", NUMBER, lambda r: number(r.recrossings_expected, 1)),
-        Column("Ratio without recrossings", NUMBER, lambda r: number(r.ratio_without, 2)),
+        Column("Crossings", NUMBER, lambda r: DASH if r.crossings is None else str(r.crossings)),
+        Column("Ratio of crossings", NUMBER, lambda r: number(r.crossings_ratio, 2)),
+        Column("Hops per crossing", NUMBER, _transmission),
+        Column("Reversed hops", NUMBER, lambda r: DASH if r.reversed is None else str(r.reversed)),
+        Column("Reversed hops without memory", NUMBER, lambda r: number(r.reversed_expected, 1)),
     ]
     return table("rates_dynamics_hops", columns, rows, caption="Numbers of hops in dynamics and by rates")
 
@@ -341,6 +344,11 @@ def walks_table(rows: Sequence[Walk]) -> Table:
 
 def _number(value: float | None) -> Cell:
     return Cell(DASH) if value is None else compact(value)
+
+
+def _transmission(row: DynamicsTogether) -> Cell:
+    """Hops per crossing; other jumps have crossed too."""
+    return number((row.hops + row.others) / row.crossings if row.crossings else None, 2)
 
 
 def _percent(value: float | None) -> float | None:

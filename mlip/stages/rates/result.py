@@ -132,10 +132,11 @@ class DynamicsTogether:
     others: int  # jumps that are no hop of the network, such as two hops between stored frames
     expected: float  # by the rates, in the same time at the same sites
     ratio: Interval
-    within_ps: float | None  # in which a hop back is a recrossing
-    recrossings: int | None
-    recrossings_expected: float | None  # if the ion forgot how it came
-    ratio_without: float | None  # without both hops of every recrossing beyond the expected ones
+    crossings: int | None  # of the planes midway between places, in stored frames
+    crossings_ratio: float | None  # over the hops that the rates predict
+    within_ps: float | None  # in which a hop back is counted as reversed
+    reversed: int | None
+    reversed_expected: float | None  # if the ion forgot how it came
     activation_ev: Interval  # slope of -ln D over 1/kT in dynamics
     activation_rates_ev: float | None  # of D from rates over the same temperatures
     barrier_ev: float | None  # of the hop seen most often, by the member and without D3

@@ -1,7 +1,12 @@
 """All hops of a lone ion in dynamics together, against those that harmonic transition-state theory predicts.
 
 Takes motions, lines through D, and rows of hops beside their rates; gives the ratio of the numbers of hops with its
-Poisson interval at each temperature and over all of them, what recrossings contribute, and slopes of ln D.
+Poisson interval at each temperature and over all of them, its two factors, and slopes of ln D:
+
+    hops/predicted = (crossings/predicted) (hops/crossings),
+
+the first from anharmonic wells and saddles (transition-state theory that is not harmonic counts crossings of the plane
+midway between two sites), the second from recrossings.
 """
 
 import math
@@ -52,7 +57,7 @@ def _row(
     hops, expected = _counts(motions, rows)
     found = poisson_rate(hops, expected)
     counts = [m.recrossing for m in motions if m.recrossing is not None]
-    excess = sum(c.count for c in counts) - sum(c.expected for c in counts)
+    crossings = sum(c.crossings for c in counts)
     return DynamicsTogether(
         system=first.system,
         host=first.host,
@@ -64,9 +69,10 @@ def _row(
         expected=expected,
         ratio=Interval(value=found.value, low=found.low, high=found.high),
         within_ps=counts[0].within_ps if counts else None,
-        recrossings=sum(c.count for c in counts) if counts else None,
-        recrossings_expected=sum(c.expected for c in counts) if counts else None,
-        ratio_without=max(hops - 2 * max(excess, 0.0), 0.0) / expected if counts and hops and expected > 0 else None,
+        crossings=crossings if counts else None,
+        crossings_ratio=crossings / expected if crossings and expected > 0 else None,
+        reversed=sum(c.reversed for c in counts) if counts else None,
+        reversed_expected=sum(c.expected for c in counts) if counts else None,
         activation_ev=scaled(line.diffusion.activation_ev, 1.0) if line is not None else Interval(),
         activation_rates_ev=_slope(motions, system),
         barrier_ev=_barrier(rows, system),
@@ -123,10 +129,16 @@ def sentence(row: DynamicsTogether) -> str:
     )
     if row.others:
         said += f"{row.others} jumps more are no hop of the network. "
-    if row.recrossings is None or row.ratio_without is None:
+    if row.crossings is None or row.crossings_ratio is None or row.reversed is None:
         return said.strip()
     return (
-        f"{said}{row.recrossings} hops were reversed within {row.within_ps:g} ps, {row.recrossings_expected:.1f} would "
-        f"be by an ion that forgets how it came: without the pairs beyond these the ratio is {row.ratio_without:.2f}, "
-        "which leaves the part of anharmonic wells and saddles and of jumps over several sites."
+        f"{said}In stored frames the ion crossed the planes between neighbouring sites {row.crossings} times, "
+        f"{row.crossings_ratio:.2f} times the prediction: the part of anharmonic wells and saddles. "
+        f"{_percent(row.hops + row.others, row.crossings)} of the crossings were hops, the others recrossings. "
+        f"{row.reversed} hops were reversed within {row.within_ps:g} ps, where {row.reversed_expected:.1f} would be by "
+        "an ion that forgets how it came."
     )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %"
