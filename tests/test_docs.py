@@ -22,7 +22,7 @@ import generated
 DOCS = tiny.REPOSITORY / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
 OTHERS = [tiny.REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md")]
-WRITTEN_BEFORE = {"benchmarks.md", "inputs.md", "labelling.md"}
+WRITTEN_BEFORE = {"benchmarks.md", "inputs.md"}
 MINE = re.compile(r"mine|my[-_]|FRAMES|CANDIDATES|OUT\b|RUN\b|SYSTEM")  # files of the reader
 
 
