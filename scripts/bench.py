@@ -3,13 +3,15 @@
     python scripts/bench.py [--only point neb ...] [--again] [--show]
 
 Results are kept in runs/bench/results.json, so that measurements can be made one by one on a quiet machine; what is
-there is not measured again without --again. Afterwards docs/benchmarks.md is written from all that is there (--show:
-only that). Peers are run as shipped: ASE 3.29 with MACECalculator of mace-torch, its own NEB, Langevin and training,
-and torch-sim where it is installed. Threads: whatever a peer takes by default; ours uses as many processes as there are
-cores where its command line would.
+there is not measured again without --again. Afterwards docs/benchmarks.md is written where all are there, otherwise
+runs/bench/benchmarks.md (--show: only that). Peers are run as shipped: ASE with MACECalculator of mace-torch, its own
+NEB and Langevin, the training of mace-torch, and torch-sim where it is installed. Ours runs as the worker of a stage
+does, with the same settings of malloc. Threads: whatever a peer takes by default; ours uses as many processes as there
+are cores where its command line would.
 """
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -26,6 +28,7 @@ import bench_page
 import bench_refine
 import numpy as np
 
+from mlip.core import process
 from mlip.potential.architecture import Architecture
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.md.settings import MdSettings
@@ -43,6 +46,7 @@ FMAX, END_FMAX, IMAGES, SPRING = 0.05, 0.02, 5, 0.5
 TIGHT = 0.01  # eV/Angstrom, for the barriers that the others are measured against
 CORES = os.cpu_count() or 1
 TORCH_SIM = "make bench PYTHON=python3.12 VENV=.venv-bench"
+VERSIONED = ("torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "torch-sim-atomistic")
 
 
 def frames():
@@ -67,12 +71,11 @@ def mace_file():
     return str(path)
 
 
-def evaluator(way, dtype="float64"):
-    """Ours: symmetrix-xl, or what is used without it."""
+def evaluator(backend, dtype="float64"):
+    """Ours: symmetrix-xl, or mace-scalar, which is used without it."""
     from mlip.potential import potential
 
-    backend = "symmetrix-xl" if way == "native" else "mace-scalar"
-    return potential.Evaluator(released(), dtype=dtype, backend=backend, folder=STORE / "native")
+    return potential.Evaluator(released(), dtype=dtype, backend=backend, folder=STORE / "symmetrix-xl")
 
 
 def calculator(dtype="float64"):
@@ -325,7 +328,7 @@ def train(peer):
     ).e0_ev["pbe"]
     part = {k: extxyz.read_frames(STORE / "split" / f"{k}.extxyz") for k in part}
     epochs = 10
-    if peer == "mace":
+    if peer == "mace-torch":
         return train_mace(e0, epochs)
     from mlip.stages.train import train as training
 
@@ -437,14 +440,14 @@ def profile(peer):
     }
 
 
-OURS = ("native", "torch")
+OURS = ("symmetrix-xl", "mace-scalar")
 PLAN = {
     "point": [("point", p, n, d) for d in ("float64", "float32") for n in REPEATS for p in (*OURS, "ase")],
     "many": [("many", p, d) for d in ("float64", "float32") for p in (*OURS, "ase")],
-    "neb": [*(("neb", p) for p in (*OURS, "ase")), ("neb", "torch", TIGHT)],
+    "neb": [*(("neb", p) for p in (*OURS, "ase")), ("neb", "mace-scalar", TIGHT)],
     "md": [("md", p, n, 1) for n in REPEATS for p in (*OURS, "ase", "torch-sim") if n < 1000 or p in OURS]
     + [("md", p, 49, 16) for p in (*OURS, "torch-sim")],
-    "train": [("train", p) for p in ("ours", "mace")],
+    "train": [("train", p) for p in ("ours", "mace-torch")],
     "sites": [("sites", p) for p in OURS],
     "start": [("start_up", "ours")],
     "profile": [("profile", p) for p in OURS],
@@ -476,7 +479,7 @@ def finished(process):
 
 def skipped(words):
     """Why a measurement cannot be made here, or None."""
-    if "native" in words and importlib.util.find_spec("symmetrix") is None:
+    if "symmetrix-xl" in words and importlib.util.find_spec("symmetrix") is None:
         return "symmetrix-xl is not installed"
     if "torch-sim" in words and importlib.util.find_spec("torch_sim") is None:
         return f"torch-sim is not installed; it needs Python 3.12 or later: {TORCH_SIM}"
@@ -492,6 +495,8 @@ def main():
     given = parser.parse_args()
     if given.run:
         item, *words = given.run
+        if words[0] in (*OURS, "ours"):
+            process.own()
         print(json.dumps(globals()[item](*(int(w) if w.isdigit() else w for w in words))))
         return
     STORE.mkdir(parents=True, exist_ok=True)
@@ -505,7 +510,8 @@ def main():
             print(f"{name}: skipped: {reason}")
             continue
         try:
-            known[name] = finished(begin(item, *words)) | {"date": datetime.now(UTC).date().isoformat()}
+            made = {"date": datetime.now(UTC).date().isoformat(), "versions": versions()}
+            known[name] = finished(begin(item, *words)) | made
         except ValueError as error:
             print(f"{name}: failed: {error}")
             continue
@@ -521,10 +527,19 @@ def main():
         print(f"{page}: {len(planned & set(known))} of {len(planned)} measurements")
 
 
-def machine():
-    """Processor, cores, memory and versions."""
-    from mlip.core import files
+def versions():
+    """Of Python and the packages that decide the speed."""
+    found = {"python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
+
+def machine():
+    """Processor, cores and memory."""
     info = Path("/proc/cpuinfo")
     names = (
         [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
@@ -536,7 +551,7 @@ def machine():
         "processor": names[0] if names else platform.processor(),
         "cores": CORES,
         "memory_gb": round(memory),
-    } | files.versions()
+    }
 
 
 if __name__ == "__main__":

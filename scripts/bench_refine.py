@@ -31,13 +31,13 @@ class Truth(Calculator):
 
 
 def use(name, folder):
-    """A shipped model, the fast way where it is installed."""
+    """A shipped model, by symmetrix-xl where it is installed."""
     import importlib.util
 
     from mlip.potential import models, potential
 
     fast = "symmetrix-xl" if importlib.util.find_spec("symmetrix") else "mace-scalar"
-    return potential.Evaluator(models.load(MODELS / name), backend=fast, folder=folder / f"native-{name}")
+    return potential.Evaluator(models.load(MODELS / name), backend=fast, folder=folder / f"symmetrix-xl-{name}")
 
 
 def measured(peer, ends, folder):

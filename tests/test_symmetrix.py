@@ -1,3 +1,4 @@
+import os
 import re
 import tomllib
 from functools import partial
@@ -156,7 +157,17 @@ def test_the_pin_is_what_is_installed_and_what_the_seam_knows(pair):
 
 def test_a_method_that_is_gone_is_one_line():
     with pytest.raises(ValueError, match=r"symmetrix-xl has no _prepare_factorized_graph, .*; pip install"):
-        compiled.Member(SimpleNamespace(evaluator=SimpleNamespace(node_energies=[])))
+        compiled.Member(SimpleNamespace(evaluator=SimpleNamespace(node_energies=[])), {})
+
+
+def test_variables_still_hold_when_the_package_reads_them(pair):
+    """The package reads this one in its first evaluation and asks the linker in every product where it is not off."""
+    from symmetrix import _native_cpu
+
+    pair[1](FRAMES[:1])
+    name = "SYMMETRIX_HOST_WORKER_BLAS"
+    found = _native_cpu._openmp_runtime_info()["host_blas"]["environment_policy"]
+    assert found == os.environ.get(name, compiled.VARIABLES[name])
 
 
 def test_only_the_seam_imports_the_package():

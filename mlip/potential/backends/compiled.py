@@ -7,8 +7,8 @@ its private methods are called here, and only the version whose methods these ar
 
 import importlib.util
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -26,7 +26,7 @@ VERSION = "0.1.1"  # as pinned in pyproject.toml
 PRIVATE = ("_prepare_factorized_graph", "_compute_prepared_factorized", "_reduce_atom_forces", "node_energies")
 VARIABLES = {
     "SYMMETRIX_BACKEND": "cpu",
-    # through OpenBLAS it asks the linker in every product which library that is: 10 ms a call of any size
+    # through OpenBLAS it asks the linker in every product which library that is: 10 to 40 ms a call of any size
     "SYMMETRIX_HOST_WORKER_BLAS": "off",
     "OMP_PROC_BIND": "false",
 }
@@ -114,19 +114,24 @@ def load(paths: Sequence[Path], *, device: str, dtype: str) -> "list[Member]":
         chosen = str((symmetrix.selected_backend() or {}).get("backend"))
     if chosen != device:
         raise ValueError(f"symmetrix-xl runs on {chosen}, not on {device}; install its package for this device")
-    return [Member(calculator) for calculator in calculators]
+    return [Member(calculator, variables) for calculator in calculators]
 
 
 class Member:
     """One compiled member."""
 
-    def __init__(self, calculator: Any) -> None:
-        """`calculator`: the package's own, which keeps the loaded library.
+    def __init__(self, calculator: Any, variables: Mapping[str, str]) -> None:
+        """An evaluator that has not been called yet.
+
+        Args:
+            calculator: the package's own, which keeps the loaded library.
+            variables: of the environment; the package reads some of them when it evaluates for the first time.
 
         Raises:
             ValueError: its evaluator lacks a method that is called here.
         """
         self._calculator, self._evaluator = calculator, calculator.evaluator
+        self._variables: Mapping[str, str] | None = variables
         if missing := [name for name in PRIVATE if not hasattr(self._evaluator, name)]:
             raise ValueError(f"symmetrix-xl has no {', '.join(missing)}; pip install symmetrix-xl=={VERSION}")
 
@@ -140,7 +145,9 @@ class Member:
         self, graph: Any, receiver: Integers, sender: Integers, vectors: Array, lengths: Array
     ) -> tuple[Array, Array]:
         """Energies of the atoms (N,) and forces on them (N, 3), of edges (E, 3) from receiver to sender."""
-        self._evaluator._compute_prepared_factorized(graph, vectors.reshape(-1), lengths)  # noqa: SLF001
+        with nullcontext() if self._variables is None else unchanged(**self._variables):
+            self._evaluator._compute_prepared_factorized(graph, vectors.reshape(-1), lengths)  # noqa: SLF001
+        self._variables = None
         energies = np.array(self._evaluator.node_energies, dtype=float)
         forces = self._evaluator._reduce_atom_forces(len(energies), receiver, sender, graph)  # noqa: SLF001
         return energies, np.array(forces, dtype=float).reshape(-1, 3)
