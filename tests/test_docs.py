@@ -22,7 +22,6 @@ import generated
 DOCS = tiny.REPOSITORY / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
 OTHERS = [tiny.REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md")]
-WRITTEN_BEFORE = {"benchmarks.md", "inputs.md"}
 MINE = re.compile(r"mine|my[-_]|FRAMES|CANDIDATES|OUT\b|RUN\b|SYSTEM")  # files of the reader
 
 
@@ -174,13 +173,6 @@ def test_every_public_name_has_a_docstring_with_what_it_takes_and_raises():
 
 
 # --- the site
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in WRITTEN_BEFORE], ids=named)
-def test_lines_are_wrapped(page):
-    text = re.sub(r"^```text\n.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    long = [line for line in text.split("\n") if len(line) > 120 and not line.startswith(("|", "mlip "))]
-    assert not long, named(page)
 
 
 def test_links_to_files_of_the_repository_go_to_their_pages():
