@@ -31,14 +31,14 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def canvas(width: float, height: float, panels: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
-    """A figure of width x height inches and its axes, in the style of the report."""
+def canvas(width: float, height: float, panels: int = 1, rows: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
+    """A figure of width x height inches and its axes, row by row, in the style of the report."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, list(figure.subplots(1, panels, squeeze=False)[0])
+        yield figure, list(figure.subplots(rows, panels, squeeze=False).ravel())
 
 
 def encoded(figure: "Figure", form: str = "svg") -> bytes:
