@@ -88,8 +88,8 @@ def _unknown(found: Diffused) -> ReportSection:
     said = (
         "The frames are in the trajectories of the run (mlip export RUN --to extxyz). Without a frame between the "
         "cores a jump may be two hops of the network between stored frames: a smaller md.frame_steps tells. A jump "
-        "that was seen on the way is a path that the network lacks: a larger sites.max_hop_angstrom or "
-        "sites.max_candidates may find it."
+        "that was seen on the way is a path that the network lacks: sites.extra_hops takes this up by its sites and "
+        "length."
     )
     return ReportSection(
         key="diffusion-unknown",

@@ -1,6 +1,6 @@
 """The settings of the stage sites."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -9,8 +9,21 @@ from mlip.core.section import Count, Positive, Section
 ROUNDS = 3  # how often a relaxation or band of max_steps steps is continued, with an optimiser that starts afresh
 
 
+class ExtraHop(Section):
+    """A hop that the search leaves out, such as one seen in dynamics."""
+
+    host: str = Field(description="Name of the host.")
+    ion: str = Field(description="Chemical symbol of the ion.")
+    sites: tuple[str, str] = Field(description="Names of the two sites, in either order.")
+    length_angstrom: Positive = Field(
+        description="Distance of the sites (Angstrom), within 0.3: the length in the list of unknown jumps."
+    )
+
+
 class SitesSettings(Section):
     """Search of voids, their relaxation and the hop network."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"extra_hops"})
 
     grid_angstrom: Positive = Field(
         default=0.35, description="Spacing of the grid on which voids are searched (Angstrom)."
@@ -66,4 +79,8 @@ class SitesSettings(Section):
     blocked_angstrom: Positive = Field(
         default=1.0,
         description="A straight hop below the surface that passes an atom closer than this is left out (Angstrom).",
+    )
+    extra_hops: tuple[ExtraHop, ...] = Field(
+        default=(),
+        description="Hops that are taken whatever their length and whatever site or atom lies on the straight way.",
     )

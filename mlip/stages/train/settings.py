@@ -1,8 +1,8 @@
 """The settings of the stage train."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from mlip.core.section import Count, Positive, Section
 from mlip.potential.architecture import Architecture
@@ -30,6 +30,8 @@ class EnergyFitSettings(Section):
 
 class TrainSettings(Section):
     """Training of every committee member."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"model"})
 
     model: str | None = Field(
         default=None,
@@ -106,9 +108,3 @@ class TrainSettings(Section):
                 "or give the model as base to train from it"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `model` where none is given, so that trainings from before this setting stay valid."""
-        found: dict[str, Any] = dump(self)
-        return {k: v for k, v in found.items() if k != "model" or v is not None}
