@@ -8,7 +8,7 @@ doi:10.1038/s41524-024-01500-6) and the calibration of the committee's spread.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 from mlip.atoms.dispersion import absent_labels, target_labels
 from mlip.core.arrays import Array
 from mlip.core.section import Target
+from mlip.core.status import Status
 from mlip.potential.potential import LEVELS, Predicted
 from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.train.given import HELD_OUT
+
+NOT_SEEN = Status(HELD_OUT)  # what a run trains never sees the groups that it holds out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +75,15 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Errors of the trained committee and of the models it is compared with, on identical held-out frames."""
+    """Errors of the committee and of the models it is compared with, on identical frames.
+
+    `exposure` says whether these frames were held out when the committee was trained: HELD_OUT, TRAINED_ON or UNKNOWN.
+    """
 
     held_out_groups: tuple[str, ...]
     models: tuple[Errors, ...]
     parity: Parity
+    exposure: Status = NOT_SEEN
 
 
 def path_error_ev(evaluation: Evaluation | None) -> float | None:
@@ -126,6 +134,11 @@ def errors(
         paths=_along_paths(frames, predicted, paths),
         calibration=_calibration(wrong, predicted),
     )
+
+
+def not_held_out(found: Errors) -> Errors:
+    """The errors without what needs held-out frames: the calibration of the spread and the errors along paths."""
+    return replace(found, calibration=None, paths=())
 
 
 def parity(frames: Sequence[Atoms], predicted: Sequence[Predicted]) -> Parity:

@@ -1,4 +1,4 @@
-"""Report section of the stage `evaluate`: the accuracy of the potential on frames that it was not trained on."""
+"""Report section of the stage `evaluate`: the accuracy of the potential on frames that the run holds out."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mlip.core.report import (
     thousandth,
 )
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+from mlip.stages.train.given import HELD_OUT, TRAINED_ON
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,27 +36,41 @@ def report_sections(_: Any, result: Evaluation) -> tuple[ReportSection, ...]:
 
 def accuracy_section(result: Evaluation) -> ReportSection:
     """Errors on held-out groups; the first potential of `result` is that of the run."""
+    is_held_out = result.exposure.code == HELD_OUT
     figure = Figure(
         image=parity(result.parity),
         form="png",
-        caption="Potential against DFT on held-out frames",
+        caption=f"Potential against DFT on {'held-out frames' if is_held_out else 'frames of the dataset'}",
         alt="energies and forces of the potential against those of DFT",
     )
     text = (
-        f"Errors against DFT on held-out groups, which contain no training frame: {', '.join(result.held_out_groups)}.",
+        _frames(result),
         "The force slope is that of the forces of the potential against DFT forces; below 1 the potential is too soft.",
         "The force RMSE at the ion is that of the ion and of the atoms in its first shell.",
-        "The calibration is the ratio of the error of the committee to its spread.",
+        *(("The calibration is the ratio of the error of the committee to its spread.",) if is_held_out else ()),
     )
     own = result.models[:1]
     tables = filled(
         models_table(result.models),
         *(species_table(errors) for errors in own),
-        *(groups_table(errors.groups) for errors in own),
+        *(groups_table(errors.groups, is_held_out=is_held_out) for errors in own),
         *(path_errors_table(errors.paths) for errors in own),
     )
     return ReportSection(
         key="accuracy", heading="Accuracy of the potential", text=text, tables=tables, figures=(figure,)
+    )
+
+
+def _frames(result: Evaluation) -> str:
+    """Which frames the errors are of, and whether the potential was trained on them."""
+    groups = ", ".join(result.held_out_groups)
+    if result.exposure.code == HELD_OUT:
+        return f"Errors against DFT on held-out groups, which contain no training frame: {groups}."
+    why = "it was trained on" if result.exposure.code == TRAINED_ON else "it may have been trained on"
+    return (
+        f"Errors against DFT on the groups {groups}. The potential is used as it is (train.model), and {why} these "
+        f"frames ({result.exposure.reason}): the errors are no measure of other frames, and neither a calibration of "
+        "the committee spread nor errors along paths are taken from them."
     )
 
 
@@ -87,10 +102,11 @@ def species_table(found: Errors) -> Table:
     )
 
 
-def groups_table(found: Sequence[GroupErrors]) -> Table:
-    """Errors of one potential by held-out group: forces in meV/Angstrom, energies in meV per atom."""
+def groups_table(found: Sequence[GroupErrors], *, is_held_out: bool = True) -> Table:
+    """Errors of one potential by group: forces in meV/Angstrom, energies in meV per atom."""
+    held_out, others = Column("Held-out group", TEXT, lambda g: g.group), Column("Group", TEXT, lambda g: g.group)
     columns = [
-        Column("Held-out group", TEXT, lambda g: g.group),
+        held_out if is_held_out else others,
         Column("Frames", NUMBER, lambda g: str(g.frames)),
         Column(f"Force RMSE (meV/{ANGSTROM})", NUMBER, lambda g: thousandth(g.force_rmse_ev_per_angstrom, 1)),
         Column("Energy RMSE (meV/atom)", NUMBER, lambda g: thousandth(g.energy_rmse_ev_per_atom, 2)),
@@ -99,7 +115,7 @@ def groups_table(found: Sequence[GroupErrors]) -> Table:
         "errors_by_group",
         columns,
         found,
-        caption="Errors of the potential of this run by held-out group",
+        caption=f"Errors of the potential of this run by {columns[0].heading.lower()}",
     )
 
 

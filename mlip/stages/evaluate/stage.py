@@ -1,10 +1,11 @@
-"""The stage `evaluate`: errors of the committee and of its base model on held-out groups."""
+"""The stage `evaluate`: errors of the committee and of its base model on the groups that the run holds out."""
 
 from functools import partial
 from pathlib import Path
 
 from mlip.atoms import extxyz
 from mlip.core.stage import Context, Stage
+from mlip.core.status import Status
 from mlip.potential import models, potential
 from mlip.potential.use import predictions
 from mlip.stages.dataset.card import read_card
@@ -13,6 +14,7 @@ from mlip.stages.evaluate import evaluate
 from mlip.stages.evaluate.report import report_sections
 from mlip.stages.evaluate.settings import EvaluateSettings
 from mlip.stages.structures import STAGE as STRUCTURES
+from mlip.stages.train import given
 from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import base_model, model_folder
 
@@ -32,16 +34,31 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
         shell_angstrom=context.settings.first_shell_angstrom,
     )
     predicted = predictions(model_folder(context.folder_of(TRAIN)), frames, device=context.common.device)
-    measured = [measure("committee", frames, predicted)]
+    groups = tuple(sorted({str(f.info["group"]) for f in frames}))
+    exposure, own = _exposure(context, groups), measure("committee", frames, predicted)
+    measured = [own if exposure.code == given.HELD_OUT else evaluate.not_held_out(own)]
     base = _base(context)
     if base is not None:
         found = potential.Evaluator(base, device=context.common.device)(frames)
         measured.append(measure("base model, not fine-tuned", frames, found))
     context.say(evaluate.table({errors.model: errors for errors in measured}))
-    groups = tuple(sorted({str(f.info["group"]) for f in frames}))
     return evaluate.Evaluation(
-        held_out_groups=groups, models=tuple(measured), parity=evaluate.parity(frames, predicted)
+        held_out_groups=groups,
+        models=tuple(measured),
+        parity=evaluate.parity(frames, predicted),
+        exposure=exposure,
     )
+
+
+def _exposure(context: Context[EvaluateSettings], groups: tuple[str, ...]) -> Status:
+    """Whether the committee was trained on the groups; what the run trains itself never is."""
+    if context.result(TRAIN).given is None:
+        return Status(given.HELD_OUT)
+    card = models.load(model_folder(context.folder_of(TRAIN))).card
+    found = given.exposure(card, settings_hash=context.result(DATASET).settings_hash, groups=groups)
+    if found.code != given.HELD_OUT:
+        context.say(f"the errors are not of held-out frames: {found}")
+    return found
 
 
 def _base(context: Context[EvaluateSettings]) -> models.Released | None:

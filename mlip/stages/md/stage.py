@@ -54,9 +54,9 @@ class Trajectories:
 def run(context: Context[MdSettings]) -> Trajectories:
     """Follow every replica of every system at every temperature."""
     settings, found = context.settings, context.result(SITES)
-    members = context.result(TRAIN).members
-    if settings.member > len(members):
-        raise ValueError(f"md.member: {settings.member} of {len(members)} members; give one that is there")
+    members = context.result(TRAIN).size
+    if settings.member > members:
+        raise ValueError(f"md.member: {settings.member} of {members} members; give one that is there")
     model = backends.model_use(context)
     made = [_prepared(context, system, found, model) for system in _systems(settings, found)]
     todo = [job for own in made for job in own]
@@ -242,9 +242,9 @@ def _check(context: Context[MdSettings]) -> None:
                 f"md.systems: {unknown} on {system.host} are not in structures.ions {list(built.ions)}; "
                 "add them there, and labels that hold them"
             )
-    members = context.settings_of(TRAIN).members
-    if context.settings.member > members:
-        raise ValueError(f"md.member: {context.settings.member} of {members} members (train.members)")
+    training = context.settings_of(TRAIN)
+    if training.model is None and context.settings.member > training.members:
+        raise ValueError(f"md.member: {context.settings.member} of {training.members} members (train.members)")
 
 
 STAGE = Stage(

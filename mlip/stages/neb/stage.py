@@ -39,7 +39,7 @@ def run(context: Context[NebSettings]) -> Barriers:
     todo = [
         band_jobs.BandJob(hop, member, ends, bands, model, context.settings, committee.target)
         for hop in chosen
-        for member in range(1, len(committee.members) + 1)
+        for member in range(1, committee.size + 1)
     ]
     with progress("bands", len(todo)) as tick:
         outcomes = band_jobs.run_bands(todo, workers=context.workers, on_tick=tick)

@@ -1,4 +1,4 @@
-"""Report sections of the stage `train`: the training of every member, and the card of the model."""
+"""Report sections of the stage `train`: the training of every member or its absence, and the card of the model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mlip.core.figures import MEMBERS, canvas, encoded
 from mlip.core.report import Figure, ReportSection, card_section
 from mlip.potential import models
 from mlip.stages.train.energy_fit import EnergyFit
+from mlip.stages.train.given import Given
 from mlip.stages.train.training import Epoch
 
 if TYPE_CHECKING:
@@ -19,10 +20,24 @@ if TYPE_CHECKING:
 
 def report_sections(context: Context[TrainSettings], result: Committee) -> tuple[ReportSection, ...]:
     """How the training went, and the card of the committee."""
-    histories = {m.member: m.history for m in result.members}
-    fits = tuple(m.energy_fit for m in result.members if m.energy_fit is not None)
+    if result.given is not None:
+        training = given_section(result.given)
+    else:
+        histories = {m.member: m.history for m in result.members}
+        fits = tuple(m.energy_fit for m in result.members if m.energy_fit is not None)
+        training = training_section(histories, fits)
     shown = models.load(context.folder / "model").card
-    return (training_section(histories, fits), card_section("model-card", "Model card", shown))
+    return (training, card_section("model-card", "Model card", shown))
+
+
+def given_section(found: Given) -> ReportSection:
+    """What takes the place of the training of a potential that is used as it is."""
+    said = (
+        f"The potential was not trained in this run: {found.source} is used as it is (train.model), with "
+        f"{found.members} {'member' if found.members == 1 else 'members'}."
+    )
+    alone = () if found.members > 1 else ("A single member has no committee spread: barriers have no uncertainty.",)
+    return ReportSection(key="training", heading="Training", text=(said, *alone))
 
 
 def training_section(histories: Mapping[int, Sequence[Epoch]], fits: Sequence[EnergyFit]) -> ReportSection:

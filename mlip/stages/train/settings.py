@@ -1,8 +1,8 @@
 """The settings of the stage train."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlip.core.section import Count, Positive, Section
 from mlip.potential.architecture import Architecture
@@ -31,6 +31,13 @@ class EnergyFitSettings(Section):
 class TrainSettings(Section):
     """Training of every committee member."""
 
+    model: str | None = Field(
+        default=None,
+        description=(
+            "A potential that is used as it is, without training: the folder of a released model, a trusted .model "
+            "file, or the name of a MACE foundation model. null: train."
+        ),
+    )
     base: str | None = Field(
         default="datasets/models/base",
         description=(
@@ -86,3 +93,22 @@ class TrainSettings(Section):
         default=False,
         description="Train with cuEquivariance kernels (GPUs only). The saved model does not depend on it.",
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_trained_where_a_model_is_given(self) -> "TrainSettings":
+        if self.model is None:
+            return self
+        own = {"model", "trust_pickle"}
+        changed = [k for k, f in type(self).model_fields.items() if k not in own and getattr(self, k) != f.default]
+        if changed:
+            raise ValueError(
+                f"model: {self.model} is used as it is, so {', '.join(changed)} would have no effect; leave them out, "
+                "or give the model as base to train from it"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `model` where none is given, so that trainings from before this setting stay valid."""
+        found: dict[str, Any] = dump(self)
+        return {k: v for k, v in found.items() if k != "model" or v is not None}

@@ -1,6 +1,6 @@
 """The stage `train`: one MACE potential per member of the committee.
 
-The model folder is `train/model`.
+With `train.model` the committee is a potential that is used as it is. The model folder is `train/model`.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from mlip.potential import models
 from mlip.stages.dataset.dataset import Manifest
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.train import jobs
+from mlip.stages.train.given import Given, convert
 from mlip.stages.train.report import report_sections
 from mlip.stages.train.settings import TrainSettings
 from mlip.stages.train.train import Trained
@@ -27,11 +28,19 @@ class Committee:
 
     target: Target
     e0_ev: dict[str, float]
-    members: tuple[Trained, ...]
+    members: tuple[Trained, ...]  # empty where nothing was trained
+    given: Given | None = None  # the potential that is used as it is
+
+    @property
+    def size(self) -> int:
+        """Number of committee members."""
+        return len(self.members) if self.given is None else self.given.members
 
 
 def run(context: Context[TrainSettings]) -> Committee:
-    """Train every member, in processes of their own."""
+    """Train every member, in processes of their own; or take the potential that is given."""
+    if context.settings.model is not None:
+        return _taken(context, context.settings.model)
     manifest, data = context.result(DATASET), context.folder_of(DATASET)
     base = base_model(context.settings)
     settings = context.settings.model_copy(update={"base": None if base is None else str(base)})
@@ -51,6 +60,18 @@ def run(context: Context[TrainSettings]) -> Committee:
     )
     jobs.save_committee(model_folder(context.folder), todo, _card(context, manifest, e0_ev))
     return Committee(target=manifest.target, e0_ev=e0_ev, members=tuple(done))
+
+
+def _taken(context: Context[TrainSettings], name: str) -> Committee:
+    """The committee of a run that trains nothing."""
+    manifest, data = context.result(DATASET), context.folder_of(DATASET)
+    found = models.load(_located(name), trust_pickle=context.settings.trust_pickle)
+    parts = (extxyz.read_frames(path) for path in sorted(data.glob("*.extxyz")))
+    symbols = {symbol for frames in parts for frame in frames for symbol in frame.get_chemical_symbols()}
+    made = convert(found, name, model_folder(context.folder), target=manifest.target, symbols=symbols)
+    context.say(f"{name}: {made.members} members, used as they are; nothing is trained")
+    e0_ev = dict(zip(found.elements, (float(x) for x in found.shape["atomic_energies"][0]), strict=True))
+    return Committee(target=manifest.target, e0_ev=e0_ev, members=(), given=made)
 
 
 def _card(context: Context[TrainSettings], manifest: Manifest, e0_ev: dict[str, float]) -> dict[str, Any]:
@@ -74,19 +95,21 @@ def model_folder(folder: Path) -> Path:
 
 def base_model(settings: TrainSettings) -> Path | None:
     """The folder or file of the base model: a path, or a foundation model that mace-torch knows by name; or None."""
-    if settings.base is None:
-        return None
+    return None if settings.base is None or settings.model is not None else _located(settings.base)
+
+
+def _located(name: str) -> Path:
     try:
-        return files.place(settings.base)
+        return files.place(name)
     except ValueError:
-        return models.foundation(settings.base)
+        return models.foundation(name)
 
 
 def _inputs(context: Context[TrainSettings]) -> list[Path]:
-    base = base_model(context.settings)
-    if base is None:
+    name = context.settings.model or context.settings.base
+    if name is None:
         return []
-    return [Path(context.settings.base or "") if Path(context.settings.base or "").exists() else base]
+    return [Path(name) if Path(name).exists() else _located(name)]
 
 
 STAGE = Stage(
