@@ -147,8 +147,10 @@ def relaxed_sites(
     """
     starts = candidates(host, ion, settings, metal_symbols=metal_symbols)
     if not len(starts):
+        own = f", and {ion} of the crystal itself moves by vacancies only" if ion in host.get_chemical_symbols() else ""
         raise ValueError(
-            f"{name}: no void with {settings.clearance_angstrom} Angstrom around it; lower sites.clearance_angstrom",
+            f"{name}: no void with {settings.clearance_angstrom} Angstrom around it{own}; lower "
+            "sites.clearance_angstrom",
         )
     found = operations(host, tolerance_angstrom=settings.symmetry_angstrom, keep_top=is_slab(host))
     rng = np.random.default_rng(seed)
