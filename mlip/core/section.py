@@ -34,6 +34,11 @@ class OptionalSection(Section):
     run: bool = Field(default=False, description="Make this stage a part of `mlip run`.")
 
 
+def without_empty(dumped: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Settings as they enter fingerprints, without these where they are empty: a new setting makes nothing stale."""
+    return {key: value for key, value in dumped.items() if key not in names or value not in (None, {}, (), [])}
+
+
 def renamed(before: str, now: str) -> dict[str, Any]:
     """Arguments of the `Field` of a setting that had another name before.
 

@@ -6,16 +6,17 @@ Each host is in `structures/<name>.extxyz`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 from ase.data import chemical_symbols
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlip.atoms import crystals, extxyz, structures
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
 from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, filled, number, table
-from mlip.core.section import Count, Positive, Section
+from mlip.core.section import Count, Positive, Section, without_empty
 from mlip.core.stage import Context, Stage
 
 CRYSTALS = ("anatase",)  # built in
@@ -38,6 +39,13 @@ class StructuresSettings(Section):
     bond_angstrom: Positive = Field(
         default=2.35, description="Longest metal-oxygen distance that counts as a bond (Angstrom)."
     )
+    charges_e: dict[str, float] = Field(
+        default={},
+        description=(
+            "Charges of elements in e, such as {Mn: 3}, where they neither follow from the stoichiometry nor are the "
+            "usual ones."
+        ),
+    )
     ions: tuple[str, ...] = Field(
         default=("Li", "Mg"), description="Chemical symbols of the ions whose motion is studied."
     )
@@ -48,6 +56,17 @@ class StructuresSettings(Section):
         if unknown or not self.ions or len(set(self.ions)) < len(self.ions):
             raise ValueError(f"ions: give distinct chemical symbols such as Li, got {list(self.ions)}")
         return self
+
+    @model_validator(mode="after")
+    def _charges_are_of_elements(self) -> "StructuresSettings":
+        if unknown := [s for s in self.charges_e if s not in chemical_symbols[1:]]:
+            raise ValueError(f"charges_e: {unknown} are no elements; give charges by chemical symbols, such as Mn: 3")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without charges where none are given, so that results from before this setting stay valid."""
+        return without_empty(dump(self), "charges_e")
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> "StructuresSettings":
@@ -93,20 +112,27 @@ def crystal_name(settings: StructuresSettings) -> str:
 
 def identity_of(settings: StructuresSettings, result: "Hosts") -> crystals.Identity:
     """Which crystal the hosts are of."""
-    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings)))
+    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings), settings.charges_e))
 
 
 def run(context: Context[StructuresSettings]) -> Hosts:
     """Build the bulk cell and the slabs."""
     settings = context.settings
-    found = structures.loaded(crystal_name(settings))
+    found = structures.loaded(crystal_name(settings), settings.charges_e)
     identity = crystals.identify(found.atoms)
     for line in (f"{settings.crystal}: {identity.name}", *found.notes):
         context.say(line)
     hosts = []
     for atoms, name, miller in _cells(found.atoms, settings):
         kind = "bulk" if miller is None else "slab"
-        host = structures.describe(atoms, name=name, kind=kind, miller=miller, bond_angstrom=settings.bond_angstrom)
+        host = structures.describe(
+            atoms,
+            name=name,
+            kind=kind,
+            miller=miller,
+            bond_angstrom=settings.bond_angstrom,
+            charges=settings.charges_e,
+        )
         files.write_frames(host_file(context.folder, name), [atoms])
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
         context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
@@ -119,7 +145,8 @@ def _cells(
 ) -> Iterator[tuple[Atoms, str, tuple[int, int, int] | None]]:
     yield structures.bulk(conventional, settings.bulk_repeat), "bulk", None
     for facet in settings.facets:
-        yield structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom), facet.name, facet.miller
+        made = structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom, charges=settings.charges_e)
+        yield made, facet.name, facet.miller
 
 
 def host_file(folder: Path, name: str) -> Path:

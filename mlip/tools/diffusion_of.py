@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from scipy import constants
 
-from mlip.atoms.structures import CATION_CHARGES
+from mlip.atoms import ions
 from mlip.core import files
 from mlip.core.arrays import Array
 from mlip.core.status import NOT_RESOLVED, Status
@@ -231,7 +231,7 @@ def _conductivity(
         return None, ()
     if found[0].dimensions == 2:
         return None, ("no conductivity: a slab has no volume",)
-    z = CATION_CHARGES.get(ion) if charge is None else charge
+    z = ions.charge(ion) if charge is None else charge
     if z is None:
         return None, (f"no conductivity: the charge of {ion} is not known; give it",)
     volume_m3 = float(np.mean([one.volume_angstrom3 for one in found])) * 1e-30

@@ -1,10 +1,10 @@
 """The settings of the stage sites."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from mlip.core.section import Count, Positive, Section
+from mlip.core.section import Count, Positive, Section, without_empty
 
 ROUNDS = 3  # how often a relaxation or band of max_steps steps is continued, with an optimiser that starts afresh
 
@@ -67,3 +67,15 @@ class SitesSettings(Section):
         default=1.0,
         description="A straight hop below the surface that passes an atom closer than this is left out (Angstrom).",
     )
+    radii_angstrom: dict[str, Positive] = Field(
+        default={},
+        description=(
+            "Radii of ions (Angstrom), such as {Al: 0.39}, in the place of those of Shannon for six-fold coordination: "
+            "how far above a surface the search begins."
+        ),
+    )
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without radii where none are given, so that results from before this setting stay valid."""
+        return without_empty(dump(self), "radii_angstrom")

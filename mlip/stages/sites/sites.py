@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import cKDTree
 
+from mlip.atoms.ions import OXYGEN_RADIUS_ANGSTROM, radius_angstrom
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
 from mlip.core.arrays import Array
@@ -33,9 +34,6 @@ Vector = tuple[float, float, float]
 
 RELAXED, NOT_CONVERGED, DESORBED = "relaxed", "not converged", "desorbed"
 
-# six-fold ionic radii in Angstrom, Shannon 1976, doi:10.1107/S0567739476001551
-RADII = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ca": 1.00, "Zn": 0.74, "Al": 0.54, "Mn": 0.83}
-OXYGEN_RADIUS_ANGSTROM = 1.38
 SURFACE_DEPTH_ANGSTROM = 1.0  # a site deeper than this below the outermost metal plane is subsurface
 HEIGHT_ANGSTROM = 2.2  # hollows higher than this above the outermost metal plane are on top of ridges
 PLANE_ANGSTROM = 0.6  # metal atoms that belong to the outermost plane of a relaxed slab
@@ -293,7 +291,7 @@ def _climb(clearance: Callable[[Array], Array], points: Array) -> Array:
 
 def _hollows(host: Atoms, ion: str, settings: SitesSettings, metal: NDArray[np.bool_]) -> Array:
     """Local minima of the height at which a sphere around the ion touches the top face, the lowest first."""
-    contact = RADII.get(ion, 0.75) + OXYGEN_RADIUS_ANGSTROM
+    contact = radius_angstrom(ion, settings.radii_angstrom) + OXYGEN_RADIUS_ANGSTROM
     points, shape = _grid(host, settings.grid_angstrom)
     columns = points.reshape(*shape, 3)[:, :, 0, :2].reshape(-1, 2)
     heights = np.full(len(columns), host.positions[:, 2].min())
