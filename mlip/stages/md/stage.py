@@ -243,7 +243,7 @@ def _check(context: Context[MdSettings]) -> None:
                 "add them there, and labels that hold them"
             )
     training = context.settings_of(TRAIN)
-    if training.model is None and context.settings.member > training.members:
+    if training.given is None and context.settings.member > training.members:
         raise ValueError(f"md.member: {context.settings.member} of {training.members} members (train.members)")
 
 
