@@ -70,6 +70,7 @@ class Host:
     dipole_e_angstrom: float | None  # of nominal charges, along the normal
     spacegroup: str
     note: str = ""
+    frozen: int = 0  # atoms of a slab from a file that do not move
 
 
 def crystal(name_or_path: str, charges: Mapping[str, float] = NONE) -> Atoms:
@@ -178,6 +179,7 @@ def describe(
         dipole_e_angstrom=round(float(dipole), 6) + 0.0 if is_slab else None,
         spacegroup=_spacegroup(atoms),
         note=note,
+        frozen=len({int(k) for c in atoms.constraints for k in c.index}),
     )
 
 

@@ -12,7 +12,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mlip.atoms import crystals, extxyz, structures
+from mlip.atoms import crystals, extxyz, slab_files, structures
+from mlip.atoms.slab_files import SlabFile
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
 from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, filled, number, table
@@ -35,6 +36,10 @@ class StructuresSettings(Section):
             Facet(name="100", miller=(1, 0, 0), layers=4, repeat=(2, 1)),
         ),
         description="Slabs to build.",
+    )
+    slabs: tuple[SlabFile, ...] = Field(
+        default=(),
+        description="Slabs from files, such as your own relaxed ones; atoms that are frozen there stay frozen.",
     )
     bond_angstrom: Positive = Field(
         default=2.35, description="Longest metal-oxygen distance that counts as a bond (Angstrom)."
@@ -65,15 +70,20 @@ class StructuresSettings(Section):
 
     @model_serializer(mode="wrap")
     def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without charges where none are given, so that results from before this setting stay valid."""
-        return without_empty(dump(self), "charges_e")
+        """Without charges and slabs of files where none are given: results from before these settings stay valid."""
+        return without_empty(dump(self), "charges_e", "slabs")
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> "StructuresSettings":
-        names = [f.name for f in self.facets]
+        names = self.slab_names
         if len(set(names)) < len(names) or "bulk" in names:
-            raise ValueError(f"facets: names must differ from each other and from 'bulk', got {names}")
+            raise ValueError(f"facets: names must differ from each other and from 'bulk', got {list(names)}")
         return self
+
+    @property
+    def slab_names(self) -> tuple[str, ...]:
+        """Names of all slabs, those to build first."""
+        return (*(f.name for f in self.facets), *(s.name for s in self.slabs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +145,8 @@ def run(context: Context[StructuresSettings]) -> Hosts:
         )
         files.write_frames(host_file(context.folder, name), [atoms])
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
-        context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
+        held = f", {host.frozen} frozen" if host.frozen else ""
+        context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms{held}: {counts}")
         hosts.append(host)
     return Hosts(hosts=tuple(hosts), crystal=identity, notes=found.notes)
 
@@ -147,6 +158,8 @@ def _cells(
     for facet in settings.facets:
         made = structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom, charges=settings.charges_e)
         yield made, facet.name, facet.miller
+    for slab in settings.slabs:
+        yield slab_files.load(files.place(slab.file)), slab.name, slab.miller
 
 
 def host_file(folder: Path, name: str) -> Path:
@@ -186,7 +199,8 @@ def cells_section(hosts: Sequence[Host]) -> ReportSection:
 
 def _inputs(context: Context[StructuresSettings]) -> list[Path]:
     path = crystal_file(context.settings)
-    return [] if path is None else [path]
+    slabs = [Path(slab.file) for slab in context.settings.slabs]
+    return slabs if path is None else [path, *slabs]
 
 
 STAGE = Stage(name="structures", settings=StructuresSettings, result=Hosts, run=run, inputs=_inputs, report=report)

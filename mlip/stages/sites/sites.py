@@ -88,7 +88,7 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
     for number in range(tries):
         start = host.copy()
         kicks = rng.normal(0.0, settings.rattle_angstrom, host.positions.shape)
-        start.positions += _translational(host, kicks) if number == 0 else kicks
+        start.set_positions(start.positions + (_translational(host, kicks) if number == 0 else kicks))
         relaxed, energy, converged = _relax(start, calculator, settings)
         if converged and (best is None or energy < best[0] - HOST_TIE_EV):
             best = energy, relaxed
@@ -98,8 +98,8 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
             f"eV/Angstrom in {settings.max_steps} steps, {ROUNDS} times over ({tries} tries); raise sites.max_steps or "
             "check the potential",
         )
-    drift = best[1].positions.mean(0) - host.positions.mean(0)
-    best[1].positions -= drift
+    if not host.constraints:
+        best[1].positions -= best[1].positions.mean(0) - host.positions.mean(0)
     return best[1]
 
 
@@ -154,7 +154,7 @@ def relaxed_sites(
     rng = np.random.default_rng(seed)
     kept: list[tuple[float, Atoms, str]] = []
     for start in starts:
-        begin = host.copy()
+        begin = host.copy()  # with the constraints of the host
         begin.append(Atom(ion, start + _kick(rng, settings.displace_angstrom)))
         known = [(energy, copies(host, found, a.positions[-1])) for energy, a, status in kept if status != DESORBED]
         atoms, energy, converged = _relax(begin, calculator, settings, stop=_falls_into(host, known))
