@@ -6,6 +6,7 @@
     band, images = mlip.band(initial, final, potential)     # climbing-image NEB between two structures
     found, bands = mlip.barrier(initial, final, potential)  # the same by every member of the committee
     hop, points = mlip.refined(initial, final, potential, calculator)  # ends and saddle relaxed with DFT
+    found = mlip.diffusion_of(frames, "Li", frame_fs=100)   # from anyone's trajectory
     sites, occupied = mlip.find_sites(host, "Li", potential)
     run = mlip.open_run("runs/quick")                       # results as objects, tables of the report as rows
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlip.potential.potential import Potential, load
     from mlip.results import OpenRun, open_run
     from mlip.tools.barrier import barrier, relaxed
+    from mlip.tools.diffusion_of import diffusion_of
     from mlip.tools.refined_hop import refined
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ __all__ = [
     "__version__",
     "band",
     "barrier",
+    "diffusion_of",
     "find_sites",
     "load",
     "open_run",
@@ -39,6 +42,7 @@ HOMES = {  # no module of the package has one of these names: a module would tak
     "Potential": "mlip.potential.potential",
     "band": "mlip.calculations",
     "barrier": "mlip.tools.barrier",
+    "diffusion_of": "mlip.tools.diffusion_of",
     "find_sites": "mlip.calculations",
     "load": "mlip.potential.potential",
     "open_run": "mlip.results",

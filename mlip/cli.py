@@ -4,6 +4,7 @@ Exit 0 done; 1 a problem in the input, told in one line (`--debug` shows the tra
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,20 @@ def _structure_commands(commands: Any) -> None:
         command.add_argument("--model", type=Path, required=True, help="such as datasets/models/tio2-mg-li")
         command.add_argument("-o", "--out", type=Path, required=True, help=f"where to write: {target}")
         command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    diffusion = commands.add_parser("diffusion-of", help="the diffusion coefficient of an ion in any trajectory")
+    diffusion.add_argument(
+        "trajectories", type=Path, nargs="+", metavar="TRAJECTORY", help="extended XYZ, ASE .traj or LAMMPS dump"
+    )
+    diffusion.add_argument("--ion", required=True, help="symbol of the ion that moves")
+    diffusion.add_argument("--frame-time", type=_positive, metavar="FS", help="from stored frame to frame")
+    diffusion.add_argument("--time-step", type=_positive, metavar="FS", help="of LAMMPS, for a dump")
+    diffusion.add_argument("--species", default="", help="elements of the LAMMPS types, such as Li,O,Ti")
+    diffusion.add_argument("--temperature", type=_positive, metavar="K", help="for the conductivity of a crystal")
+    diffusion.add_argument("--charge", type=_positive, metavar="E", help="of the ion; else the usual one")
+    diffusion.add_argument("--skip", type=_positive, default=0.0, metavar="PS", help="equilibration, left out (0)")
+    diffusion.add_argument("--dimensions", type=int, choices=(2, 3), help="2 on a slab; else by the vacuum")
+    diffusion.add_argument("--jump", type=_positive, default=2.0, metavar="A", help="displacement of a jump (2)")
+    diffusion.add_argument("-o", "--out", type=Path, help="where to write the result, JSON")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -120,7 +135,7 @@ def _predict(options: argparse.Namespace) -> None:
 def _do(options: argparse.Namespace) -> None:
     if options.command == "predict":
         _predict(options)
-    elif options.command in {"barrier", "relax"}:
+    elif options.command in {"barrier", "relax", "diffusion-of"}:
         _without_run(options)
     elif options.command == "select-frames":
         from mlip.tools import select_frames
@@ -157,6 +172,9 @@ def _do(options: argparse.Namespace) -> None:
 
 
 def _without_run(options: argparse.Namespace) -> None:
+    if options.command == "diffusion-of":
+        _diffusion_of(options)
+        return
     from mlip.tools import barrier
 
     if options.command == "barrier":
@@ -183,6 +201,31 @@ def _without_run(options: argparse.Namespace) -> None:
         device=options.device,
     )
     print("\n".join((*lines, f"{len(lines)} structures: {options.out}")))
+
+
+def _diffusion_of(options: argparse.Namespace) -> None:
+    from mlip.tools import diffusion_of
+    from mlip.tools.trajectories import Reading
+
+    species = tuple(word.strip() for word in options.species.split(",") if word.strip())
+    found = diffusion_of.diffusion_of_files(
+        options.trajectories,
+        options.ion,
+        Reading(
+            frame_fs=options.frame_time,
+            time_step_fs=options.time_step,
+            species=species,
+            dimensions=options.dimensions,
+        ),
+        diffusion_of.Analysis(
+            temperature_kelvin=options.temperature,
+            charge=options.charge,
+            skip_ps=options.skip,
+            jump_angstrom=options.jump,
+        ),
+        options.out,
+    )
+    print("\n".join(diffusion_of.summary(found)))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -257,6 +300,16 @@ def _force(text: str) -> float:
         value = 0.0
     if not 0 < value < 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no force limit; give eV/Angstrom above 0, such as 0.05")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
 
 

@@ -536,7 +536,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, text, message):
         ("a.extxyz", '1\nProperties=species:S:1:pos:R:3 pbc="F F F"\nO 0 0 0\n', "is not periodic in three directions"),
         ("a.extxyz", 2 * '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\nO 0 0 0\n', "holds 2 structures"),
         ("a.extxyz", '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\nO 0 0 0\nMg 0 0 1\n', "are 1.00 Angstrom apart"),
-        ("a.json", "{}", "is none of the formats of a crystal; give a .cif, a POSCAR or an .extxyz file"),
+        ("a.pdb", "{}", "is none of the formats of a crystal; give a .cif, a POSCAR, an .extxyz file or a .json of the"),
     ],
 )  # fmt: skip
 def test_bad_files_of_other_formats(tmp_path, name, text, message):

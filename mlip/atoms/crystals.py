@@ -1,8 +1,9 @@
 """A crystal from a file, checked and in the standard conventional cell, and what crystal it is.
 
-Takes the path of a CIF file (`file.cif#block` where it holds several crystals), a POSCAR or an extended XYZ file; gives
-`Crystal`: the atoms of the cell to which Miller indices refer, with notes on what was done, and `Identity`: formula,
-space group and lattice, by which published values are matched.
+Takes the path of a CIF file (`file.cif#block` where it holds several crystals), a POSCAR, an extended XYZ file or a
+JSON file of the Materials Project (`file.json#mp-390` where it holds several); gives `Crystal`: the atoms of the cell
+to which Miller indices refer, with notes on what was done, and `Identity`: formula, space group and lattice, by which
+published values are matched.
 
 The cell of the file stays as it is where its axes are a standard setting of the space group (International Tables,
 vol. A), at any origin. A supercell, a primitive cell, other axes or a turned cell becomes the standard conventional
@@ -20,13 +21,13 @@ from ase.cell import Cell
 from ase.formula import Formula
 from ase.io import read
 
-from mlip.atoms import cif, spacegroups
+from mlip.atoms import cif, spacegroups, structure_json
 
 SYMPREC_ANGSTROM = 0.02  # of ideal crystals
 LOOSEST_ANGSTROM = 0.1  # the same for coordinates of few digits
 LATTICE_SHARE = 0.03  # lattices of one crystal by experiment and by functionals differ by less
 ANGLE_DEGREES = 2.0
-FORMATS = "a .cif, a POSCAR or an .extxyz file"
+FORMATS = "a .cif, a POSCAR, an .extxyz file or a .json of the Materials Project"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def load(path: Path, block: str = "") -> Crystal:
         found = cif.read(path, block)
         atoms, notes, rounding = found.atoms, found.notes, found.rounding_angstrom
     else:
-        atoms, notes, rounding = _plain(path, kind), (), 0.0
+        atoms, notes, rounding = _plain(path, kind, block), (), 0.0
     try:
         standard, done = conventional(atoms, rounding_angstrom=rounding)
     except ValueError as error:
@@ -152,15 +153,16 @@ def _format(name: str) -> str | None:
         return "cif"
     if suffix in {".xyz", ".extxyz"}:
         return "extxyz"
+    if suffix == ".json":
+        return "json"
     return "vasp" if suffix in {".vasp", ".poscar"} or base.startswith(("poscar", "contcar")) else None
 
 
-def _plain(path: Path, kind: str) -> Atoms:
-    """The one periodic cell of a POSCAR or extended XYZ file."""
-    try:
-        frames: Sequence[Atoms] = read(path, format=kind, index=":")
-    except Exception as error:
-        raise ValueError(f"{path}: is not a readable {kind} file ({' '.join(str(error).split())})") from error
+def _plain(path: Path, kind: str, block: str) -> Atoms:
+    """The one periodic cell of a POSCAR, extended XYZ or JSON file."""
+    if block and kind != "json":
+        raise ValueError(f"{path}#{block}: only CIF and JSON files have names inside; give the path alone")
+    frames = [structure_json.read(path, block)] if kind == "json" else _frames(path, kind)
     if len(frames) != 1 or len(frames[0]) == 0:
         raise ValueError(f"{path}: holds {len(frames)} structures, {sum(map(len, frames))} atoms; give one crystal")
     atoms = frames[0]
@@ -174,6 +176,14 @@ def _plain(path: Path, kind: str) -> Atoms:
     if reason := cif.refusal(bare):
         raise ValueError(f"{path}: no crystal: {reason}; correct the file")
     return bare
+
+
+def _frames(path: Path, kind: str) -> Sequence[Atoms]:
+    try:
+        frames: Sequence[Atoms] = read(path, format=kind, index=":")
+    except Exception as error:
+        raise ValueError(f"{path}: is not a readable {kind} file ({' '.join(str(error).split())})") from error
+    return frames
 
 
 # ---- symmetry ----

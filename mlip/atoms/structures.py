@@ -9,7 +9,7 @@ doi:10.1088/0022-3719/12/22/036) and an operation that exchanges its faces. The 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import gcd
@@ -24,18 +24,11 @@ from pydantic import Field, model_validator
 
 from mlip.atoms import crystals
 from mlip.atoms.crystals import SYMPREC_ANGSTROM, Crystal
+from mlip.atoms.ions import ANION_CHARGES, NONE, nominal_charges
 from mlip.atoms.symmetry import is_translation, operations, tilts
 from mlip.core.arrays import Array
 from mlip.core.section import Count, Section
 
-ANION_CHARGES = {"O": -2.0, "S": -2.0, "Se": -2.0, "F": -1.0, "Cl": -1.0, "Br": -1.0, "I": -1.0, "N": -3.0}
-CATION_CHARGES = {
-    **dict.fromkeys(("Li", "Na", "K", "Rb", "Cs"), 1.0),
-    **dict.fromkeys(("Mg", "Ca", "Sr", "Ba", "Zn"), 2.0),
-    **dict.fromkeys(("Al", "Ga", "Sc", "Y", "La"), 3.0),
-    **dict.fromkeys(("Si", "Ge", "Zr", "Hf"), 4.0),
-}  # for voltages, and where a crystal has more than one kind of cation, of which one may be missing
-USUAL_CHARGES = {"P": 5.0, "B": 3.0}  # where two kinds of cation are unknown: phosphates and borates
 PLANE_ANGSTROM = 0.05  # atoms whose heights differ by less lie in one plane
 LAYER_GAP_ANGSTROM = 1.2  # cation planes closer than this form one formula layer, as in anatase (101)
 VACUUM_GAP_ANGSTROM = 6.0  # a gap along z as wide as this makes a cell a slab
@@ -77,14 +70,15 @@ class Host:
     dipole_e_angstrom: float | None  # of nominal charges, along the normal
     spacegroup: str
     note: str = ""
+    frozen: int = 0  # atoms of a slab from a file that do not move
 
 
-def crystal(name_or_path: str) -> Atoms:
+def crystal(name_or_path: str, charges: Mapping[str, float] = NONE) -> Atoms:
     """The conventional cell of a built-in crystal or of a file: `loaded` without its notes."""
-    return loaded(name_or_path).atoms
+    return loaded(name_or_path, charges).atoms
 
 
-def loaded(name_or_path: str) -> Crystal:
+def loaded(name_or_path: str, charges: Mapping[str, float] = NONE) -> Crystal:
     """The conventional cell of a built-in crystal or of a file, and what was done to reach it.
 
     'anatase' is I4_1/amd with a = 3.800, c = 9.680 Angstrom and u = 0.2066, the cell of the labels. A file is a CIF
@@ -100,7 +94,7 @@ def loaded(name_or_path: str) -> Crystal:
         raise ValueError(f"crystal '{name_or_path}' is unknown; give 'anatase' or the path of {crystals.FORMATS}")
     found = crystals.load(Path(path), block)
     try:
-        nominal_charges(found.atoms)
+        nominal_charges(found.atoms, charges)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return found
@@ -111,7 +105,7 @@ def bulk(conventional: Atoms, repeat: Sequence[int]) -> Atoms:
     return _metals_first(conventional.repeat(tuple(repeat)))
 
 
-def slab(conventional: Atoms, facet: Facet, *, bond_angstrom: float) -> Atoms:
+def slab(conventional: Atoms, facet: Facet, *, bond_angstrom: float, charges: Mapping[str, float] = NONE) -> Atoms:
     """The slab of a facet: normal along z, centred in the vacuum, periodic in all directions, metals first.
 
     The lateral cell is right-angled where the lattice allows it, its shorter edge along x, then repeated. A formula
@@ -122,12 +116,12 @@ def slab(conventional: Atoms, facet: Facet, *, bond_angstrom: float) -> Atoms:
     """
     basis, spacing = surface_basis(conventional, facet.miller)
     period = _period(conventional, basis)
-    charges = nominal_charges(conventional)
+    nominal = nominal_charges(conventional, charges)
     per_layer = len(period) // _layers_per_period(period, spacing)
     cuts, refused = [], Counter[str]()
     for lowest in _plane_heights(period, spacing):
         cut = _cut(period, lowest, count=facet.layers * per_layer)
-        reason = "have another composition than the bulk" if cut is None else _refusal(cut, conventional, charges)
+        reason = "have another composition than the bulk" if cut is None else _refusal(cut, conventional, nominal)
         if cut is None or reason:
             refused[reason] += 1
         else:
@@ -154,6 +148,7 @@ def describe(
     kind: str,
     miller: tuple[int, int, int] | None,
     bond_angstrom: float,
+    charges: Mapping[str, float] = NONE,
 ) -> Host:
     """What a clean host is: counts, coordination, thickness, nominal dipole, space group.
 
@@ -169,8 +164,8 @@ def describe(
     if is_slab and len(set(numbers[metal])) == 1 and np.ptp(heights) < 2 * LAYER_GAP_ANGSTROM:
         kinds = sorted({str(s) for s in atoms.symbols[metal]})
         note = f"every {' and '.join(kinds)} is {numbers[metal][0]}-fold: no bulk-like metal inside the slab"
-    charges = nominal_charges(atoms)
-    dipole = sum(charges[s] * z for s, z in zip(atoms.symbols, atoms.positions[:, 2], strict=True))
+    nominal = nominal_charges(atoms, charges)
+    dipole = sum(nominal[s] * z for s, z in zip(atoms.symbols, atoms.positions[:, 2], strict=True))
     return Host(
         name=name,
         kind=kind,
@@ -184,6 +179,7 @@ def describe(
         dipole_e_angstrom=round(float(dipole), 6) + 0.0 if is_slab else None,
         spacegroup=_spacegroup(atoms),
         note=note,
+        frozen=len({int(k) for c in atoms.constraints for k in c.index}),
     )
 
 
@@ -207,34 +203,6 @@ def coordination(atoms: Atoms, bond_angstrom: float) -> NDArray[np.int64]:
     if not bonds.any():
         raise ValueError(f"bond_angstrom {bond_angstrom}: no metal-anion distance is as short; make it larger")
     return np.bincount(i[bonds], minlength=len(atoms))
-
-
-def nominal_charges(atoms: Atoms) -> dict[str, float]:
-    """Charge in e of each element from the stoichiometry: +4 and -2 in TiO2.
-
-    Raises:
-        ValueError: for a crystal without anions or without cations, or with two kinds of cation of unknown charge.
-    """
-    counts = Counter(str(s) for s in atoms.symbols)
-    charges = {s: ANION_CHARGES[s] for s in counts if s in ANION_CHARGES}
-    cations = [s for s in counts if s not in ANION_CHARGES]
-    if not charges or not cations:
-        raise ValueError(f"{atoms.get_chemical_formula()} has no anions or no cations; nominal charges need both")
-    unknown = [s for s in cations if s not in CATION_CHARGES or len(cations) == 1]
-    if len(unknown) > 1:
-        charges.update({s: USUAL_CHARGES[s] for s in unknown if s in USUAL_CHARGES})
-        unknown = [s for s in unknown if s not in USUAL_CHARGES]
-    if len(unknown) > 1:
-        raise ValueError(
-            f"nominal charges of {unknown} do not follow from the stoichiometry; add one to CATION_CHARGES"
-        )
-    charges.update({s: CATION_CHARGES[s] for s in cations if s not in unknown and s not in charges})
-    rest = -sum(charges[s] * n for s, n in counts.items() if s in charges)
-    if unknown:
-        charges[unknown[0]] = rest / counts[unknown[0]]
-    elif abs(rest) > 1e-6:
-        raise ValueError(f"{atoms.get_chemical_formula()}: nominal charges add up to {-rest:+g} e, not to zero")
-    return charges
 
 
 def surface_basis(conventional: Atoms, miller: tuple[int, int, int]) -> tuple[Array, float]:

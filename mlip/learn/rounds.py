@@ -71,8 +71,9 @@ def require(sections: Sections, folder: Path) -> None:
     settings, train, dft = _learn(sections), cast("TrainSettings", sections["train"]), _dft(sections)
     if (folder / "config.yaml").exists():
         raise ValueError(f"{folder}: is the folder of a single run; give another folder for the rounds")
-    if train.model is not None:
-        raise ValueError(f"learn: every round trains, and train.model: {train.model} is used as it is; give train.base")
+    if train.given is not None:
+        key = "model" if train.calculator is None else "calculator"
+        raise ValueError(f"learn: every round trains, and train.{key}: {train.given} is used as it is; give train.base")
     if train.members < 2 and settings.choose == "committee-spread":
         raise ValueError("learn.choose: committee-spread needs train.members of 2 or more, or use barrier-variance")
     if train.members < 2 and settings.stop_below_ev is not None:

@@ -68,6 +68,11 @@ def candidates(*, device: str, dtype: str, symmetrix: bool, cueq: bool = False) 
     return tuple(Backend(name=n, device=device, dtype=d) for n in names for d in dict.fromkeys((dtype, "float64")))
 
 
+def of_calculator() -> tuple[Backend, ...]:
+    """The one backend of an ASE calculator: the calculator itself, held against itself on moved structures."""
+    return (Backend(name="ase", device="cpu", dtype="float64", batched=False),)
+
+
 def evaluator(model: models.Released, backend: Backend, *, folder: Path) -> Evaluator:
     """The model, ready to be evaluated by this backend; `folder` keeps what compiled backends make of the model."""
     found = Evaluator(model, device=backend.device, dtype=backend.dtype, backend=backend.name, folder=folder)

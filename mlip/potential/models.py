@@ -21,7 +21,9 @@ from mlip.core import texts
 from mlip.core.files import located, write_bytes_atomic, write_text_atomic
 from mlip.core.process import OF_CALCULATORS, quiet, unchanged
 from mlip.core.section import Target
+from mlip.potential import calculators
 from mlip.potential.architecture import Architecture
+from mlip.potential.backends.ase_calculator import Named
 
 GATES = ("silu", "tanh", "abs", "None")
 UNSUPPORTED = {"embedding_specs", "edge_irreps"}  # arguments of mace that no released energy model needs
@@ -44,6 +46,7 @@ class Released:
     shape: dict[str, Any]  # JSON form of the arguments of mace.modules.ScaleShiftMACE
     card: dict[str, Any]
     source: str
+    calculator: Named | None = None  # an ASE calculator in the place of weights
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -224,6 +227,10 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
         ValueError: nothing there, not a model, damaged, or a pickle that nobody said is trusted.
     """
     place = located(path)
+    if (place / calculators.FILE).is_file():
+        named, card = calculators.load(place, trusted=trust_pickle)
+        every = {"atomic_numbers": list(range(1, len(chemical_symbols))), "r_max": calculators.GRAPH_ANGSTROM}
+        return Released((named,), every, card, str(place), named)
     if place.is_dir():
         with unchanged():
             return _load_folder(place)
@@ -236,6 +243,11 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
         )
     with unchanged():
         return _load_pickle(place)
+
+
+def of_run(folder: Path) -> Released:
+    """The model in the folder of a run, whose config declares an ASE calculator as trusted where there is one."""
+    return load(folder, trust_pickle=True)
 
 
 def foundation(name: str) -> Path:

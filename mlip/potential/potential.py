@@ -19,12 +19,13 @@ from mlip.core.arrays import Array
 from mlip.core.files import located, require_writable, write_frames
 from mlip.core.progress import console
 from mlip.potential import models
+from mlip.potential.backends.ase_calculator import AseCalculator
 from mlip.potential.backends.mace_scalar import MaceScalar
 from mlip.potential.backends.mace_torch import MaceTorch
 from mlip.potential.backends.symmetrix import Symmetrix
 from mlip.potential.graphs import Graph, graph, offsets
 
-BackendName = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl"]
+BackendName = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl", "ase"]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")
 
@@ -79,7 +80,7 @@ class Evaluator:
         self.elements, self.cutoff_angstrom = model.elements, model.cutoff_angstrom
         self.backend = _backend(backend, model, device=device, dtype=dtype, folder=folder)
         self.edges_per_call: int = self.backend.edges_per_call
-        self.batched = True
+        self.batched = model.calculator is None
 
     def one_by_one(self) -> "Evaluator":
         """Itself, from now on with one structure a call and neighbour lists without a skin."""
@@ -102,7 +103,7 @@ class Evaluator:
             stress: also the stress; needs structures periodic in all three directions.
             members: numbers (from 0) of those that are asked; all by default.
         """
-        if stress and not isinstance(self.backend, MaceTorch):
+        if stress and not isinstance(self.backend, MaceTorch | AseCalculator):
             return Evaluator(self.model, device=self.device, dtype=self.dtype)(frames, stress=True, members=members)
         out: list[Predicted] = []
         part: list[Graph] = []
@@ -141,6 +142,10 @@ class Evaluator:
 
 
 def _backend(name: BackendName, model: models.Released, *, device: str, dtype: str, folder: Path | None) -> Any:
+    if model.calculator is not None:
+        return AseCalculator(model.calculator, model.elements)
+    if name == "ase":
+        raise ValueError(f"{model.source}: holds weights and no calculator; use another backend")
     if name == "symmetrix-xl":
         if folder is None:
             raise ValueError("symmetrix-xl: keeps converted models in a folder; name one")

@@ -46,7 +46,7 @@ def converted_folder(model: Path) -> Path:
 @lru_cache(maxsize=8)
 def evaluator(use: ModelUse, members: tuple[int, ...] | None = None) -> potential.Evaluator:
     """The committee, or some members (counted from 1); loaded once per process."""
-    model = models.load(use.folder) if members is None else models.load(use.folder).subset(members)
+    model = models.of_run(use.folder) if members is None else models.of_run(use.folder).subset(members)
     try:
         return equivalence.evaluator(model, use.backend, folder=converted_folder(use.folder))
     except ValueError as error:
@@ -63,4 +63,4 @@ def calculator(use: ModelUse, member: int | None) -> potential.Potential:
 
 def predictions(model: Path, frames: Sequence[Atoms], *, device: str) -> list[potential.Predicted]:
     """Every frame by every member of a model folder."""
-    return potential.Evaluator(models.load(model), device=device)(frames)
+    return potential.Evaluator(models.of_run(model), device=device)(frames)

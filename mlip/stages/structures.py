@@ -6,12 +6,14 @@ Each host is in `structures/<name>.extxyz`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ase import Atoms
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
-from mlip.atoms import crystals, extxyz, structures
+from mlip.atoms import crystals, extxyz, slab_files, structures
+from mlip.atoms.slab_files import SlabFile
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
 from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, filled, number, table
@@ -24,6 +26,8 @@ CRYSTALS = ("anatase",)  # built in
 class StructuresSettings(Section):
     """Crystal, slabs and ions."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"charges_e", "slabs"})
+
     crystal: str = Field(default="anatase", description="Name of a built-in crystal, or the path of a CIF file.")
     bulk_repeat: tuple[Count, Count, Count] = Field(
         default=(2, 2, 1), description="Repeats of the conventional cell in the bulk host."
@@ -35,8 +39,19 @@ class StructuresSettings(Section):
         ),
         description="Slabs to build.",
     )
+    slabs: tuple[SlabFile, ...] = Field(
+        default=(),
+        description="Slabs from files, such as your own relaxed ones; atoms that are frozen there stay frozen.",
+    )
     bond_angstrom: Positive = Field(
         default=2.35, description="Longest metal-oxygen distance that counts as a bond (Angstrom)."
+    )
+    charges_e: dict[str, float] = Field(
+        default={},
+        description=(
+            "Charges of elements in e, such as {Mn: 3}, where they neither follow from the stoichiometry nor are the "
+            "usual ones."
+        ),
     )
     ions: tuple[str, ...] = Field(
         default=("Li", "Mg"), description="Chemical symbols of the ions whose motion is studied."
@@ -50,11 +65,22 @@ class StructuresSettings(Section):
         return self
 
     @model_validator(mode="after")
-    def _names_are_distinct(self) -> "StructuresSettings":
-        names = [f.name for f in self.facets]
-        if len(set(names)) < len(names) or "bulk" in names:
-            raise ValueError(f"facets: names must differ from each other and from 'bulk', got {names}")
+    def _charges_are_of_elements(self) -> "StructuresSettings":
+        if unknown := [s for s in self.charges_e if s not in chemical_symbols[1:]]:
+            raise ValueError(f"charges_e: {unknown} are no elements; give charges by chemical symbols, such as Mn: 3")
         return self
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "StructuresSettings":
+        names = self.slab_names
+        if len(set(names)) < len(names) or "bulk" in names:
+            raise ValueError(f"facets: names must differ from each other and from 'bulk', got {list(names)}")
+        return self
+
+    @property
+    def slab_names(self) -> tuple[str, ...]:
+        """Names of all slabs, those to build first."""
+        return (*(f.name for f in self.facets), *(s.name for s in self.slabs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,23 +119,31 @@ def crystal_name(settings: StructuresSettings) -> str:
 
 def identity_of(settings: StructuresSettings, result: "Hosts") -> crystals.Identity:
     """Which crystal the hosts are of."""
-    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings)))
+    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings), settings.charges_e))
 
 
 def run(context: Context[StructuresSettings]) -> Hosts:
     """Build the bulk cell and the slabs."""
     settings = context.settings
-    found = structures.loaded(crystal_name(settings))
+    found = structures.loaded(crystal_name(settings), settings.charges_e)
     identity = crystals.identify(found.atoms)
     for line in (f"{settings.crystal}: {identity.name}", *found.notes):
         context.say(line)
     hosts = []
     for atoms, name, miller in _cells(found.atoms, settings):
         kind = "bulk" if miller is None else "slab"
-        host = structures.describe(atoms, name=name, kind=kind, miller=miller, bond_angstrom=settings.bond_angstrom)
+        host = structures.describe(
+            atoms,
+            name=name,
+            kind=kind,
+            miller=miller,
+            bond_angstrom=settings.bond_angstrom,
+            charges=settings.charges_e,
+        )
         files.write_frames(host_file(context.folder, name), [atoms])
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
-        context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms: {counts}")
+        held = f", {host.frozen} frozen" if host.frozen else ""
+        context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms{held}: {counts}")
         hosts.append(host)
     return Hosts(hosts=tuple(hosts), crystal=identity, notes=found.notes)
 
@@ -119,7 +153,10 @@ def _cells(
 ) -> Iterator[tuple[Atoms, str, tuple[int, int, int] | None]]:
     yield structures.bulk(conventional, settings.bulk_repeat), "bulk", None
     for facet in settings.facets:
-        yield structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom), facet.name, facet.miller
+        made = structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom, charges=settings.charges_e)
+        yield made, facet.name, facet.miller
+    for slab in settings.slabs:
+        yield slab_files.load(files.place(slab.file)), slab.name, slab.miller
 
 
 def host_file(folder: Path, name: str) -> Path:
@@ -159,7 +196,8 @@ def cells_section(hosts: Sequence[Host]) -> ReportSection:
 
 def _inputs(context: Context[StructuresSettings]) -> list[Path]:
     path = crystal_file(context.settings)
-    return [] if path is None else [path]
+    slabs = [Path(slab.file) for slab in context.settings.slabs]
+    return slabs if path is None else [path, *slabs]
 
 
 STAGE = Stage(name="structures", settings=StructuresSettings, result=Hosts, run=run, inputs=_inputs, report=report)

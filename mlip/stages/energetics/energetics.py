@@ -22,8 +22,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, ground_state_magnetic_moments, reference_states
 
-from mlip.atoms import dispersion
-from mlip.atoms.structures import CATION_CHARGES
+from mlip.atoms import dispersion, ions
 from mlip.core.section import Target
 from mlip.core.status import CALCULATED, INCOMPLETE, NOT_CALCULATED, Status
 from mlip.core.units import joule_per_m2
@@ -263,7 +262,9 @@ def adsorption(
         target: level of that potential.
     """
     found = ask(adsorption_frames(of), {})
-    z = charge or CATION_CHARGES.get(of.ion, 1.0)
+    z = charge or ions.charge(of.ion)
+    if z is None:
+        raise ValueError(f"the charge of {of.ion} is not known; give it")
     names = ("host with the ion", "clean host")
     lacking = [f"the {name}" for name, label in zip(names, found, strict=True) if label is None]
     lacking += ["the atom"] if alone is None or alone.energy_ev is None else []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from mlip.atoms import extxyz, structures
+from mlip.atoms import extxyz, ions, structures
 from mlip.core import files
 from mlip.core.stage import Context, Stage
 from mlip.core.status import NOT_CALCULATED, Status
@@ -30,16 +30,17 @@ Settings = EnergeticsSettings
 
 def run(context: Context[Settings]) -> energetics.Energetics:
     """Calculate the parts that are asked for, as far as they are labelled."""
-    own, dft, ions = context.settings, context.section(Dft), context.settings_of(built.STAGE).ions
+    own, dft, species = context.settings, context.section(Dft), context.settings_of(built.STAGE).ions
+    charges = _charges(context) if "adsorption" in own.parts else {}
     ask = Labeller(dft, queue.labels_folder(context.run_folder), workers=context.workers, say=context.say)
-    atoms = {ion: energetics.atom(ion, ask, own) for ion in ions} if "atoms" in own.parts else {}
-    metals = {ion: energetics.metal(ion, ask, own, alone=atoms.get(ion)) for ion in ions if "metals" in own.parts}
+    atoms = {ion: energetics.atom(ion, ask, own) for ion in species} if "atoms" in own.parts else {}
+    metals = {ion: energetics.metal(ion, ask, own, alone=atoms.get(ion)) for ion in species if "metals" in own.parts}
     crystal, status = None, Status(NOT_CALCULATED)
     if "lattice" in own.parts:
         name = f"crystal_{Path(context.settings_of(built.STAGE).crystal).stem}"
         crystal, status = energetics.crystal(_crystal(context), name, ask, own, changes=own.lattice_settings)
     surfaces = _surfaces(context, ask) if "surfaces" in own.parts else ()
-    bound = _adsorption(context, ask, atoms, metals) if "adsorption" in own.parts else ()
+    bound = _adsorption(context, ask, atoms, metals, charges) if "adsorption" in own.parts else ()
     context.leave_unfinished(ask.unfinished)
     return energetics.Energetics(
         level=queue.settings_hash(dft),
@@ -55,7 +56,21 @@ def run(context: Context[Settings]) -> energetics.Energetics:
 
 def _crystal(context: Context[Settings]) -> Atoms:
     """The conventional cell of the run's crystal."""
-    return structures.crystal(built.crystal_name(context.settings_of(built.STAGE)))
+    settings = context.settings_of(built.STAGE)
+    return structures.crystal(built.crystal_name(settings), settings.charges_e)
+
+
+def _charges(context: Context[Settings]) -> dict[str, float]:
+    """Electrons per ion, for voltages.
+
+    Raises:
+        ValueError: neither the table nor the config has the charge of an ion.
+    """
+    settings = context.settings_of(built.STAGE)
+    found = {ion: ions.charge(ion, settings.charges_e) for ion in settings.ions}
+    if unknown := [ion for ion, charge in found.items() if charge is None]:
+        raise ValueError(f"the charge of {unknown} is not known; give it in structures.charges_e: {{{unknown[0]}: 2}}")
+    return {ion: charge for ion, charge in found.items() if charge is not None}
 
 
 def _adsorption(
@@ -63,6 +78,7 @@ def _adsorption(
     ask: Labeller,
     atoms: Mapping[str, energetics.Atom],
     metals: Mapping[str, energetics.Metal],
+    charges: Mapping[str, float],
 ) -> list[energetics.Adsorption]:
     """Adsorption energies of the chosen sites, by DFT and by the potential."""
     places = _occupied(context)
@@ -75,6 +91,7 @@ def _adsorption(
             lambda frames, _: [labels[str(f.info["frame_id"])] for f in frames],
             alone=atoms.get(p.ion),
             elemental=metals.get(p.ion),
+            charge=charges[p.ion],
             potential_ev=covered - clean,
             target=context.common.target,
         )
@@ -117,8 +134,10 @@ def _relaxed_slabs(context: Context[Settings]) -> dict[str, Atoms]:
         ValueError: one of them does not relax.
     """
     conventional, folder = _crystal(context), context.folder / "slabs"
-    bond = context.settings_of(built.STAGE).bond_angstrom
-    made = {f.name: structures.slab(conventional, f, bond_angstrom=bond) for f in context.settings.surfaces}
+    bond, charges = context.settings_of(built.STAGE).bond_angstrom, context.settings_of(built.STAGE).charges_e
+    made = {
+        f.name: structures.slab(conventional, f, bond_angstrom=bond, charges=charges) for f in context.settings.surfaces
+    }
     model = backends.model_use(context)
     todo = []
     for name, atoms in {"bulk": structures.bulk(conventional, (1, 1, 1)), **made}.items():

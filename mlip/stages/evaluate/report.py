@@ -68,7 +68,7 @@ def _frames(result: Evaluation) -> str:
         return f"Errors against DFT on held-out groups, which contain no training frame: {groups}."
     why = "it was trained on" if result.exposure.code == TRAINED_ON else "it may have been trained on"
     return (
-        f"Errors against DFT on the groups {groups}. The potential is used as it is (train.model), and {why} these "
+        f"Errors against DFT on the groups {groups}. The potential is used as it is (train), and {why} these "
         f"frames ({result.exposure.reason}): the errors are no measure of other frames, and neither a calibration of "
         "the committee spread nor errors along paths are taken from them."
     )

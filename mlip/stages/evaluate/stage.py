@@ -54,7 +54,7 @@ def _exposure(context: Context[EvaluateSettings], groups: tuple[str, ...]) -> St
     """Whether the committee was trained on the groups; what the run trains itself never is."""
     if context.result(TRAIN).given is None:
         return Status(given.HELD_OUT)
-    card = models.load(model_folder(context.folder_of(TRAIN))).card
+    card = models.of_run(model_folder(context.folder_of(TRAIN))).card
     found = given.exposure(card, settings_hash=context.result(DATASET).settings_hash, groups=groups)
     if found.code != given.HELD_OUT:
         context.say(f"the errors are not of held-out frames: {found}")

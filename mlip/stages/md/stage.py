@@ -114,6 +114,11 @@ def _prepared(
     """The batches of a system; where it starts is in `md/<system>.extxyz`."""
     settings, name = context.settings, placement.name_of(system)
     host = relaxed_host(context.folder_of(SITES), system.host)
+    if host.constraints:
+        raise ValueError(
+            f"md.systems: {system.host} has atoms that its file freezes, and md freezes whole layers; free them in the "
+            "file and set md.frozen_layers"
+        )
     own = [s for s in found.sites if s.host == system.host]
     configurations = {f"{s.ion} {s.name}": configuration(context.folder_of(SITES), s) for s in own}
     atoms = placement.with_ions(host, own, system, configurations, apart_angstrom=settings.apart_angstrom)
@@ -233,7 +238,7 @@ def _check(context: Context[MdSettings]) -> None:
         ValueError: a host or ion that `structures` lacks, or a member that `train` lacks.
     """
     built = context.settings_of(structures.STAGE)
-    hosts = ["bulk", *(f.name for f in built.facets)]
+    hosts = ["bulk", *built.slab_names]
     for system in context.settings.systems:
         if system.host not in hosts:
             raise ValueError(f"md.systems: host {system.host!r} is not built by structures; there are: {hosts}")
@@ -243,7 +248,7 @@ def _check(context: Context[MdSettings]) -> None:
                 "add them there, and labels that hold them"
             )
     training = context.settings_of(TRAIN)
-    if training.model is None and context.settings.member > training.members:
+    if training.given is None and context.settings.member > training.members:
         raise ValueError(f"md.member: {context.settings.member} of {training.members} members (train.members)")
 
 

@@ -107,7 +107,7 @@ def run_pool(todo: Sequence[BandJob]) -> int:
 
     backend = todo[0].model.backend
     exact = replace(equivalence.REFERENCE, device=backend.device)
-    if todo[0].settings.finish_mace_torch and backend != exact:
+    if todo[0].settings.finish_mace_torch and backend != exact and backend.name != "ase":
         _settle_and_finish(todo, exact, finish)
     else:
         _advance(todo, finish)

@@ -192,7 +192,7 @@ def _check(context: Context[RatesSettings]) -> None:
         ValueError: a host or an ion that `structures` lacks.
     """
     built = context.settings_of(structures.STAGE)
-    hosts = [BULK, *(facet.name for facet in built.facets)]
+    hosts = [BULK, *built.slab_names]
     for number, walk in enumerate(context.settings.walks):
         if walk.host not in hosts:
             raise ValueError(

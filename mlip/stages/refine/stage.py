@@ -172,7 +172,12 @@ def _hops(context: Context[RefineSettings]) -> tuple[list[HopJob], list[Hop]]:
         if band is None:
             without.append(hop)
             continue
-        images = tuple(loop.bare(a) for a in extxyz.read_frames(band_file(context.folder_of(NEB), band)))
+        frames = extxyz.read_frames(band_file(context.folder_of(NEB), band))
+        if frames[0].constraints:
+            raise ValueError(
+                f"refine.hops: {hop.name} is on a slab with frozen atoms, and refine moves all; leave it out"
+            )
+        images = tuple(loop.bare(a) for a in frames)
         path = loop.Hop(
             band=images,
             symmetric=hop.symmetric,

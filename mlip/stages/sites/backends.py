@@ -131,13 +131,14 @@ def _version(name: str) -> str | None:
 
 def check(job: CheckJob) -> tuple[equivalence.Equivalence, ...]:
     """The backends of a model held against mace-torch on its hosts and on held-out frames."""
-    trained, common = models.load(job.model), job.settings
+    trained, common = models.of_run(job.model), job.settings
+    tried = equivalence.candidates(
+        device=common["device"], dtype=common["dtype"], symmetrix=common["symmetrix"], cueq=common["cueq"]
+    )
     return equivalence.check(
         trained,
         frames(job),
-        equivalence.candidates(
-            device=common["device"], dtype=common["dtype"], symmetrix=common["symmetrix"], cueq=common["cueq"]
-        ),
+        tried if trained.calculator is None else equivalence.of_calculator(),
         limits=(common["equivalence_ev"], common["equivalence_ev_per_angstrom"]),
         make=lambda backend: equivalence.evaluator(trained, backend, folder=use.converted_folder(job.model)),
         seed=common["seed"],

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
+from ase.geometry import find_mic
 
 from mlip.atoms import extxyz, structures
 from mlip.atoms.ends import unwrapped
+from mlip.atoms.slab_files import frozen
 from mlip.core import files
 from mlip.potential import use
 from mlip.stages.sites import network, sites
@@ -45,7 +47,7 @@ def relax_host(job: HostJob) -> str | None:
         relaxed = sites.host_relaxed(host, potential, job.settings, seed=job.seed)
     except ValueError as error:
         return f"{job.name}: {error}"
-    files.write_frames(job.relaxed, [_bare(relaxed)])
+    files.write_frames(job.relaxed, [_bare(relaxed, host)])
     return None
 
 
@@ -90,7 +92,7 @@ def search_sites(job: SiteJob) -> FoundSites:
         host, usable, configurations, job.host.settings, registry=job.host.registry
     ):
         try:
-            unwrapped(initial, final)
+            unwrapped(_bare(initial, host), _bare(final, host))
         except ValueError as error:  # such as a hop to the ion's own copy in a cell that is too small for it
             notes.append(f"{hop.ion} {hop.name}: left out of the network: {error}")
         else:
@@ -98,9 +100,11 @@ def search_sites(job: SiteJob) -> FoundSites:
     if not hops:
         notes.append(f"{job.host.name} {job.ion}: no hops up to sites.max_hop_angstrom between {len(usable)} sites")
     for name, atoms in configurations.items():
-        files.write_frames(job.folder / "configurations" / f"{job.host.name}_{job.ion}_{name}.extxyz", [_bare(atoms)])
+        files.write_frames(
+            job.folder / "configurations" / f"{job.host.name}_{job.ion}_{name}.extxyz", [_bare(atoms, host)]
+        )
     for hop, initial, final in hops:
-        files.write_frames(end_points(job.folder / "hops", hop), [_bare(initial), _bare(final)])
+        files.write_frames(end_points(job.folder / "hops", hop), [_bare(initial, host), _bare(final, host)])
     result = FoundSites(sites=tuple(found), hops=tuple(hop for hop, _, _ in hops), notes=tuple(notes))
     files.write_record(done, result)
     return result
@@ -111,6 +115,13 @@ def end_points(folder: Path, hop: network.Hop) -> Path:
     return folder / f"{hop.ion}_{hop.name}.extxyz"
 
 
-def _bare(atoms: Atoms) -> Atoms:
-    """Structure only: species, positions, cell, pbc."""
-    return Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+def _bare(atoms: Atoms, host: Atoms) -> Atoms:
+    """Structure only: species, positions, cell, pbc, and the atoms that are frozen in the host, where they are there.
+
+    An end that symmetry makes has them there within the tolerance of the operation.
+    """
+    bare = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    if held := frozen(host):
+        bare.positions[held] += find_mic(host.positions[held] - bare.positions[held], host.cell)[0]
+    bare.set_constraint(host.constraints)
+    return bare

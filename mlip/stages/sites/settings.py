@@ -23,7 +23,7 @@ class ExtraHop(Section):
 class SitesSettings(Section):
     """Search of voids, their relaxation and the hop network."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"extra_hops"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"extra_hops", "radii_angstrom"})
 
     grid_angstrom: Positive = Field(
         default=0.35, description="Spacing of the grid on which voids are searched (Angstrom)."
@@ -83,4 +83,11 @@ class SitesSettings(Section):
     extra_hops: tuple[ExtraHop, ...] = Field(
         default=(),
         description="Hops that are taken whatever their length and whatever site or atom lies on the straight way.",
+    )
+    radii_angstrom: dict[str, Positive] = Field(
+        default={},
+        description=(
+            "Radii of ions (Angstrom), such as {Al: 0.39}, in the place of those of Shannon for six-fold coordination: "
+            "how far above a surface the search begins."
+        ),
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import cKDTree
 
+from mlip.atoms.ions import OXYGEN_RADIUS_ANGSTROM, radius_angstrom
 from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
 from mlip.core.arrays import Array
@@ -33,9 +34,6 @@ Vector = tuple[float, float, float]
 
 RELAXED, NOT_CONVERGED, DESORBED = "relaxed", "not converged", "desorbed"
 
-# six-fold ionic radii in Angstrom, Shannon 1976, doi:10.1107/S0567739476001551
-RADII = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ca": 1.00, "Zn": 0.74, "Al": 0.54, "Mn": 0.83}
-OXYGEN_RADIUS_ANGSTROM = 1.38
 SURFACE_DEPTH_ANGSTROM = 1.0  # a site deeper than this below the outermost metal plane is subsurface
 HEIGHT_ANGSTROM = 2.2  # hollows higher than this above the outermost metal plane are on top of ridges
 PLANE_ANGSTROM = 0.6  # metal atoms that belong to the outermost plane of a relaxed slab
@@ -90,7 +88,7 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
     for number in range(tries):
         start = host.copy()
         kicks = rng.normal(0.0, settings.rattle_angstrom, host.positions.shape)
-        start.positions += _translational(host, kicks) if number == 0 else kicks
+        start.set_positions(start.positions + (_translational(host, kicks) if number == 0 else kicks))
         relaxed, energy, converged = _relax(start, calculator, settings)
         if converged and (best is None or energy < best[0] - HOST_TIE_EV):
             best = energy, relaxed
@@ -100,8 +98,8 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
             f"eV/Angstrom in {settings.max_steps} steps, {ROUNDS} times over ({tries} tries); raise sites.max_steps or "
             "check the potential",
         )
-    drift = best[1].positions.mean(0) - host.positions.mean(0)
-    best[1].positions -= drift
+    if not host.constraints:
+        best[1].positions -= best[1].positions.mean(0) - host.positions.mean(0)
     return best[1]
 
 
@@ -147,14 +145,16 @@ def relaxed_sites(
     """
     starts = candidates(host, ion, settings, metal_symbols=metal_symbols)
     if not len(starts):
+        own = f", and {ion} of the crystal itself moves by vacancies only" if ion in host.get_chemical_symbols() else ""
         raise ValueError(
-            f"{name}: no void with {settings.clearance_angstrom} Angstrom around it; lower sites.clearance_angstrom",
+            f"{name}: no void with {settings.clearance_angstrom} Angstrom around it{own}; lower "
+            "sites.clearance_angstrom",
         )
     found = operations(host, tolerance_angstrom=settings.symmetry_angstrom, keep_top=is_slab(host))
     rng = np.random.default_rng(seed)
     kept: list[tuple[float, Atoms, str]] = []
     for start in starts:
-        begin = host.copy()
+        begin = host.copy()  # with the constraints of the host
         begin.append(Atom(ion, start + _kick(rng, settings.displace_angstrom)))
         known = [(energy, copies(host, found, a.positions[-1])) for energy, a, status in kept if status != DESORBED]
         atoms, energy, converged = _relax(begin, calculator, settings, stop=_falls_into(host, known))
@@ -291,7 +291,7 @@ def _climb(clearance: Callable[[Array], Array], points: Array) -> Array:
 
 def _hollows(host: Atoms, ion: str, settings: SitesSettings, metal: NDArray[np.bool_]) -> Array:
     """Local minima of the height at which a sphere around the ion touches the top face, the lowest first."""
-    contact = RADII.get(ion, 0.75) + OXYGEN_RADIUS_ANGSTROM
+    contact = radius_angstrom(ion, settings.radii_angstrom) + OXYGEN_RADIUS_ANGSTROM
     points, shape = _grid(host, settings.grid_angstrom)
     columns = points.reshape(*shape, 3)[:, :, 0, :2].reshape(-1, 2)
     heights = np.full(len(columns), host.positions[:, 2].min())

@@ -43,7 +43,7 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     built = context.settings_of(structures.STAGE)
     made = context.result(structures.STAGE)
     hosts, identity = made.hosts, structures.identity_of(built, made)
-    trained = models.load(model_folder(context.folder_of(TRAIN)))
+    trained = models.of_run(model_folder(context.folder_of(TRAIN)))
     _refuse_unknown_elements(trained, hosts, built.ions)
     model = backends.model_use(context)
     relaxing = [

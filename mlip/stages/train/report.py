@@ -26,14 +26,14 @@ def report_sections(context: Context[TrainSettings], result: Committee) -> tuple
         histories = {m.member: m.history for m in result.members}
         fits = tuple(m.energy_fit for m in result.members if m.energy_fit is not None)
         training = training_section(histories, fits)
-    shown = models.load(context.folder / "model").card
+    shown = models.of_run(context.folder / "model").card
     return (training, card_section("model-card", "Model card", shown))
 
 
 def given_section(found: Given) -> ReportSection:
     """What takes the place of the training of a potential that is used as it is."""
     said = (
-        f"The potential was not trained in this run: {found.source} is used as it is (train.model), with "
+        f"The potential was not trained in this run: {found.source} is used as it is, with "
         f"{found.members} {'member' if found.members == 1 else 'members'}."
     )
     alone = () if found.members > 1 else ("A single member has no committee spread: barriers have no uncertainty.",)

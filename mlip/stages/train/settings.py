@@ -1,6 +1,6 @@
 """The settings of the stage train."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,10 +28,30 @@ class EnergyFitSettings(Section):
     )
 
 
+class CalculatorSettings(Section):
+    """An ASE calculator that takes the place of a trained potential."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
+        description="Class of the calculator, as package.module:Class; also a function that makes one.",
+    )
+    arguments: dict[str, Any] = Field(default={}, description="Keyword arguments with which the calculator is made.")
+    trusted: bool = Field(
+        default=False,
+        description="The calculator runs its own code; set true only for packages and arguments that you trust.",
+    )
+
+    @model_validator(mode="after")
+    def _is_trusted(self) -> "CalculatorSettings":
+        if not self.trusted:
+            raise ValueError(f"{self.name} would run its own code; if you trust the calculator set trusted: true")
+        return self
+
+
 class TrainSettings(Section):
     """Training of every committee member."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"model"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"model", "calculator"})
 
     model: str | None = Field(
         default=None,
@@ -39,6 +59,10 @@ class TrainSettings(Section):
             "A potential that is used as it is, without training: the folder of a released model, a trusted .model "
             "file, or the name of a MACE foundation model. null: train."
         ),
+    )
+    calculator: CalculatorSettings | None = Field(
+        default=None,
+        description="An ASE calculator that is used in the place of a trained potential, one structure a call.",
     )
     base: str | None = Field(
         default="datasets/models/base",
@@ -98,13 +122,20 @@ class TrainSettings(Section):
 
     @model_validator(mode="after")
     def _nothing_is_trained_where_a_model_is_given(self) -> "TrainSettings":
-        if self.model is None:
+        if self.given is None:
             return self
-        own = {"model", "trust_pickle"}
+        if self.model is not None and self.calculator is not None:
+            raise ValueError("model and calculator are both given; leave one out")
+        own = {"model", "calculator", "trust_pickle"}
         changed = [k for k, f in type(self).model_fields.items() if k not in own and getattr(self, k) != f.default]
         if changed:
             raise ValueError(
-                f"model: {self.model} is used as it is, so {', '.join(changed)} would have no effect; leave them out, "
+                f"model: {self.given} is used as it is, so {', '.join(changed)} would have no effect; leave them out, "
                 "or give the model as base to train from it"
             )
         return self
+
+    @property
+    def given(self) -> str | None:
+        """Name of the model or calculator that is used as it is; None where a training makes the potential."""
+        return self.model if self.calculator is None else self.calculator.name

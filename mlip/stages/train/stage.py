@@ -12,13 +12,14 @@ from mlip.core import files
 from mlip.core.section import Target
 from mlip.core.stage import Context, Stage
 from mlip.core.tracking import Tracking
-from mlip.potential import models
+from mlip.potential import calculators, models
+from mlip.potential.backends.ase_calculator import Named
 from mlip.stages.dataset.dataset import Manifest
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.train import jobs
 from mlip.stages.train.given import Given, convert
 from mlip.stages.train.report import report_sections
-from mlip.stages.train.settings import TrainSettings
+from mlip.stages.train.settings import CalculatorSettings, TrainSettings
 from mlip.stages.train.train import Trained
 
 
@@ -39,6 +40,8 @@ class Committee:
 
 def run(context: Context[TrainSettings]) -> Committee:
     """Train every member, in processes of their own; or take the potential that is given."""
+    if context.settings.calculator is not None:
+        return _calculated(context, context.settings.calculator)
     if context.settings.model is not None:
         return _taken(context, context.settings.model)
     manifest, data = context.result(DATASET), context.folder_of(DATASET)
@@ -74,6 +77,24 @@ def _taken(context: Context[TrainSettings], name: str) -> Committee:
     return Committee(target=manifest.target, e0_ev=e0_ev, members=(), given=made)
 
 
+def _calculated(context: Context[TrainSettings], chosen: CalculatorSettings) -> Committee:
+    """The committee of one ASE calculator."""
+    target, named = context.result(DATASET).target, Named(chosen.name, chosen.arguments)
+    named.made()
+    card = {
+        "name": context.run_name,
+        "target": target,
+        "level": f"not known; taken as {target} (common.target)",
+        "members": 1,
+        "source": chosen.name,
+        "arguments": chosen.arguments,
+        "versions": files.versions(),
+    }
+    calculators.save(model_folder(context.folder), named, card)
+    context.say(f"{chosen.name}: used as it is, one structure a call and without a spread; nothing is trained")
+    return Committee(target=target, e0_ev={}, members=(), given=Given(source=chosen.name, members=1, elements=()))
+
+
 def _card(context: Context[TrainSettings], manifest: Manifest, e0_ev: dict[str, float]) -> dict[str, Any]:
     return {
         "name": context.run_name,
@@ -95,7 +116,7 @@ def model_folder(folder: Path) -> Path:
 
 def base_model(settings: TrainSettings) -> Path | None:
     """The folder or file of the base model: a path, or a foundation model that mace-torch knows by name; or None."""
-    return None if settings.base is None or settings.model is not None else _located(settings.base)
+    return None if settings.base is None or settings.given is not None else _located(settings.base)
 
 
 def _located(name: str) -> Path:
@@ -106,6 +127,9 @@ def _located(name: str) -> Path:
 
 
 def _inputs(context: Context[TrainSettings]) -> list[Path]:
+    if context.settings.calculator is not None:
+        values = [v for v in context.settings.calculator.arguments.values() if isinstance(v, str)]
+        return [Path(v) for v in values if v and Path(v).is_file()]
     name = context.settings.model or context.settings.base
     if name is None:
         return []
