@@ -11,7 +11,7 @@ from mlip.atoms import structures, symmetry
 from mlip.atoms.structures import Facet
 from mlip.core.status import Status
 from mlip.stages.rates import lattice
-from mlip.stages.sites import network, sites, stage
+from mlip.stages.sites import naming, network, sites, stage
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.settings import ExtraHop, SitesSettings
 from mlip.stages.sites.sites import Period, Site
@@ -234,7 +234,7 @@ def test_row_direction_of_a_split_row_in_a_short_cell():
     cell = structures.slab(ANATASE, Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 1)), bond_angstrom=2.35)
     top = cell.positions[:, 2] > cell.positions[:, 2].max() - 0.1
     cell.positions[top] += (0, 0.25, 0)  # one bond of 1.7, one of 2.2 Angstrom
-    assert_allclose(np.abs(network._row_direction(cell)), [0, 1], rtol=0, atol=1e-9)
+    assert_allclose(np.abs(naming.row_direction(cell)), [0, 1], rtol=0, atol=1e-9)
 
 
 # hand-made networks: one surface site per cell of a slab, one void below it

@@ -133,7 +133,8 @@ def sentence(row: DynamicsTogether) -> str:
         return said.strip()
     return (
         f"{said}In stored frames the ion crossed the planes between neighbouring sites {row.crossings} times, "
-        f"{row.crossings_ratio:.2f} times the prediction: the part of anharmonic wells and saddles. "
+        f"{row.crossings_ratio:.2f} times the prediction: the part of anharmonic wells and saddles, as far as no "
+        "crossings are hidden between frames. "
         f"{_percent(row.hops + row.others, row.crossings)} of the crossings were hops, the others recrossings. "
         f"{row.reversed} hops were reversed within {row.within_ps:g} ps, where {row.reversed_expected:.1f} would be by "
         "an ion that forgets how it came."

@@ -16,14 +16,13 @@ from types import MappingProxyType
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from ase.neighborlist import neighbor_list
 
-from mlip.atoms.structures import is_slab, metals
+from mlip.atoms.structures import is_slab
 from mlip.atoms.symmetry import Operation, apply, cell_image, distances, images, operations
 from mlip.core.arrays import Array
 from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.stages.dataset.card import hop_group
-from mlip.stages.sites import extra
+from mlip.stages.sites import extra, naming
 from mlip.stages.sites.paths import Edge, Node, minimax
 from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.sites import DESORBED, RELAXED, Site
@@ -35,7 +34,6 @@ UPPER_BOUND = "upper bound"  # hops without a barrier might undercut the path
 MIN_HOP_ANGSTROM = 0.3  # shorter than this nothing hops
 DETOUR = 0.78  # a site nearer than this part of the length to both ends lies between them
 MAX_HOST_MOVE_ANGSTROM = 1.5  # farther than this no host atom moves in a single hop
-ROW_BOND_ANGSTROM = 2.7  # of the long metal-anion bond of a relaxed row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,34 +369,9 @@ def _named(hops: Sequence[tuple[Hop, str | None]]) -> list[Hop]:
 
 
 def _kind(host: Atoms, hop: Hop, sites: Mapping[str, Site]) -> str | None:
-    """Registry kind of a hop on anatase: oct, in, par, perp_over, 010zz; None for any other."""
     layers = {sites[hop.initial].layer, sites[hop.final].layer}
-    facet = hop.host.split("_")[0]
-    vector = np.array(hop.vector_angstrom)
-    diagonal = 2.0 < hop.length_angstrom < 3.6  # 3.07 Angstrom between ideal voids, less or more from off-centre sites
-    if layers == {"surface", "subsurface"}:
-        return "in"
-    if layers == {"bulk"}:
-        return "oct" if diagonal else None
-    if layers != {"surface"} or hop.initial != hop.final:
-        return None
-    row = _row_direction(host)
-    if facet == "001" and row is not None and abs(hop.length_angstrom - 3.8) < 0.4:
-        along = abs(vector[:2] @ row) / hop.length_angstrom
-        return "par" if along > 0.95 else "perp_over" if along < 0.3 else None
-    return "010zz" if facet == "100" and diagonal and abs(vector[0]) > 1.0 else None
-
-
-def _row_direction(host: Atoms) -> Array | None:
-    """In-plane direction from metal to metal over the outermost bridging anions of the top face."""
-    metal = metals(host)
-    anion = int(np.where(~metal, host.positions[:, 2], -np.inf).argmax())
-    i, j, lengths, steps = neighbor_list("ijdD", host, ROW_BOND_ANGSTROM)
-    bonds = (i == anion) & metal[j]
-    near = steps[bonds][np.argsort(lengths[bonds])[:2]]
-    across = near[-1, :2] - near[0, :2] if len(near) == 2 else np.zeros(2)
-    length = float(np.linalg.norm(across))
-    return across / length if length > 1.0 else None
+    facet, vector = hop.host.split("_")[0], np.array(hop.vector_angstrom)
+    return naming.kind(host, facet, layers, vector, to_copy=hop.initial == hop.final)
 
 
 def _vector(point: Array) -> Vector:
