@@ -2,20 +2,22 @@
 
     python scripts/write_results.py runs/quick
 
-The tables stand between the marks <!-- results --> and <!-- /results -->; the figure is docs/headline.svg.
+The tables stand between the marks <!-- results --> and <!-- /results -->, those of rates between <!-- rates --> and
+<!-- /rates -->; the figure is docs/headline.svg.
 """
 
 import argparse
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlip
 from mlip.core import files
 from mlip.core.report import number, with_error
+from mlip.stages.rates.result import Interval
 from mlip.stages.report import figures, sections
 
 REPOSITORY = Path(__file__).parents[1]
-MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- /results -->)", re.DOTALL)
 SHORT = {
     "ion": lambda r: r.ion,
     "where": lambda r: r.facet,
@@ -29,6 +31,65 @@ LONG = SHORT | {
     "D3 in it (eV)": lambda r: number(r.d3_ev, signed=True),
     "reason": lambda r: r.reason,
 }
+RATES = {
+    "ion": lambda r: r.ion,
+    "where": lambda r: r.where,
+    "prefactor of the limiting hop (THz)": lambda r: sized(r.prefactor_thz),
+    "D at 300 K (cm2/s)": lambda r: interval(r.d),
+    "D over bulk (decades)": lambda r: interval(r.decades),
+    "published barriers imply (decades)": lambda r: number(r.implied, 1, signed=True),
+    "claimed, at least (decades)": lambda r: number(r.claimed, 0),
+    "verdict": lambda r: r.verdict,
+}
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How an ion moves on a host, beside bulk."""
+
+    ion: str
+    where: str
+    prefactor_thz: float | None
+    d: Interval
+    decades: Interval
+    implied: float | None
+    claimed: float | None
+    verdict: str
+
+
+def moved(run):
+    """One row of the table of rates for every row of the headline."""
+    rates, modes = run.result("rates"), {hop.key: hop for hop in run.result("modes").hops}
+    out = []
+    for row in run.result("report").headline:
+        d = next(d for d in rates.diffusivities if (d.host, d.ion) == (row.host, row.ion))
+        gain = next((g for g in rates.gains if (g.host, g.ion) == (row.host, row.ion)), None)
+        hop = modes.get((row.host, row.ion, row.limiting_hop))
+        out.append(
+            Moved(
+                ion=row.ion,
+                where=row.facet,
+                prefactor_thz=hop.forward_prefactor_thz if hop else None,
+                d=d.at_reference.mean,
+                decades=gain.decades if gain else Interval(),
+                implied=gain.implied if gain else None,
+                claimed=gain.claimed if gain else None,
+                verdict=gain.verdict if gain else "",
+            )
+        )
+    return out
+
+
+def sized(value):
+    """Three significant digits; D in powers of ten."""
+    return number(None) if value is None else f"{value:.2e}" if abs(value) < 1e-3 else f"{value:.3g}"
+
+
+def interval(found):
+    """A value with its interval, a lower bound, or a dash."""
+    if found.value is None:
+        return number(None) if found.low is None else f"at least {sized(found.low)}"
+    return f"{sized(found.value)} ({sized(found.low)} to {sized(found.high)})"
 
 
 def table(rows, columns):
@@ -37,24 +98,30 @@ def table(rows, columns):
     return "\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n\n"
 
 
-def replaced(path, rows, columns):
+def replaced(path, mark, made):
     """The text of a file with the table between its marks made anew.
 
     Raises:
         ValueError: the file has no marks.
     """
     text = path.read_text(encoding="utf-8")
-    if not MARKED.search(text):
-        raise ValueError(f"{path}: has no <!-- results --> ... <!-- /results -->")
-    return MARKED.sub(lambda _: table(rows, columns), text)
+    marked = re.compile(rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)", re.DOTALL)
+    if not marked.search(text):
+        raise ValueError(f"{path}: has no <!-- {mark} --> ... <!-- /{mark} -->")
+    return marked.sub(lambda _: made, text)
 
 
 def main():
     parser = argparse.ArgumentParser(description="Write the results of a run into README.md and docs/.")
     parser.add_argument("run", type=Path, help="folder of a finished run")
-    rows = mlip.open_run(parser.parse_args().run).result("report").headline
-    for name, columns in (("README.md", SHORT), ("docs/results.md", LONG)):
-        files.write_text_atomic(REPOSITORY / name, replaced(REPOSITORY / name, rows, columns))
+    run = mlip.open_run(parser.parse_args().run)
+    rows = run.result("report").headline
+    for name, mark, made in (
+        ("README.md", "results", table(rows, SHORT)),
+        ("docs/results.md", "results", table(rows, LONG)),
+        ("docs/results.md", "rates", table(moved(run), RATES)),
+    ):
+        files.write_text_atomic(REPOSITORY / name, replaced(REPOSITORY / name, mark, made))
     files.write_bytes_atomic(REPOSITORY / "docs" / "headline.svg", figures.headline(rows))
 
 
