@@ -66,7 +66,7 @@ bench: setup ## ours and its peers side by side, into docs/benchmarks.md; ONLY="
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
 
-check: setup ## linter, formatter, types, layers of the package, words
+check: setup ## linter, formatter, types, layers of the package, words and line lengths of texts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,5 +1,7 @@
 """docs/benchmarks.md from the measurements of bench.py."""
 
+import textwrap
+
 PEER = "ASE + MACECalculator"
 OURS = ("mace-scalar", "symmetrix-xl")  # backends
 NAMED = {name: f"ours, {name}" for name in OURS}
@@ -17,17 +19,22 @@ def page(known, machine):
             + f". {machine['cores']} cores of "
             f"{machine['processor']}, {machine['memory_gb']} GB.\n"
         ),
-        (
+        wrapped(
             "Model: first member of `datasets/models/tio2-mg-li`. Each measurement in a process of its own; shortest of many "
             "calls. Peers run as shipped; ours runs as a stage runs it, in a process in which malloc keeps freed memory. "
-            "*symmetrix-xl*: compiled; *mace-scalar*: torch alone, nothing compiled.\n"
-        ),
+            "*symmetrix-xl*: compiled; *mace-scalar*: torch alone, nothing compiled."
+        )
+        + "\n",
     ]
     for make in (versions, aims, points, many, neb, refined, md, flat, training, rest):
         lines = make(known)
         if lines:
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def wrapped(text):
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def versions(known):
@@ -190,8 +197,9 @@ def quotient(known, way):
 
 
 TRAINING = (
-    "Ten epochs measure speed; neither model is trained then. Ours warms up and lets the learning rate fall to a hundredth within them, with a\n"
-    "weight drawn for each group, while mace_run_train keeps 1e-3: the errors are not those of equal trainings."
+    "Ten epochs measure speed. Neither model is fully trained after them. Ours warms up and lets the learning rate fall to "
+    "a hundredth within these epochs, with a weight drawn for each group; mace_run_train keeps 1e-3. The errors are "
+    "therefore not those of equal trainings."
 )
 
 
@@ -211,7 +219,7 @@ def training(known):
         ["", "frames/s", "s", "force RMSE of 8 others, eV/Angstrom"],
         rows,
     )
-    return [*made, "", TRAINING] if made else []
+    return [*made, "", wrapped(TRAINING)] if made else []
 
 
 def rest(known):

@@ -43,7 +43,7 @@ def test_versions_of_several_environments_stand_side_by_side():
 def test_errors_of_ten_epochs_stand_with_what_they_mean():
     known = {"train ours": measured(frames_per_s=38.8, seconds=10.0, force_rmse_ev_per_angstrom=0.5494)}
     page = bench_page.page(known, MACHINE)
-    assert "| ours | 38.8 | 10 | 0.5494 |\n\nTen epochs measure speed;" in page
+    assert "| ours | 38.8 | 10 | 0.5494 |\n\nTen epochs measure speed." in page
 
 
 def test_page_sets_aims_beside_what_was_measured():

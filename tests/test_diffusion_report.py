@@ -106,3 +106,14 @@ def test_the_section_has_warnings_first_then_tables_and_figures(found):
     assert [t.key for t in made.tables] == ["extrapolated", "activation", "diffusivities", "memory", "tensors", "rates"]
     assert len(made.figures) == 3
     assert made.small_figures
+
+
+def test_jumps_that_the_network_lacks_are_listed_with_replica_and_frames(found):
+    motions = [m for m in found.motions if m.unknown]
+    rows = [(m, jump) for m in motions for jump in m.unknown]
+    assert rows  # at 1200 K two hops lie between two frames now and then
+    listed = report.unknown_table(rows)
+    assert len(listed.rows) == len(rows)
+    assert column(listed, "Replica")[0] == rows[0][1].replica
+    assert column(listed, "Frames")[0] == f"{rows[0][1].first_frame} to {rows[0][1].last_frame}"
+    assert set(column(listed, "Seen")) <= {"yes", "no"}

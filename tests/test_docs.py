@@ -1,73 +1,21 @@
-"""The documentation agrees with the code: commands, configs, columns, statuses, public names; links go to pages."""
+"""The documentation agrees with the code: configs, columns, statuses, public names; links go to pages."""
 
 import ast
 import importlib
 import inspect
 import re
-import shlex
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from helpers import tiny
-from markdown_it import MarkdownIt
+from helpers.pages import DOCS, OTHERS, PAGES, fences, named
 
 import mlip
-from mlip import cli, config, pipeline
+from mlip import config, pipeline
 
 sys.path.insert(0, str(tiny.REPOSITORY / "docs"))
 import generated
-
-DOCS = tiny.REPOSITORY / "docs"
-PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
-OTHERS = [tiny.REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md")]
-WRITTEN_BEFORE = {"benchmarks.md", "experiments.md", "inputs.md", "labelling.md", "method.md"}
-MINE = re.compile(r"mine|my[-_]|FRAMES|CANDIDATES|OUT\b|RUN\b|SYSTEM")  # files of the reader
-
-
-def named(path):
-    return path.relative_to(tiny.REPOSITORY).as_posix()
-
-
-def fences(path, *kinds):
-    """Texts of the fenced blocks of a page."""
-    found = MarkdownIt().parse(path.read_text(encoding="utf-8"))
-    return [t.content for t in found if t.type == "fence" and t.info.strip() in kinds]
-
-
-def lines(path):
-    """Command lines of a page, each in one line and without its comment."""
-    text = "\n".join(fences(path, "", "bash", "console"))
-    return [re.sub(r"\s{2,}#.*|^#.*", "", one).strip() for one in re.sub(r"\\\n\s*", "", text).split("\n")]
-
-
-def words(page, start):
-    return [shlex.split(line) for line in lines(page) if line.startswith(start)]
-
-
-COMMANDS = [(named(page), command) for page in (*PAGES, *OTHERS) for command in words(page, "mlip ")]
-TARGETS = [(named(page), command) for page in (*PAGES, *OTHERS) for command in words(page, "make ")]
-
-
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda one: one if isinstance(one, str) else " ".join(one))
-def test_commands_are_taken(page, command, capsys):
-    try:
-        options = vars(cli.parser().parse_args(command[1:]))
-    except SystemExit:
-        pytest.fail(f"{page}: {' '.join(command)}: {capsys.readouterr().err}")
-    given = [one for value in options.values() for one in (value if isinstance(value, list) else [value])]
-    for path in given:
-        if isinstance(path, Path) and path.parts[0] in {"configs", "datasets"} and not MINE.search(str(path)):
-            assert (tiny.REPOSITORY / path).exists(), f"{page}: {path} is not in the repository"
-
-
-@pytest.mark.parametrize(("page", "command"), TARGETS, ids=lambda one: one if isinstance(one, str) else " ".join(one))
-def test_make_targets_are_there(page, command):
-    there = re.findall(r"^([a-z-]+):", (tiny.REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    for word in command[1:]:
-        assert "=" in word or word in {*there, *pipeline.STAGES}, f"{page}: make {word}"
-
 
 CONFIGS = [(named(page), text) for page in (*PAGES, *OTHERS) for text in fences(page, "yaml", "{code-block} yaml")]
 
@@ -174,13 +122,6 @@ def test_every_public_name_has_a_docstring_with_what_it_takes_and_raises():
 
 
 # --- the site
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in WRITTEN_BEFORE], ids=named)
-def test_lines_are_wrapped(page):
-    text = re.sub(r"^```text\n.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    long = [line for line in text.split("\n") if len(line) > 120 and not line.startswith(("|", "mlip "))]
-    assert not long, named(page)
 
 
 def test_links_to_files_of_the_repository_go_to_their_pages():

@@ -11,9 +11,9 @@ from mlip.atoms import structures, symmetry
 from mlip.atoms.structures import Facet
 from mlip.core.status import Status
 from mlip.stages.rates import lattice
-from mlip.stages.sites import network, sites
+from mlip.stages.sites import network, sites, stage
 from mlip.stages.sites.network import Hop
-from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.sites.settings import ExtraHop, SitesSettings
 from mlip.stages.sites.sites import Period, Site
 
 ANATASE = structures.crystal("anatase")
@@ -198,6 +198,36 @@ def test_a_hop_past_another_site_is_left_out_and_high_sites_take_no_part():
 
     assert pairs(listed) == {("V1", "V2"), ("V2", "V3")}
     assert pairs([listed[0], replace(listed[1], energy_ev=2.0), listed[2]]) == {("V1", "V3")}
+
+
+def test_a_hop_that_is_asked_for_is_taken_past_a_site_and_beyond_the_longest():
+    host = Atoms("TiO2", [[0, 0, 0], [0.4, 0.9, 2], [3, 18, 1.3]], cell=[7, 20, 5], pbc=True)
+    points = {"V1": (0.5, 10, 2.5), "V2": (2.0, 10.3, 2.5), "V3": (3.5, 10, 2.5)}
+    listed, relaxed = ideal(host, points, "bulk")
+
+    def lengths(**asked):
+        extra = ExtraHop(**{"host": "bulk", "ion": "Li", "sites": ("V3", "V1"), "length_angstrom": 3.1} | asked)
+        short = {"max_hop_angstrom": 2.0, "symmetry_angstrom": 1e-4, "extra_hops": (extra,)}
+        settings = SETTINGS.model_copy(update=short)
+        hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, settings, registry=True)]
+        return {(h.initial, h.final): round(h.length_angstrom, 2) for h in hops}
+
+    usual = {("V1", "V2"): 1.53, ("V2", "V3"): 1.53}
+    assert lengths() == usual | {("V1", "V3"): 3.0}
+    assert lengths(length_angstrom=3.5) == lengths(ion="Mg") == lengths(host="001") == usual
+
+
+def test_an_extra_hop_that_no_sites_have_is_refused_with_those_that_are_there():
+    host = structures.bulk(ANATASE, (2, 2, 1))
+    listed, relaxed = ideal(host, {"V1": (0, 0, 4.84)}, "bulk")
+    hops = [hop for hop, *_ in network.hop_network(host, listed, relaxed, SETTINGS, registry=True)]
+    there = ExtraHop(host="bulk", ion="Li", sites=("V1", "V1"), length_angstrom=3.1)
+    stage.refuse_unknown_hops([there], hops)
+    wrong = ExtraHop(host="bulk", ion="Li", sites=("V1", "V2"), length_angstrom=2.0)
+    with pytest.raises(ValueError, match=r"sites.extra_hops.1: Li on bulk has no hop V1 to V2 of 2 .*: V1 to V1 3.0"):
+        stage.refuse_unknown_hops([there, wrong], hops)
+    with pytest.raises(ValueError, match=r"extra_hops.0: Mg on bulk .*: none"):
+        stage.refuse_unknown_hops([wrong.model_copy(update={"ion": "Mg"})], hops)
 
 
 def test_row_direction_of_a_split_row_in_a_short_cell():

@@ -11,6 +11,7 @@ from mlip.stages.rates import assembly, comparison, figures, gains, outcome, rep
 from mlip.stages.rates.laws import Draws
 from mlip.stages.rates.result import Rates
 from mlip.stages.rates.settings import RatesSettings, WalkSettings
+from mlip.stages.rates.together import together
 
 SETTINGS = RatesSettings(temperatures_kelvin=(250.0, 300.0, 600.0), samples=100)
 
@@ -20,6 +21,7 @@ def made(claimed=None, **more):
     draws = Draws(100, 1)
     moved = [motions.motion(1200.0), motions.motion(600.0, value=1e-9)]
     solved = [outcome.solved(system, 0.3, SETTINGS, draws) for system in built]
+    hops = comparison.hops_against_dynamics(moved, {"001_Li": "Li"}, built, member=1)
     lone = WalkSettings(host="001", ions=("Li",), steps=2000)
     return Rates(
         reference_kelvin=300.0,
@@ -27,7 +29,8 @@ def made(claimed=None, **more):
         diffusivities=tuple(one.row for one in solved),
         gains=tuple(outcome.gains_of(solved, "bulk", SETTINGS, claimed=claimed or {}, notes={})),
         dynamics=tuple(comparison.against_dynamics(moved, {"001_Li": "Li"}, built, member=1)),
-        hop_dynamics=tuple(comparison.hops_against_dynamics(moved, {"001_Li": "Li"}, built, member=1)),
+        hop_dynamics=tuple(hops),
+        together=tuple(together(moved, [motions.lines(moved)], hops, built, member=1)),
         walks=tuple(comparison.walks([lone], built, seed=1)),
     )
 
@@ -80,7 +83,9 @@ def test_every_table_has_the_numbers_of_the_result(whole):
     assert list(shown) == [
         "rates_diffusivities",
         "rates_hops",
+        "rates_dynamics_hops",
         "rates_dynamics",
+        "rates_dynamics_slopes",
         "rates_hop_dynamics",
         "rates_walks",
         "rates_temperatures",
@@ -94,6 +99,11 @@ def test_every_table_has_the_numbers_of_the_result(whole):
     dynamics = column(shown["rates_dynamics"], "Ratio")
     assert " to " in dynamics[0]
     assert dynamics[1].startswith("< ")
+    assert column(shown["rates_dynamics"], "D from disp")[0].value == whole.dynamics[0].displacements.value
+    several = whole.together[-1]
+    assert column(shown["rates_dynamics_hops"], "Temperatures") == ["1200", "600", "600, 1200"]
+    assert column(shown["rates_dynamics_hops"], "Hops in")[-1] == str(several.hops)
+    assert column(shown["rates_dynamics_slopes"], "Barrier")[0].value == several.barrier_ev
     hopped = shown["rates_hop_dynamics"]
     assert column(hopped, "Hop")[:4] == ["x", "y", "x", "y"]
     assert_allclose(column(hopped, "Ratio")[0].value, whole.hop_dynamics[0].ratio.value, rtol=1e-12, atol=0)

@@ -9,9 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -22,6 +29,14 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    added_later: ClassVar[frozenset[str]] = frozenset()  # settings that are dumped only where they are not the default
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without settings that were added later and are not used, so that earlier results stay valid."""
+        found: dict[str, Any] = dump(self)
+        unused = {n for n in self.added_later if getattr(self, n) == type(self).model_fields[n].default}
+        return {name: value for name, value in found.items() if name not in unused}
 
 
 class ExecutionSection(Section):
@@ -32,11 +47,6 @@ class OptionalSection(Section):
     """Settings of a stage that `mlip run` leaves out unless the section says `run: true`."""
 
     run: bool = Field(default=False, description="Make this stage a part of `mlip run`.")
-
-
-def without_empty(dumped: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Settings as they enter fingerprints, without these where they are empty: a new setting makes nothing stale."""
-    return {key: value for key, value in dumped.items() if key not in names or value not in (None, {}, (), [])}
 
 
 def renamed(before: str, now: str) -> dict[str, Any]:

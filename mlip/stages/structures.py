@@ -6,18 +6,18 @@ Each host is in `structures/<name>.extxyz`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from ase import Atoms
 from ase.data import chemical_symbols
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from mlip.atoms import crystals, extxyz, slab_files, structures
 from mlip.atoms.slab_files import SlabFile
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
 from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, UNITS, Column, ReportSection, filled, number, table
-from mlip.core.section import Count, Positive, Section, without_empty
+from mlip.core.section import Count, Positive, Section
 from mlip.core.stage import Context, Stage
 
 CRYSTALS = ("anatase",)  # built in
@@ -25,6 +25,8 @@ CRYSTALS = ("anatase",)  # built in
 
 class StructuresSettings(Section):
     """Crystal, slabs and ions."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"charges_e", "slabs"})
 
     crystal: str = Field(default="anatase", description="Name of a built-in crystal, or the path of a CIF file.")
     bulk_repeat: tuple[Count, Count, Count] = Field(
@@ -67,11 +69,6 @@ class StructuresSettings(Section):
         if unknown := [s for s in self.charges_e if s not in chemical_symbols[1:]]:
             raise ValueError(f"charges_e: {unknown} are no elements; give charges by chemical symbols, such as Mn: 3")
         return self
-
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without charges and slabs of files where none are given: results from before these settings stay valid."""
-        return without_empty(dump(self), "charges_e", "slabs")
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> "StructuresSettings":

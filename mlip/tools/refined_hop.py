@@ -18,7 +18,7 @@ from mlip.stages.neb import reversal
 from mlip.stages.neb.band import interpolated
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.refine import loop, search
-from mlip.stages.refine.correction import Bounds, Noise
+from mlip.stages.refine.correction import Bounds, Noise, fitted
 from mlip.stages.refine.loop import FINAL, INITIAL, NO_BAND, SADDLE, Call
 from mlip.stages.refine.settings import RefineSettings
 
@@ -105,7 +105,7 @@ def _begun(
     prior = search.committee(potential.evaluator, first, count + 2)
     bounds = Bounds(settings.length_bounds_angstrom, settings.amplitude_bounds_ev)
     noise = Noise(settings.energy_noise_ev, settings.force_noise_ev_per_angstrom)
-    flat = search.Surface(prior, loop.fitted([], noise, bounds))
+    flat = search.Surface(prior, fitted([], noise, bounds))
     begun = search.search(interpolated(first, final, count=count), flat, own, symmetric=symmetric)
     band = tuple(loop.bare(image) for image in begun.images)
     return loop.Hop(band=band, symmetric=symmetric, target="pbe", noise=noise), begun, prior

@@ -129,7 +129,8 @@ def displacements(motions: Sequence[Motion]) -> bytes:
         axis.set_xlabel("time (ps)")
         axis.set_ylabel("mean squared displacement (\u00c5\u00b2)")
         axis.set_ylim(bottom=0)
-        axis.legend()
+        if axis.lines:
+            axis.legend()
         return encoded(figure)
 
 

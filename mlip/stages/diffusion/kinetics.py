@@ -15,7 +15,9 @@ from mlip.stages.diffusion import arrhenius, diffusion, hops
 from mlip.stages.diffusion.arrhenius import Line, Point
 from mlip.stages.diffusion.density import Density
 from mlip.stages.diffusion.hops import Basins, Estimate
+from mlip.stages.diffusion.recrossing import Recrossing, recrossing
 from mlip.stages.diffusion.settings import DiffusionSettings
+from mlip.stages.diffusion.unknown import UnknownJump, unknown_jumps
 from mlip.stages.md.trajectory import Track
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Hop
@@ -38,6 +40,8 @@ class Motion:
     rates: tuple[hops.Rate, ...]
     from_jumps: diffusion.Jumps
     from_displacements: diffusion.Regression
+    recrossing: Recrossing | None = None  # None: of version 0.1
+    unknown: tuple[UnknownJump, ...] = ()  # jumps that are no hop of the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +100,15 @@ def motion(
         axes: 2 on slabs, 3 in bulk.
         seed: of the regression's sampling.
     """
-    ways = [
-        track.positions[:, k]
+    own = [
+        (track.replica, number, track.positions[:, k])
         for track in tracks
-        for k, symbol in enumerate(track.symbols)
-        if symbol == name[2] and len(track.positions)
+        if len(track.positions)
+        for number, k in enumerate((k for k, symbol in enumerate(track.symbols) if symbol == name[2]), start=1)
     ]
-    frame_ps = tracks[0].frame_ps
+    ways, frame_ps = [way for _, _, way in own], tracks[0].frame_ps
     found = [hops.visits(way, frame_ps, where) for way in ways]
+    rates = hops.rates(found, where)
     ion_ps = sum(v.known_ps for v in found)
     leading = hops.leading_jumps(found, where)
     residence = hops.residence_ps(found) if any(len(j) for j in leading) else None
@@ -117,9 +122,11 @@ def motion(
         jumps=sum(len(v.jump_frames) for v in found),
         residence_ps=hops.residence_ps(found),
         layers=hops.time_in_layers(found, where),
-        rates=hops.rates(found, where),
+        rates=rates,
         from_jumps=diffusion.from_jumps(leading, ion_ps, settings, axes=axes, longest_jump_angstrom=where.longest),
         from_displacements=diffusion.from_displacements(ways, frame_ps, axes=axes, residence_ps=residence, seed=seed),
+        recrossing=recrossing(found, rates, where, within_ps=settings.recrossing_ps),
+        unknown=unknown_jumps([(replica, ion, visit) for (replica, ion, _), visit in zip(own, found, strict=True)]),
     )
 
 

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from ase import Atoms
 
 from mlip.core.report import (
+    ANGSTROM,
     DASH,
     NUMBER,
     TEXT,
     VERDICT,
     Cell,
     Column,
+    Figure,
     ReportSection,
     Table,
     compact,
@@ -28,6 +30,7 @@ from mlip.literature.references import References
 from mlip.stages.diffusion import figures
 from mlip.stages.diffusion.hops import OTHER, Estimate
 from mlip.stages.diffusion.kinetics import Diffused, HopLine, Kinetics, Motion
+from mlip.stages.diffusion.unknown import UnknownJump
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
@@ -60,8 +63,10 @@ def diffusion_section(
     hops: Sequence[Hop],
     hosts: Mapping[str, Atoms],
     references: References,
+    *,
+    example: Figure | None = None,
 ) -> ReportSection:
-    """Diffusion coefficients, rates and activation energies with their figures."""
+    """Diffusion coefficients, rates and activation energies with their figures, and a hop in pictures."""
     return ReportSection(
         key="diffusion",
         heading="Diffusion from molecular dynamics",
@@ -69,7 +74,46 @@ def diffusion_section(
         tables=tables(found),
         figures=figures.everything(found, sites, hops, hosts, references),
         small_figures=True,
+        parts=tuple(part for part in (_example(example), _unknown(found)) if not part.is_empty),
     )
+
+
+def _example(figure: Figure | None) -> ReportSection:
+    return ReportSection(key="diffusion-hop", heading="A hop in pictures", figures=() if figure is None else (figure,))
+
+
+def _unknown(found: Diffused) -> ReportSection:
+    """The jumps that are no hop of the network."""
+    rows = [(motion, jump) for motion in found.motions for jump in motion.unknown]
+    said = (
+        "The frames are in the trajectories of the run (mlip export RUN --to extxyz). Without a frame between the "
+        "cores a jump may be two hops of the network between stored frames: a smaller md.frame_steps tells. A jump "
+        "that was seen on the way is a path that the network lacks: sites.extra_hops takes this up by its sites and "
+        "length."
+    )
+    return ReportSection(
+        key="diffusion-unknown",
+        heading="Jumps that no hop of the network explains",
+        level="detail",
+        text=(said,) if rows else (),
+        tables=filled(unknown_table(rows)),
+    )
+
+
+def unknown_table(rows: Sequence[tuple[Motion, UnknownJump]]) -> Table:
+    """Where and when ions jumped between sites that no hop connects; at most some hundred of a temperature."""
+    columns = [
+        Column("System", TEXT, lambda r: r[0].system),
+        Column("Ion", TEXT, lambda r: r[0].ion),
+        Column("T (K)", NUMBER, lambda r: f"{r[0].temperature_kelvin:g}"),
+        Column("Replica", TEXT, lambda r: r[1].replica),
+        Column("Number of the ion", NUMBER, lambda r: str(r[1].ion)),
+        Column("Sites", TEXT, lambda r: f"{r[1].initial} to {r[1].final}"),
+        Column(f"Length ({ANGSTROM})", NUMBER, lambda r: number(r[1].length_angstrom, 2)),
+        Column("Frames", TEXT, lambda r: f"{r[1].first_frame} to {r[1].last_frame}"),
+        Column("Seen on the way", TEXT, lambda r: "yes" if r[1].passed else "no"),
+    ]
+    return table("unknown_jumps", columns, rows)
 
 
 def tables(found: Diffused) -> tuple[Table, ...]:

@@ -27,6 +27,9 @@ class DiffusionSettings(OptionalSection):
     min_hops_for_memory: Annotated[int, Field(ge=10)] = Field(
         default=80, description="With fewer hops than this, jumps are treated as independent."
     )
+    recrossing_ps: Positive = Field(
+        default=0.5, description="Hops that are reversed within this time are counted (ps)."
+    )
     agree_ev: Positive = Field(
         default=0.05,
         description=(

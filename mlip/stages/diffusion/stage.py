@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.literature import matching, references
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.diffusion import density, hops, kinetics
+from mlip.stages.diffusion import density, example, hops, kinetics
 from mlip.stages.diffusion.report import diffusion_section
 from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import dynamics, lammps_runs, trajectory
@@ -43,6 +44,7 @@ def run(context: Context[DiffusionSettings]) -> kinetics.Diffused:
                 continue
             motions += part
             lines.append(kinetics.kinetics(part, network, own, barriers, settings))
+            _keep_example(context, header, tracks, hops_of=(ion, where), followed=followed)
             maps += density.densities((header.name, header.host, ion), tracks, host.cell.array) if where.is_slab else []
     for line in _lines(motions):
         context.say(line)
@@ -53,6 +55,25 @@ def run(context: Context[DiffusionSettings]) -> kinetics.Diffused:
         target_ps=followed.target_ps,
         notes=tuple(notes),
     )
+
+
+def _keep_example(
+    context: Context[DiffusionSettings],
+    header: trajectory.Header,
+    tracks: Sequence[trajectory.Track],
+    *,
+    hops_of: tuple[str, hops.Basins],
+    followed: Trajectories,
+) -> None:
+    """Write the frames of the first hop that can be shown; hops of LAMMPS are not."""
+    target = context.folder / example.FILE
+    folders = [context.run_folder / f for s in followed.systems if s.name == header.name for f in s.folders]
+    if target.exists() or not folders:
+        return
+    shown = example.choose(tracks, *hops_of)
+    if shown is not None:
+        host = relaxed_host(context.folder_of(SITES), header.host)
+        files.write_frames(target, example.structures(shown, folders, host))
 
 
 def _motions(
@@ -126,7 +147,9 @@ def report(context: Context[DiffusionSettings], result: kinetics.Diffused) -> tu
     )
     crystal = structures.identity_of(context.settings_of(structures.STAGE), made)
     published = matching.of_run(published, crystal, hosts=made.hosts)
-    return (diffusion_section(result, found.sites, found.hops, hosts, published),)
+    path = context.folder / example.FILE
+    hop = example.figure(extxyz.read_frames(path)) if path.exists() else None
+    return (diffusion_section(result, found.sites, found.hops, hosts, published, example=hop),)
 
 
 def _inputs(context: Context[DiffusionSettings]) -> list[Path]:
@@ -144,6 +167,6 @@ STAGE = Stage(
     common=("seed",),
     sections=(Literature,),
     inputs=_inputs,
-    version=2,
+    version=3,
     report=report,
 )

@@ -128,6 +128,11 @@ def chunk_path(folder: Path, first: int) -> Path:
     return folder / f"frames-{first:09d}.npz"
 
 
+def read_header(folder: Path) -> Header:
+    """What a folder holds."""
+    return read_record(folder / HEADER, Header)
+
+
 def read(folder: Path, *, upto: int | None = None) -> tuple[Header, Frames]:
     """Header and all frames (or the first `upto`) of a folder.
 

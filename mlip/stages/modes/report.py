@@ -33,8 +33,9 @@ ROOM_KELVIN = 300.0
 TEXT_LINES = (
     (
         "A saddle is proved where, on the committee mean in float64, its Hessian has exactly one unstable mode, the "
-        "mode points along the hop, and the way down on both sides ends in the two named sites; its ends have no "
-        "unstable mode. Other saddles have a status and no barrier."
+        "mode points along the hop, and the way down on both sides ends in the two named sites, or in minima that the "
+        "band passes on its way to them below the saddle; its ends have no unstable mode. Other saddles have a status "
+        "and no barrier. The saddles that limit a path are drawn; all are in modes/hops as extended XYZ."
     ),
     (
         "Prefactors are Vineyard's products of frequencies over all atoms that may move. The range is that of the "
@@ -63,7 +64,7 @@ def modes_sections(
 
     Args:
         result: of the stage.
-        saddles: refined saddles by host, ion and hop.
+        saddles: refined saddles to be drawn, by host, ion and hop.
         references: published values of the run's crystal.
     """
     hops = saddles_section(result.hops, saddles)

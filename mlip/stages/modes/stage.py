@@ -113,7 +113,9 @@ def report(context: Context[ModesSettings], result: Modes) -> tuple[ReportSectio
     made = context.result(structures.STAGE)
     crystal = structures.identity_of(context.settings_of(structures.STAGE), made)
     published = matching.of_run(everything, crystal, hosts=made.hosts)
-    saddles = {hop.key: atoms for hop in result.hops if hop.mode and (atoms := saddle(context.folder, hop)) is not None}
+    limiting = {(path.host, path.ion, path.limiting_hop) for path in context.result(NEB).bottlenecks}
+    drawn = [hop for hop in result.hops if hop.mode and hop.key in limiting]
+    saddles = {hop.key: atoms for hop in drawn if (atoms := saddle(context.folder, hop)) is not None}
     return modes_sections(result, saddles, published)
 
 

@@ -42,7 +42,7 @@ def against_dynamics(
     out = []
     for motion in motions:
         if motion.system in lone and (motion.host, motion.ion) in known:
-            system = _of_member(known[motion.host, motion.ion], member)
+            system = of_member(known[motion.host, motion.ion], member)
             out.append(_compared(motion, system))
     return out
 
@@ -59,20 +59,21 @@ def hops_against_dynamics(
     for motion in motions:
         if motion.system not in lone or (motion.host, motion.ion) not in known:
             continue
-        system = _of_member(known[motion.host, motion.ion], member)
+        system = of_member(known[motion.host, motion.ion], member)
         names = {name: k for k, name in enumerate(system.net.names)}
         hops = {name: k for k, name in enumerate(system.net.hops)}
         out += [
-            _hop_compared(motion, rate, system, (hops[rate.hop], names[rate.initial]))
+            hop_compared(motion, rate, system, (hops[rate.hop], names[rate.initial]))
             for rate in motion.rates
             if rate.hop in hops and rate.initial in names and rate.final in names and rate.exposure_ps > 0
         ]
     return out
 
 
-def _hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, int]) -> HopAgainstDynamics:
+def hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, int]) -> HopAgainstDynamics:
+    """One hop out of one site in dynamics beside its rate; `place`: numbers of the hop and the site in the system."""
     hop, site = place
-    dynamics = _scaled(rate.per_ps, PS_PER_NS)
+    dynamics = scaled(rate.per_ps, PS_PER_NS)
     law, per_ns = system.laws[hop], None
     said = Status(NO_RATE, system.reasons.get(rate.hop, ""))
     if law is not None:
@@ -91,17 +92,18 @@ def _hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, 
         count=rate.count,
         dynamics=dynamics,
         rates=per_ns,
-        ratio=_over(dynamics, per_ns),
+        ratio=over(dynamics, per_ns),
         status=said,
     )
 
 
-def _scaled(found: Estimate, factor: float) -> Interval:
+def scaled(found: Estimate, factor: float) -> Interval:
+    """An estimate in another unit."""
     e = found.scaled(factor)
     return Interval(value=e.value, low=e.low, high=e.high)
 
 
-def _over(found: Interval, rates: float | None) -> Interval:
+def over(found: Interval, rates: float | None) -> Interval:
     """An interval over a number; nothing where there is no number."""
     if rates is None:
         return Interval()
@@ -109,7 +111,7 @@ def _over(found: Interval, rates: float | None) -> Interval:
     return Interval(value=value, low=low, high=high)
 
 
-def _of_member(system: System, member: int) -> System:
+def of_member(system: System, member: int) -> System:
     """The system with the rates of one member where all hops have them, or else with those of the committee."""
     own = [law.of_member(member) if law is not None else None for law in system.laws]
     whole = all(mine is not None or law is None for mine, law in zip(own, system.laws, strict=True))
@@ -117,7 +119,7 @@ def _of_member(system: System, member: int) -> System:
 
 
 def _compared(motion: Motion, system: System) -> AgainstDynamics:
-    dynamics = _scaled(motion.from_jumps.mean, CM2_PER_S)
+    dynamics = scaled(motion.from_jumps.mean, CM2_PER_S)
     found = diffusion(system, motion.temperature_kelvin, Draws(0, 0), quantum=False)
     said = status(system, found)
     rates = float(CM2_PER_S * found.mean[0]) if said.code == RESOLVED else None
@@ -129,8 +131,9 @@ def _compared(motion: Motion, system: System) -> AgainstDynamics:
         ion=motion.ion,
         temperature_kelvin=motion.temperature_kelvin,
         dynamics=dynamics,
+        displacements=scaled(motion.from_displacements.mean, CM2_PER_S),
         rates=rates,
-        ratio=_over(dynamics, rates),
+        ratio=over(dynamics, rates),
         status=said,
     )
 

@@ -29,6 +29,7 @@ from mlip.stages.rates import figures
 from mlip.stages.rates.result import (
     AgainstDynamics,
     Diffusivity,
+    DynamicsTogether,
     Gain,
     HopAgainstDynamics,
     HopRate,
@@ -37,6 +38,7 @@ from mlip.stages.rates.result import (
     Sense,
     Walk,
 )
+from mlip.stages.rates.together import sentence
 
 D_UNIT = "(cm\u00b2/s)"
 GAIN_TEXT = (
@@ -71,8 +73,11 @@ TEXT_LINES = (
 )
 DYNAMICS_TEXT = (
     "Molecular dynamics of a lone ion against harmonic transition-state theory with the same potential: the member of "
-    "the committee that moved the atoms, classical, without D3. A ratio below one is recrossing, anharmonic vibrations "
-    "change the ratio both ways."
+    "the committee that moved the atoms, classical, without D3. Intervals of numbers of hops are those of Poisson "
+    "numbers. Transition-state theory counts every crossing of the plane midway between two sites, dynamics only those "
+    "that end in the core of the other site: crossings over predicted hops show what anharmonic vibrations do, hops "
+    "per crossing what recrossings do. Crossings faster than the distance of stored frames are not seen. An ion that "
+    "forgets how it came goes back at once in the number of cases shown as without memory."
 )
 WALKS_TEXT = (
     "Kinetic Monte Carlo of several ions with the same rates. Ions block sites near them and do not interact "
@@ -122,8 +127,13 @@ def _dynamics(found: Rates) -> ReportSection:
     return ReportSection(
         key="rates-dynamics",
         heading="Rates against molecular dynamics",
-        text=(DYNAMICS_TEXT,) if found.dynamics else (),
-        tables=filled(dynamics_table(found.dynamics), hop_dynamics_table(found.hop_dynamics)),
+        text=(DYNAMICS_TEXT, *_sentences(found.together)) if found.dynamics else (),
+        tables=filled(
+            together_table(found.together),
+            dynamics_table(found.dynamics),
+            slopes_table(found.together),
+            hop_dynamics_table(found.hop_dynamics),
+        ),
     )
 
 
@@ -248,11 +258,52 @@ def dynamics_table(rows: Sequence[AgainstDynamics]) -> Table:
         Column("Ion", TEXT, lambda r: r.ion),
         Column("T (K)", NUMBER, lambda r: f"{r.temperature_kelvin:g}"),
         Column(f"D from hops in dynamics {D_UNIT}", NUMBER, lambda r: _limited(r.dynamics)),
+        Column(f"D from displacements {D_UNIT}", NUMBER, lambda r: _limited(r.displacements)),
         Column(f"D from rates {D_UNIT}", NUMBER, lambda r: _number(r.rates)),
         Column("Ratio", NUMBER, lambda r: _limited(r.ratio)),
         Column("Status", TEXT, lambda r: str(r.status)),
     ]
     return table("rates_dynamics", columns, rows)
+
+
+def _sentences(rows: Sequence[DynamicsTogether]) -> tuple[str, ...]:
+    """A sentence for every system, on all its temperatures together."""
+    last = {(row.system, row.ion): row for row in rows}  # the row of all temperatures comes last
+    return tuple(sentence(row) for row in last.values())
+
+
+def together_table(rows: Sequence[DynamicsTogether]) -> Table:
+    """Numbers of hops in dynamics and by rates, with what recrossings contribute."""
+    columns = [
+        Column("System", TEXT, lambda r: r.system),
+        Column("Ion", TEXT, lambda r: r.ion),
+        Column("Temperatures (K)", TEXT, lambda r: ", ".join(f"{t:g}" for t in r.temperatures_kelvin)),
+        Column("Total ion time (ps)", NUMBER, lambda r: number(r.ps, 1)),
+        Column("Hops in dynamics", NUMBER, lambda r: str(r.hops)),
+        Column("Other jumps", NUMBER, lambda r: str(r.others)),
+        Column("Hops predicted by rates", NUMBER, lambda r: number(r.expected, 1)),
+        Column("Ratio", NUMBER, lambda r: _limited(r.ratio)),
+        Column("Crossings", NUMBER, lambda r: DASH if r.crossings is None else str(r.crossings)),
+        Column("Ratio of crossings", NUMBER, lambda r: number(r.crossings_ratio, 2)),
+        Column("Hops per crossing", NUMBER, _transmission),
+        Column("Reversed hops", NUMBER, lambda r: DASH if r.reversed is None else str(r.reversed)),
+        Column("Reversed hops without memory", NUMBER, lambda r: number(r.reversed_expected, 1)),
+    ]
+    return table("rates_dynamics_hops", columns, rows, caption="Numbers of hops in dynamics and by rates")
+
+
+def slopes_table(rows: Sequence[DynamicsTogether]) -> Table:
+    """Slopes of -ln D over 1/kT (eV) of dynamics and of rates over the same temperatures, beside the barrier."""
+    columns = [
+        Column("System", TEXT, lambda r: r.system),
+        Column("Ion", TEXT, lambda r: r.ion),
+        Column("Temperatures (K)", TEXT, lambda r: ", ".join(f"{t:g}" for t in r.temperatures_kelvin)),
+        Column("Activation energy of D (eV)", NUMBER, lambda r: interval(r.activation_ev, digits=3)),
+        Column("Activation energy of D from rates (eV)", NUMBER, lambda r: number(r.activation_rates_ev, 3)),
+        Column("Barrier of the most frequent hop (eV)", NUMBER, lambda r: number(r.barrier_ev, 3)),
+    ]
+    several = [row for row in rows if len(row.temperatures_kelvin) > 1]
+    return table("rates_dynamics_slopes", columns, several, caption="Slopes of D in dynamics and by rates")
 
 
 def hop_dynamics_table(rows: Sequence[HopAgainstDynamics]) -> Table:
@@ -293,6 +344,11 @@ def walks_table(rows: Sequence[Walk]) -> Table:
 
 def _number(value: float | None) -> Cell:
     return Cell(DASH) if value is None else compact(value)
+
+
+def _transmission(row: DynamicsTogether) -> Cell:
+    """Hops per crossing; other jumps have crossed too."""
+    return number((row.hops + row.others) / row.crossings if row.crossings else None, 2)
 
 
 def _percent(value: float | None) -> float | None:

@@ -94,9 +94,10 @@ class AgainstDynamics:
     host: str
     ion: str
     temperature_kelvin: float
-    dynamics: Interval  # cm^2/s
+    dynamics: Interval  # cm^2/s, from hops
+    displacements: Interval  # cm^2/s, from mean squared displacements
     rates: float | None  # cm^2/s
-    ratio: Interval
+    ratio: Interval  # of D from hops and from rates
     status: Status
 
 
@@ -116,6 +117,29 @@ class HopAgainstDynamics:
     rates: float | None  # 1/ns
     ratio: Interval
     status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsTogether:
+    """All hops of a lone ion in dynamics over those that classical rates predict, at one temperature or at all."""
+
+    system: str
+    host: str
+    ion: str
+    temperatures_kelvin: tuple[float, ...]
+    ps: float  # of the ion
+    hops: int  # of those with a rate
+    others: int  # jumps that are no hop of the network, such as two hops between stored frames
+    expected: float  # by the rates, in the same time at the same sites
+    ratio: Interval
+    crossings: int | None  # of the planes midway between places, in stored frames
+    crossings_ratio: float | None  # over the hops that the rates predict
+    within_ps: float | None  # in which a hop back is counted as reversed
+    reversed: int | None
+    reversed_expected: float | None  # if the ion forgot how it came
+    activation_ev: Interval  # slope of -ln D over 1/kT in dynamics
+    activation_rates_ev: float | None  # of D from rates over the same temperatures
+    barrier_ev: float | None  # of the hop seen most often, by the member and without D3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +172,4 @@ class Rates:
     dynamics: tuple[AgainstDynamics, ...]
     hop_dynamics: tuple[HopAgainstDynamics, ...]
     walks: tuple[Walk, ...]
+    together: tuple[DynamicsTogether, ...] = ()

@@ -22,9 +22,10 @@ from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.rates import assembly, comparison, gains, outcome
 from mlip.stages.rates.laws import Draws
 from mlip.stages.rates.report import rates_sections
-from mlip.stages.rates.result import AgainstDynamics, HopAgainstDynamics, Rates
+from mlip.stages.rates.result import AgainstDynamics, DynamicsTogether, HopAgainstDynamics, Rates
 from mlip.stages.rates.settings import RatesSettings
 from mlip.stages.rates.system import System, site_levels_ev
+from mlip.stages.rates.together import together
 from mlip.stages.sites import network
 from mlip.stages.sites.sites import DESORBED
 from mlip.stages.sites.stage import STAGE as SITES
@@ -61,6 +62,7 @@ def run(context: Context[RatesSettings]) -> Rates:
         ),
         dynamics=dynamics.diffusivities,
         hop_dynamics=dynamics.hops,
+        together=dynamics.together,
         walks=tuple(comparison.walks(settings.walks, systems, seed=context.common.seed)),
     )
 
@@ -159,6 +161,7 @@ class _Dynamics:
 
     diffusivities: tuple[AgainstDynamics, ...] = ()
     hops: tuple[HopAgainstDynamics, ...] = ()
+    together: tuple[DynamicsTogether, ...] = ()
 
 
 def _dynamics(context: Context[RatesSettings], systems: Sequence[System]) -> _Dynamics:
@@ -168,9 +171,11 @@ def _dynamics(context: Context[RatesSettings], systems: Sequence[System]) -> _Dy
         return _Dynamics()
     lone = {system.name: system.ions[0] for system in followed.systems if len(system.ions) == 1}
     member = context.settings_of(MD).member
+    hops = comparison.hops_against_dynamics(moved.motions, lone, systems, member=member)
     return _Dynamics(
         tuple(comparison.against_dynamics(moved.motions, lone, systems, member=member)),
-        tuple(comparison.hops_against_dynamics(moved.motions, lone, systems, member=member)),
+        tuple(hops),
+        tuple(together(moved.motions, moved.kinetics, hops, systems, member=member)),
     )
 
 
@@ -211,6 +216,7 @@ STAGE = Stage(
     run=run,
     needs=(structures.STAGE, EVALUATE, SITES, NEB, MODES),
     uses=(MD, DIFFUSION),
+    version=2,
     common=("seed", "target"),
     sections=(Literature,),
     inputs=_inputs,

@@ -23,6 +23,7 @@ from mlip.atoms.symmetry import Operation, apply, cell_image, distances, images,
 from mlip.core.arrays import Array
 from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.stages.dataset.card import hop_group
+from mlip.stages.sites import extra
 from mlip.stages.sites.paths import Edge, Node, minimax
 from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.sites import DESORBED, RELAXED, Site
@@ -222,6 +223,9 @@ def _arrows(host: Atoms, sites: Sequence[Site], settings: SitesSettings) -> Iter
             for (copy, place), image in product(enumerate(final.copies_angstrom), cells):
                 vector = np.array(place) + np.array(image) @ host.cell.array - start
                 length = float(np.linalg.norm(vector))
+                if extra.is_asked(settings.extra_hops, initial, final, length):
+                    yield _Arrow(initial, final, copy, image, start, vector)
+                    continue
                 if not MIN_HOP_ANGSTROM < length <= longest:
                     continue
                 if _passes(everywhere, start, vector, settings.through_angstrom):

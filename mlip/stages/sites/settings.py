@@ -1,16 +1,29 @@
 """The settings of the stage sites."""
 
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from mlip.core.section import Count, Positive, Section, without_empty
+from mlip.core.section import Count, Positive, Section
 
 ROUNDS = 3  # how often a relaxation or band of max_steps steps is continued, with an optimiser that starts afresh
 
 
+class ExtraHop(Section):
+    """A hop that the search leaves out, such as one seen in dynamics."""
+
+    host: str = Field(description="Name of the host.")
+    ion: str = Field(description="Chemical symbol of the ion.")
+    sites: tuple[str, str] = Field(description="Names of the two sites, in either order.")
+    length_angstrom: Positive = Field(
+        description="Distance of the sites (Angstrom), within 0.3: the length in the list of unknown jumps."
+    )
+
+
 class SitesSettings(Section):
     """Search of voids, their relaxation and the hop network."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"extra_hops", "radii_angstrom"})
 
     grid_angstrom: Positive = Field(
         default=0.35, description="Spacing of the grid on which voids are searched (Angstrom)."
@@ -67,6 +80,10 @@ class SitesSettings(Section):
         default=1.0,
         description="A straight hop below the surface that passes an atom closer than this is left out (Angstrom).",
     )
+    extra_hops: tuple[ExtraHop, ...] = Field(
+        default=(),
+        description="Hops that are taken whatever their length and whatever site or atom lies on the straight way.",
+    )
     radii_angstrom: dict[str, Positive] = Field(
         default={},
         description=(
@@ -74,8 +91,3 @@ class SitesSettings(Section):
             "how far above a surface the search begins."
         ),
     )
-
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without radii where none are given, so that results from before this setting stay valid."""
-        return without_empty(dump(self), "radii_angstrom")

@@ -19,10 +19,10 @@ from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.potential import equivalence, models
 from mlip.stages import structures
-from mlip.stages.sites import backends, jobs
+from mlip.stages.sites import backends, extra, jobs
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.report import sites_section
-from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.sites.settings import ExtraHop, SitesSettings
 from mlip.stages.sites.sites import Site
 from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import model_folder
@@ -62,15 +62,34 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     whole = [job for job, reason in zip(relaxing, failed, strict=True) if reason is None]
     searching = [jobs.SiteJob(job, ion, context.folder) for job in whole for ion in built.ions]
     found = context.map(jobs.search_sites, searching, label="sites")
+    hops = tuple(h for part in found for h in part.hops)
+    refuse_unknown_hops(context.settings.extra_hops, hops)
     notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
     for note in notes:
         context.say(note)
     return SiteNetwork(
         sites=tuple(s for part in found for s in part.sites),
-        hops=tuple(h for part in found for h in part.hops),
+        hops=hops,
         notes=notes,
         equivalence=backends.checked(context),
     )
+
+
+def refuse_unknown_hops(asked: Sequence[ExtraHop], hops: Sequence[Hop]) -> None:
+    """Refuse extra hops that no two sites have.
+
+    Raises:
+        ValueError: a hop that was asked for and not found, with the sites that are there.
+    """
+    for number, one in enumerate(asked):
+        own = [hop for hop in hops if (hop.host, hop.ion) == (one.host, one.ion)]
+        between = [hop.length_angstrom for hop in own if sorted((hop.initial, hop.final)) == sorted(one.sites)]
+        if not any(abs(length - one.length_angstrom) <= 2 * extra.EXTRA_ANGSTROM for length in between):
+            there = ", ".join(f"{hop.initial} to {hop.final} {hop.length_angstrom:.2f}" for hop in own) or "none"
+            raise ValueError(
+                f"sites.extra_hops.{number}: {one.ion} on {one.host} has no hop {' to '.join(one.sites)} of "
+                f"{one.length_angstrom:g} Angstrom; hops there (Angstrom): {there}"
+            )
 
 
 def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[Host], ions: Sequence[str]) -> None:

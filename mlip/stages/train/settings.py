@@ -1,10 +1,10 @@
 """The settings of the stage train."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mlip.core.section import Count, Positive, Section, without_empty
+from mlip.core.section import Count, Positive, Section
 from mlip.potential.architecture import Architecture
 
 
@@ -50,6 +50,8 @@ class CalculatorSettings(Section):
 
 class TrainSettings(Section):
     """Training of every committee member."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"model", "calculator"})
 
     model: str | None = Field(
         default=None,
@@ -132,11 +134,6 @@ class TrainSettings(Section):
                 "or give the model as base to train from it"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `model` and `calculator` where none is given, so that trainings from before these stay valid."""
-        return without_empty(dump(self), "model", "calculator")
 
     @property
     def given(self) -> str | None:

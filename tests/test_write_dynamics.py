@@ -1,0 +1,44 @@
+"""What is shipped of the dynamics of Li on (100): the page shows the file, and the file fits together."""
+
+import importlib.util
+import json
+
+import pytest
+from helpers import tiny
+from numpy.testing import assert_allclose
+
+from mlip.core import files
+
+SPEC = importlib.util.spec_from_file_location("write_dynamics", tiny.REPOSITORY / "scripts" / "write_dynamics.py")
+script = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(script)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return json.loads((script.DOCS / "md_100.json").read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_the_file(data):
+    page = (script.DOCS / "dynamics.md").read_text(encoding="utf-8")
+    assert script.MARKED.search(page)[0] == script.tables(data)
+
+
+def test_the_numbers_fit_together(data):
+    *parts, whole = data["together"]
+    assert [p["temperatures_kelvin"] for p in parts] == [[t] for t in data["ran_with"]["temperatures_kelvin"]]
+    assert whole["hops"] == data["hops"] == sum(p["hops"] for p in parts)
+    assert_allclose(whole["expected"], sum(p["expected"] for p in parts), rtol=1e-9, atol=0)
+    for part, row in zip(parts, data["diffusion"], strict=True):
+        assert_allclose(part["ratio"]["value"], part["hops"] / part["expected"], rtol=1e-9, atol=0)
+        assert row["ratio"]["low"] < row["ratio"]["value"] < row["ratio"]["high"]
+        assert part["hops"] <= part["crossings"]
+
+
+def test_the_result_is_that_of_the_shipped_model(data):
+    assert data["model_sha256"] == files.sha256(tiny.REPOSITORY / data["model"])
+
+
+def test_a_status_without_a_value_is_a_dash():
+    assert script.shown({"value": None, "low": None, "high": None}) == "\u2013"
+    assert script.shown({"value": None, "low": 0.1, "high": 2.0}, digits=1) == "< 2.0"
