@@ -8,11 +8,14 @@ import pytest
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
+from helpers.lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
 
 import mlip
 from mlip.atoms import crystals, structures
 from mlip.atoms.ends import unwrapped
+from mlip.atoms.structures import Facet
+from mlip.stages.neb import neb
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import sites, vacancies
 from mlip.stages.sites.settings import SitesSettings
@@ -139,3 +142,26 @@ def test_it_is_one_call_from_python_and_the_ends_make_a_band():
     assert len(images) == 5
     energies = [image.get_potential_energy() for image in images]
     assert max(energies) > energies[0] + 1.0
+
+
+def test_on_a_slab_only_ions_near_the_top_leave():
+    crystal = crystals.load(DATA / "mgo.cif").atoms
+    host = structures.slab(crystal, Facet(name="100", miller=(1, 0, 0), layers=4, repeat=(2, 2)), bond_angstrom=2.3)
+    own, hops, _ = found(host, "Mg", depth_angstrom=2.5)
+    top = host.positions[:, 2].max()
+    heights = [top - host.positions[k, 2] for vacancy in own for k in vacancy.equivalent]
+    assert len(own) == 2  # of the first and of the second plane
+    assert max(heights) < 2.6
+    assert {(hop.initial, hop.final) for hop, *_ in hops} >= {("Mg1", "Mg1")}
+    assert all(abs(hop.length_angstrom - 4.212 / np.sqrt(2)) < 0.05 for hop, *_ in hops)
+
+
+def test_a_band_of_an_oxygen_vacancy_in_rutile_is_the_same_in_both_directions():
+    host, calculator = structures.bulk(crystals.load(DATA / "tio2-rutile.cif").atoms, (2, 2, 3)), OxidePotential()
+    hops = mlip.find_vacancy_hops(host, "O", calculator, settings=SitesSettings(max_hop_angstrom=2.7))
+    ((hop, initial, final),) = hops
+    assert (hop.multiplicity, hop.symmetric) == (1, True)  # along the shared edge
+    band, _ = mlip.band(initial, final, calculator, settings=NebSettings(images=3))
+    assert band.status.code == neb.CONVERGED
+    assert_allclose(band.forward_ev, band.reverse_ev, rtol=0, atol=2e-3)
+    assert band.forward_ev > 0.5
