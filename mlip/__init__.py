@@ -8,6 +8,7 @@
     hop, points = mlip.refined(initial, final, potential, calculator)  # ends and saddle relaxed with DFT
     found = mlip.diffusion_of(frames, "Li", frame_fs=100)   # from anyone's trajectory
     sites, occupied = mlip.find_sites(host, "Li", potential)
+    hops = mlip.find_vacancy_hops(host, "Li", potential)    # ions of the crystal, with both ends of each hop
     run = mlip.open_run("runs/quick")                       # results as objects, tables of the report as rows
 
 Everything is imported when it is first used, so that `import mlip` is instant.
@@ -16,7 +17,7 @@ Everything is imported when it is first used, so that `import mlip` is instant.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlip.calculations import band, find_sites
+    from mlip.calculations import band, find_sites, find_vacancy_hops
     from mlip.potential.potential import Potential, load
     from mlip.results import OpenRun, open_run
     from mlip.tools.barrier import barrier, relaxed
@@ -32,6 +33,7 @@ __all__ = [
     "barrier",
     "diffusion_of",
     "find_sites",
+    "find_vacancy_hops",
     "load",
     "open_run",
     "refined",
@@ -44,6 +46,7 @@ HOMES = {  # no module of the package has one of these names: a module would tak
     "barrier": "mlip.tools.barrier",
     "diffusion_of": "mlip.tools.diffusion_of",
     "find_sites": "mlip.calculations",
+    "find_vacancy_hops": "mlip.calculations",
     "load": "mlip.potential.potential",
     "open_run": "mlip.results",
     "refined": "mlip.tools.refined_hop",

@@ -13,6 +13,7 @@ from mlip.stages.neb.neb import Band, BandName, climb
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.sites import Site, host_relaxed, relaxed_sites
+from mlip.stages.sites.vacancies import VacancyHop, relaxed_vacancies, vacancy_hops
 
 
 def band(
@@ -37,6 +38,30 @@ def band(
     """
     name = BandName(hop="hop", host="host", member=1)
     return climb(initial, final, calculator=calculator, settings=settings or NebSettings(), name=name)
+
+
+def find_vacancy_hops(
+    host: Atoms, ion: str, calculator: Any, *, settings: SitesSettings | None = None, seed: int = 1
+) -> list[tuple[VacancyHop, Atoms, Atoms]]:
+    """The distinct hops of an ion of the crystal into a vacancy beside it, with both ends for `mlip.band`.
+
+    Args:
+        host: bulk cell or slab that holds the ion, large enough that a vacancy does not see its images.
+        ion: chemical symbol.
+        calculator: any ASE calculator that knows the host's elements.
+        settings: force limit, longest hop and so on; the defaults of the stage `sites` without.
+        seed: of the displacements before the relaxation of the host.
+
+    Returns:
+        Hops, the shortest first, and their initial and final structures, the ion that moves as the last atom.
+
+    Raises:
+        ValueError: the host does not relax, or holds fewer than two of the ion.
+    """
+    chosen = settings or SitesSettings()
+    relaxed = host_relaxed(host, calculator, chosen, seed=seed)
+    found, with_vacancy = relaxed_vacancies(relaxed, ion, calculator, chosen)
+    return vacancy_hops(relaxed, found, with_vacancy, chosen, name="host")
 
 
 def find_sites(

@@ -50,9 +50,10 @@ class Equivalence:
         name = f"{self.backend.name} in {self.backend.dtype} on {self.backend.device}"
         if self.energy_ev is None or self.force_ev_per_angstrom is None:
             return f"{name}: not used: {self.note}"
+        other = "itself" if self.backend.name == "ase" else "mace-torch in float64"
         return (
             f"{name}: {1e3 * self.energy_ev:.4f} meV and {1e3 * self.force_ev_per_angstrom:.4f} meV/Angstrom "
-            f"from mace-torch in float64 on {self.structures} structures: {'used' if self.accepted else 'refused'}"
+            f"from {other} on {self.structures} structures: {'used' if self.accepted else 'refused'}"
         )
 
 

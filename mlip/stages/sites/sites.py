@@ -89,7 +89,7 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
         start = host.copy()
         kicks = rng.normal(0.0, settings.rattle_angstrom, host.positions.shape)
         start.set_positions(start.positions + (_translational(host, kicks) if number == 0 else kicks))
-        relaxed, energy, converged = _relax(start, calculator, settings)
+        relaxed, energy, converged = relaxed_in_cell(start, calculator, settings)
         if converged and (best is None or energy < best[0] - HOST_TIE_EV):
             best = energy, relaxed
     if best is None:
@@ -157,7 +157,7 @@ def relaxed_sites(
         begin = host.copy()  # with the constraints of the host
         begin.append(Atom(ion, start + _kick(rng, settings.displace_angstrom)))
         known = [(energy, copies(host, found, a.positions[-1])) for energy, a, status in kept if status != DESORBED]
-        atoms, energy, converged = _relax(begin, calculator, settings, stop=_falls_into(host, known))
+        atoms, energy, converged = relaxed_in_cell(begin, calculator, settings, stop=_falls_into(host, known))
         if converged is None:
             continue
         status = _status(atoms, converged=converged, desorbed_angstrom=settings.desorbed_angstrom)
@@ -188,7 +188,7 @@ def top_metal_height(host: Atoms) -> float:
     return float(heights[heights > heights.max() - PLANE_ANGSTROM].mean())
 
 
-def _relax(
+def relaxed_in_cell(
     atoms: Atoms,
     calculator: Any,
     settings: SitesSettings,
