@@ -4,7 +4,8 @@ Takes chemical symbols and the values of a config; gives charges in e and radii 
 
 Charges are the only ones, or by far the most common ones, in oxides and halides; elements of several common charges
 (Fe, Mn, Co) are not in the table: in a crystal their charge follows from the others. Radii are those of six-fold
-coordinated ions (Shannon 1976, doi:10.1107/S0567739476001551), of high spin where that makes a difference.
+coordinated ions (Shannon 1976, doi:10.1107/S0567739476001551; checked against the table of pymatgen-core 2026.10.16),
+of charge 2 and high spin for Mn to Cu.
 """
 
 from collections import Counter
@@ -39,8 +40,8 @@ RADII = {
     "Fe": 0.78,
     "Co": 0.745,
     "Ni": 0.69,
-    "Cu": 0.73,  # of charge 2
-    "Al": 0.54,
+    "Cu": 0.73,
+    "Al": 0.535,
     "Ga": 0.62,
     "In": 0.80,
     "Sc": 0.745,
@@ -48,7 +49,7 @@ RADII = {
     "La": 1.032,
     "Ti": 0.605,
     "Zr": 0.72,
-    "Hf": 0.71,  # of charge 4
+    "Hf": 0.71,
 }
 OTHER_RADIUS_ANGSTROM = 0.75  # of an ion that is in no table: a starting height and no result depends on the radius
 OXYGEN_RADIUS_ANGSTROM = 1.38
