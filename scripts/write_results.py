@@ -36,7 +36,7 @@ RATES = {
     "where": lambda r: r.where,
     "prefactor of the limiting hop (THz)": lambda r: sized(r.prefactor_thz),
     "D at 300 K (cm2/s)": lambda r: interval(r.d),
-    "D over bulk (decades)": lambda r: interval(r.decades),
+    "D over bulk (decades)": lambda r: interval(r.decades, decades),
     "published barriers imply (decades)": lambda r: number(r.implied, 1, signed=True),
     "claimed, at least (decades)": lambda r: number(r.claimed, 0),
     "verdict": lambda r: r.verdict,
@@ -85,11 +85,16 @@ def sized(value):
     return number(None) if value is None else f"{value:.2e}" if abs(value) < 1e-3 else f"{value:.3g}"
 
 
-def interval(found):
+def decades(value):
+    """One digit, with its sign."""
+    return number(value, 1, signed=True)
+
+
+def interval(found, form=sized):
     """A value with its interval, a lower bound, or a dash."""
     if found.value is None:
-        return number(None) if found.low is None else f"at least {sized(found.low)}"
-    return f"{sized(found.value)} ({sized(found.low)} to {sized(found.high)})"
+        return number(None) if found.low is None else f"at least {form(found.low)}"
+    return f"{form(found.value)} ({form(found.low)} to {form(found.high)})"
 
 
 def table(rows, columns):

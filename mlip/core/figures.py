@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
 MEMBERS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, GREY)
-OUTLINE, FRACTION = re.compile(rb'd="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
+OUTLINE, FRACTION = re.compile(rb'd="[^"]*"'), re.compile(rb"(\.\d)\d+")
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.linewidth": 0.6,
@@ -55,5 +55,5 @@ def encoded(figure: "Figure", form: str = "svg") -> bytes:
 
 
 def _shorter(outline: re.Match[bytes]) -> bytes:
-    """An outline cut to a hundredth of a point: a third of the bytes, and nothing that can be seen."""
+    """An outline cut to a tenth of a point: half of the bytes, and nothing that can be seen."""
     return FRACTION.sub(rb"\1", outline[0])
