@@ -50,6 +50,12 @@ def parser() -> argparse.ArgumentParser:
         "--trust-pickle", action="store_true", help="load a .model file, which runs the code inside it"
     )
     _structure_commands(commands)
+    _data_commands(commands)
+    return top
+
+
+def _data_commands(commands: Any) -> None:
+    """The commands that choose, gather and pass on data."""
     select = commands.add_parser(
         "select-frames", help="the structures to label next: where the committee disagrees most"
     )
@@ -84,7 +90,6 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--config", type=Path, help="lammps: whose md section gives lengths and steps; else the defaults"
     )
-    return top
 
 
 def _structure_commands(commands: Any) -> None:
