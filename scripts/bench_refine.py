@@ -48,22 +48,16 @@ def measured(peer, ends, folder):
         ends: initial and final end point.
         folder: where compiled models are kept.
     """
-    from mlip.atoms.ends import unwrapped
-    from mlip.stages.neb import reversal
-    from mlip.stages.neb.band import interpolated
     from mlip.stages.neb.settings import NebSettings
-    from mlip.stages.refine import loop, search
+    from mlip.stages.refine import loop
+    from mlip.stages.refine.settings import RefineSettings
+    from mlip.tools.refined_hop import begun
 
-    initial, final = ends[0], unwrapped(*ends)
-    prior = search.committee(use("tio2-mg-li", folder), initial, 7)
-    flat = loop.fitted([], loop.Noise(2e-3, 1e-2), loop.Bounds())
-    symmetric = reversal.between(initial, final) is not None
-    begun = search.search(
-        interpolated(initial, final, count=5), search.Surface(prior, flat), NebSettings(), symmetric=symmetric
-    )
-    hop = loop.Hop(band=tuple(map(loop.bare, begun.images)), symmetric=symmetric, target="pbe")
+    settings = RefineSettings(fmax_ev_per_angstrom=FMAX)
+    first, last = map(loop.bare, ends)
+    hop, found, prior = begun(first, last, use("tio2-mg-li", folder), settings, NebSettings())
     truth = Truth(folder)
-    barrier = {"ours": ours, "neb": plain_neb, "dimer": dimer}[peer](hop, begun, prior, truth)
+    barrier = {"ours": ours, "neb": plain_neb, "dimer": dimer}[peer](hop, found, prior, truth)
     return {"calls": truth.calls, "barrier_ev": barrier}
 
 
@@ -72,9 +66,10 @@ def ours(hop, _begun, prior, truth):
     from mlip.stages.neb.settings import NebSettings
     from mlip.stages.refine import loop
     from mlip.stages.refine.settings import RefineSettings
+    from mlip.tools.refined_hop import calculated
 
     def label(frames, number):
-        return [loop.Call(part, number, atoms, known(atoms, truth)) for part, atoms in frames.items()]
+        return [loop.Call(part, number, atoms, calculated(atoms, truth)) for part, atoms in frames.items()]
 
     settings = RefineSettings(fmax_ev_per_angstrom=FMAX)
     done, calls = loop.refined(hop, label=label, prior=prior, settings=settings, neb_settings=NebSettings())
@@ -82,17 +77,6 @@ def ours(hop, _begun, prior, truth):
         return None
     last = loop.latest(calls)
     return loop.label_of(last["saddle"], "pbe")[0] - loop.label_of(last["initial"], "pbe")[0]
-
-
-def known(atoms, truth):
-    from mlip.stages.refine import loop
-
-    frame = loop.bare(atoms)
-    frame.calc = truth
-    energy, forces = frame.get_potential_energy(), frame.get_forces()
-    frame.calc = None
-    frame.info["dft_energy"], frame.arrays["dft_forces"] = energy, forces
-    return frame
 
 
 def relaxed(hop, truth):

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from mlip.atoms.ends import matched, unwrapped
 from mlip.core.status import Status
-from mlip.potential.potential import Potential
+from mlip.potential.potential import Evaluator, Potential
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import reversal
 from mlip.stages.neb.band import interpolated
@@ -71,23 +71,23 @@ def refined(
     """
     chosen, own = settings or RefineSettings(), neb_settings or NebSettings()
     first, last = matched(initial, final, ion=ion)
-    hop, begun, prior = _begun(loop.bare(first), loop.bare(last), potential, chosen, own)
-    if begun.forward_ev is None:
-        status = Status(NO_BAND, f"of the potential: {begun.band.status}")
+    hop, found_before, prior = begun(loop.bare(first), loop.bare(last), potential.evaluator, chosen, own)
+    if found_before.forward_ev is None:
+        status = Status(NO_BAND, f"of the potential: {found_before.band.status}")
         return _without(status, calls=0, potential_ev=None), {}
 
     def label(frames: Mapping[str, Atoms], number: int) -> list[Call]:
-        return [Call(part, number, atoms, _calculated(atoms, calculator)) for part, atoms in frames.items()]
+        return [Call(part, number, atoms, calculated(atoms, calculator)) for part, atoms in frames.items()]
 
     done, calls = loop.refined(hop, label=label, prior=prior, settings=chosen, neb_settings=own)
     points = {part: _with_results(call) for part, call in loop.latest(calls).items()}
     if done.status.code != loop.CONVERGED:
-        return _without(done.status, calls=len(calls), potential_ev=begun.forward_ev), points
+        return _without(done.status, calls=len(calls), potential_ev=found_before.forward_ev), points
     energies = {part: float(atoms.get_potential_energy()) for part, atoms in points.items()}
     found = RefinedHop(
         status=done.status,
         calls=len(calls),
-        potential_ev=begun.forward_ev,
+        potential_ev=found_before.forward_ev,
         forward_ev=energies[SADDLE] - energies[INITIAL],
         reverse_ev=energies[SADDLE] - energies[INITIAL if hop.symmetric else FINAL],
         force_ev_per_angstrom=max(moving.largest(atoms.get_forces()) for atoms in points.values()),
@@ -95,20 +95,28 @@ def refined(
     return found, points
 
 
-def _begun(
-    first: Atoms, last: Atoms, potential: Potential, settings: RefineSettings, own: NebSettings
+def begun(
+    first: Atoms, last: Atoms, evaluator: Evaluator, settings: RefineSettings, own: NebSettings
 ) -> tuple[loop.Hop, search.Found, search.Prior]:
-    """The hop with the band of the committee mean."""
+    """A hop with the band of the committee mean, the stationary points of that mean, and the mean itself.
+
+    Args:
+        first: one end, without constraints.
+        last: the other end, its atoms in the same order.
+        evaluator: the committee.
+        settings: section `refine`.
+        own: section `neb`, for the band.
+    """
     final = unwrapped(first, last)
     symmetric = reversal.between(first, final) is not None
     count = own.images
-    prior = search.committee(potential.evaluator, first, count + 2)
+    prior = search.committee(evaluator, first, count + 2)
     bounds = Bounds(settings.length_bounds_angstrom, settings.amplitude_bounds_ev)
     noise = Noise(settings.energy_noise_ev, settings.force_noise_ev_per_angstrom)
     flat = search.Surface(prior, fitted([], noise, bounds))
-    begun = search.search(interpolated(first, final, count=count), flat, own, symmetric=symmetric)
-    band = tuple(loop.bare(image) for image in begun.images)
-    return loop.Hop(band=band, symmetric=symmetric, target="pbe", noise=noise), begun, prior
+    found = search.search(interpolated(first, final, count=count), flat, own, symmetric=symmetric)
+    band = tuple(loop.bare(image) for image in found.images)
+    return loop.Hop(band=band, symmetric=symmetric, target="pbe", noise=noise), found, prior
 
 
 def _without(status: Status, *, calls: int, potential_ev: float | None) -> RefinedHop:
@@ -122,7 +130,7 @@ def _without(status: Status, *, calls: int, potential_ev: float | None) -> Refin
     )
 
 
-def _calculated(atoms: Atoms, calculator: Any) -> Atoms:
+def calculated(atoms: Atoms, calculator: Any) -> Atoms:
     """A frame with energy (force-consistent where the calculator has it) and forces in the keys of a label."""
     frame = loop.bare(atoms)
     frame.calc = calculator
