@@ -1,21 +1,24 @@
-"""Writes what the dynamics of Li on (100) gave into docs/: md_100.json, md_100.svg and the tables in dynamics.md.
+"""Writes what a simulation gave into docs/: NAME.json, a figure, and the tables in dynamics.md.
 
-    python scripts/write_dynamics.py runs/md_100
+    python scripts/write_dynamics.py md_100 runs/md_100
 
-The run is that of configs/md_100.yaml, with the stages md, diffusion and rates done; a shorter md.target_ps than that of
-the config is stated in the result. The tables stand between the marks <!-- md_100 --> and <!-- /md_100 -->.
+NAME is that of a config: md_100 and md_bulk are compared with rates, md_4x4 with md_100. The run has the stages md,
+diffusion and rates done; a shorter md.target_ps than that of the config is stated in the result. The tables stand
+between the marks <!-- NAME --> and <!-- /NAME -->.
 """
 
 import argparse
 import json
 import re
 import textwrap
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import mlip
 from mlip.core import files
 from mlip.core.report import number
+from mlip.stages.diffusion.hops import poisson_rate
 from mlip.stages.rates import figures
 from mlip.stages.rates.report import interval
 from mlip.stages.rates.result import Interval
@@ -24,29 +27,39 @@ from mlip.stages.sites import backends
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
-MARKED = re.compile(r"(?<=<!-- md_100 -->\n).*?(?=<!-- /md_100 -->)", re.DOTALL)
 SETTINGS = ("temperatures_kelvin", "replicas", "time_step_fs", "friction_per_ps", "frame_steps", "equilibrate_ps")
 
 
-def gathered(run):
-    """The result of a run as plain data: settings, hashes, numbers of hops, D from three sources, slopes."""
-    followed, moved, rates = (run.result(name) for name in ("md", "diffusion", "rates"))
-    motions = {m.temperature_kelvin: m for m in moved.motions}
-    settings = run.run.sections["md"]
-    hops = [asdict(row) for row in rates.hop_dynamics if row.count]
+def marked(name):
+    """Where the tables of a simulation stand in the page."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+
+
+def origin(name, run):
+    """Where the numbers come from: config, settings, model, backend and versions."""
+    followed, settings = run.result("md"), run.run.sections["md"]
     return {
-        "config": "configs/md_100.yaml",
+        "config": f"configs/{name}.yaml",
         "ran_with": {k: getattr(settings, k) for k in SETTINGS},
         "replica_ps": followed.target_ps,
-        "ion_ps": sum(m.ion_ps for m in moved.motions),
-        "hops": sum(m.jumps for m in moved.motions),
-        "unknown_jumps": sum(len(m.unknown) for m in moved.motions),
         "model": "datasets/models/tio2-mg-li",
         "model_sha256": files.sha256(REPOSITORY / "datasets" / "models" / "tio2-mg-li"),
         "member": settings.member,
         "dtype": followed.dtype,
         "backend": [check.summary for check in backends.latest(run.run.folder, ())],
         "versions": files.versions(),
+    }
+
+
+def gathered(name, run):
+    """The result of a run as plain data: settings, hashes, numbers of hops, D from three sources, slopes."""
+    moved, rates = run.result("diffusion"), run.result("rates")
+    motions = {m.temperature_kelvin: m for m in moved.motions}
+    hops = [asdict(row) for row in rates.hop_dynamics if row.count]
+    return origin(name, run) | {
+        "ion_ps": sum(m.ion_ps for m in moved.motions),
+        "hops": sum(m.jumps for m in moved.motions),
+        "unknown_jumps": sum(len(m.unknown) for m in moved.motions),
         "said": [sentence(row) for row in rates.together[-1:]],
         "together": [asdict(row) for row in rates.together],
         "diffusion": [
@@ -118,16 +131,69 @@ def wrapped(text):
     return "\n".join(textwrap.wrap(text, 120))
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Write the dynamics of Li on (100) into docs/.")
-    parser.add_argument("run", type=Path, help="folder of a run of configs/md_100.yaml")
-    run = mlip.open_run(parser.parse_args().run)
-    data, rates = gathered(run), run.result("rates")
-    own = [row for row in rates.diffusivities if row.host == "100"]
+def several(name, run):
+    """Hops of every species among several ions as plain data, and the part of hops that other ions block."""
+    blocked = {walk.ion: walk.blocked for walk in run.result("rates").walks}
+    (system,) = run.result("md").systems
+    counts = Counter(system.ions)
+    rows = [
+        {
+            "ion": motion.ion,
+            "temperature_kelvin": motion.temperature_kelvin,
+            "ions": counts[motion.ion],
+            "ion_ps": motion.ion_ps,
+            "hops": motion.jumps,
+            "per_ps": asdict(poisson_rate(motion.jumps, motion.ion_ps)),
+            "blocked": blocked.get(motion.ion),
+        }
+        for motion in run.result("diffusion").motions
+    ]
+    return origin(name, run) | {"atoms": system.atoms, "species": rows}
+
+
+def table_of_several(data, alone):
+    """The Markdown table of several ions, beside a lone ion in the small cell at the same temperature."""
+    lone = {row["temperatures_kelvin"][0]: row for row in alone["together"] if len(row["temperatures_kelvin"]) == 1}
+    rows = []
+    for row in data["species"]:
+        other = lone.get(row["temperature_kelvin"]) if row["ion"] == "Li" else None
+        single = poisson_rate(other["hops"], other["ps"]) if other else None
+        rows.append(
+            [
+                f"{row['ions']} {row['ion']}",
+                number(row["ion_ps"], 0),
+                row["hops"],
+                shown(row["per_ps"], digits=2),
+                shown(asdict(single), digits=2) if single else "\u2013",
+                number(None if row["blocked"] is None else 100 * row["blocked"], 1),
+            ]
+        )
+    head = ["ions", "time of the ions (ps)", "hops", "hops per ps and ion", "lone ion, small cell", "blocked (%)"]
+    return "\n" + markdown(head, rows) + "\n\n"
+
+
+def written(name, text):
+    """Put tables into their place in the page."""
     page = (DOCS / "dynamics.md").read_text(encoding="utf-8")
-    files.write_text_atomic(DOCS / "md_100.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    files.write_bytes_atomic(DOCS / "md_100.svg", figures.over_temperature("Li", own, rates.dynamics))
-    files.write_text_atomic(DOCS / "dynamics.md", MARKED.sub(lambda _: tables(data), page))
+    files.write_text_atomic(DOCS / "dynamics.md", marked(name).sub(lambda _: text, page))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Write a simulation into docs/.")
+    parser.add_argument("name", choices=("md_100", "md_bulk", "md_4x4"), help="name of the config")
+    parser.add_argument("run", type=Path, help="folder of a run of this config")
+    given = parser.parse_args()
+    name, run = given.name, mlip.open_run(given.run)
+    data = several(name, run) if name == "md_4x4" else gathered(name, run)
+    files.write_text_atomic(DOCS / f"{name}.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    if name == "md_4x4":
+        alone = json.loads((DOCS / "md_100.json").read_text(encoding="utf-8"))
+        written(name, table_of_several(data, alone))
+        return
+    rates = run.result("rates")
+    own = [row for row in rates.diffusivities if row.host == run.run.sections["md"].systems[0].host]
+    files.write_bytes_atomic(DOCS / f"{name}.svg", figures.over_temperature("Li", own, rates.dynamics))
+    written(name, tables(data))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from mlip.core.status import Status
 from mlip.stages.modes import result as modes
 from mlip.stages.rates import assembly
 from mlip.stages.rates.laws import Law
+from mlip.stages.refine.refined import Relaxed
 
 BANDS = rated.bands("x", "001", 0.3)
 PROVED = rated.proved("x", "001", 0.3)
@@ -135,3 +136,53 @@ def test_sites_that_no_hop_touches_are_left_out_unless_they_are_the_lowest():
     slab, _ = assembly.systems(replace(every, sites=(*every.sites, deep)), rated.CELLS, rated.BUDGET, with_d3=True)
     assert slab.net.names == ("S1", "S2")
     assert slab.net.names[slab.start] == "S2"
+
+
+DFT = Relaxed(host="001", ion="Li", hop="x", forward_ev=0.35, reverse_ev=0.35, d3_forward_ev=-0.02, std_ev=0.004,
+              d3_reverse_ev=-0.02)  # fmt: skip
+
+
+def from_dft(one=PROVED, dft=DFT, **more):
+    """The law of a hop with and without DFT."""
+    own = law(one, **more)
+    known = more.get("has_d3", True) or more.get("d3_ev") is not None
+    return own, assembly.with_dft(own, one, dft, rated.BUDGET, d3_known=known)
+
+
+def test_the_saddle_of_dft_takes_the_place_of_the_potentials():
+    own, found = from_dft()
+    assert_allclose(found.barrier_ev, (0.35, 0.35), rtol=1e-12, atol=0)
+    assert_allclose(found.std_ev, np.hypot(0.004, 0.005), rtol=1e-9, atol=0)
+    assert (found.prefactor_thz, found.saddle_thz, found.rest_ln) == (own.prefactor_thz, own.saddle_thz, own.rest_ln)
+    assert (own.is_dft, found.is_dft) == (False, True)
+
+
+def test_d3_is_that_of_the_points_of_dft():
+    """The potential is PBE: its D3 (-0.03 eV) is replaced too; where D3 of DFT is not known, it stays."""
+    _, found = from_dft(d3_ev=(-0.03, -0.03), has_d3=False)
+    assert_allclose(found.barrier_ev, (0.33, 0.33), rtol=1e-12, atol=0)
+    _, found = from_dft(dft=replace(DFT, d3_forward_ev=None), d3_ev=(-0.03, -0.03), has_d3=False)
+    assert_allclose(found.barrier_ev, (0.32, 0.32), rtol=1e-12, atol=0)
+    _, found = from_dft(has_d3=False)  # without D3 the law stays without, with the error of that
+    assert_allclose((*found.barrier_ev, found.rest_ev), (0.35, 0.35, np.sqrt(0.004**2 + 0.005**2 + 0.02**2)), rtol=1e-9)
+
+
+def test_the_difference_between_the_sites_stays_the_potentials_and_half_of_its_change_is_uncertain():
+    """Detailed balance with hops that have no DFT: the final site stays 0.1 eV above the initial one."""
+    one = replace(PROVED, reverse_ev=0.2)
+    _, found = from_dft(one, replace(DFT, forward_ev=0.36, reverse_ev=0.22))
+    assert_allclose(found.barrier_ev, (0.34, 0.24), rtol=1e-12, atol=0)
+    assert_allclose(found.rest_ev, np.sqrt(0.004**2 + 0.005**2 + 0.02**2), rtol=1e-9, atol=0)
+    _, found = from_dft(one, replace(DFT, reverse_ev=None))
+    assert_allclose(found.barrier_ev, (0.35, 0.25), rtol=1e-12, atol=0)
+
+
+def test_dft_without_a_known_error_gives_no_interval():
+    assert not from_dft(dft=replace(DFT, std_ev=None))[1].is_uncertain
+
+
+def test_dft_counts_for_its_own_hop_alone():
+    made = assembly.systems(replace(rated.found(), refined=(DFT,)), rated.CELLS, rated.BUDGET, with_d3=False)
+    slab = next(s for s in made if s.host == "001")
+    found = {name: one.is_dft for name, one in zip(slab.net.hops, slab.laws, strict=True)}
+    assert found == {"x": True, "y": False}

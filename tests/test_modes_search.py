@@ -148,7 +148,7 @@ def test_start_is_not_changed():
 def test_only_whole_atoms_may_be_fixed():
     atoms = occupied()
     atoms.set_constraint(FixedLine(0, [1, 0, 0]))
-    with pytest.raises(ValueError, match="constraint FixedLine: only FixAtoms is known here"):
+    with pytest.raises(ValueError, match="constraint FixedLine: an atom is frozen in all three directions or in none"):
         search.mobile(atoms)
     atoms.set_constraint(FixAtoms([0, 1]))
     assert search.mobile(atoms).tolist() == [2, 3]

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ase import Atoms
 from helpers import rated, tiny, walks
+from helpers.ways import relaxed_to
 from numpy.testing import assert_allclose
 
 from mlip import cli, driver
@@ -19,6 +20,7 @@ from mlip.stages.modes.result import Modes
 from mlip.stages.neb.stage import Barriers
 from mlip.stages.rates import stage
 from mlip.stages.rates.result import Rates
+from mlip.stages.refine.stage import Refinement
 from mlip.stages.sites.stage import SiteNetwork
 
 RATES = {"samples": 100, "temperatures_kelvin": [300, 600]}
@@ -121,6 +123,22 @@ def test_a_run_without_any_proved_saddle_still_ends_well(ready):
     found = result(ready)
     assert {row.status.code for row in found.hops} == {"no rate"}
     assert {row.status.code for row in found.diffusivities} == {"not resolved"}
+
+
+def test_a_barrier_refined_with_dft_makes_rates_stale_and_takes_the_place_of_the_potentials(ready):
+    """x on (001) has 0.30 eV with the potential and 0.35 eV with DFT; dynamics are held against the potential."""
+    assert command("rates", ready) == 0
+    before = result(ready)
+    run = driver.opened(ready)
+    hop = replace(relaxed_to("x", 0.35), d3_forward_ev=0.0, d3_reverse_ev=0.0)
+    put(run, "refine", Refinement(level="0", hops=(hop,), problems=()))
+    assert not driver.opened(ready).is_done(run.stage("rates"))
+    assert command("rates", ready) == 0
+    after = result(ready)
+    assert [(row.hop, row.is_dft) for row in after.hops] == [("x", True), ("y", False), ("bulk_oct", False)]
+    shift = after.hops[0].forward.barrier_ev - before.hops[0].forward.barrier_ev
+    assert_allclose(shift, 0.05, rtol=1e-9, atol=0)
+    assert after.gains[0].decades.value < before.gains[0].decades.value
 
 
 def test_modes_must_be_done_first(ready, capsys):

@@ -87,7 +87,7 @@ REFUSED = {
     tilted: "third cell vector is not along the normal",
     crystal: "has no vacuum of 8 Angstrom along its third cell vector",
     cut: "is cut in two by the face of its cell",
-    partly: "constraint FixScaled: atoms are frozen in all three directions or in none",
+    partly: "constraint FixScaled: an atom is frozen in all three directions or in none",
     everything: "every atom is frozen",
     touching: "no slab of a crystal",
 }

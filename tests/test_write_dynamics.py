@@ -14,14 +14,30 @@ script = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(script)
 
 
-@pytest.fixture(scope="module")
-def data():
-    return json.loads((script.DOCS / "md_100.json").read_text(encoding="utf-8"))
+def shipped(name):
+    return json.loads((script.DOCS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module", params=["md_100", "md_bulk"])
+def data(request):
+    return shipped(request.param)
+
+
+def place(name):
+    return script.marked(name).search((script.DOCS / "dynamics.md").read_text(encoding="utf-8"))[0]
 
 
 def test_the_page_shows_the_file(data):
-    page = (script.DOCS / "dynamics.md").read_text(encoding="utf-8")
-    assert script.MARKED.search(page)[0] == script.tables(data)
+    name = data["config"].removeprefix("configs/").removesuffix(".yaml")
+    assert place(name) == script.tables(data)
+
+
+def test_the_page_shows_several_ions_beside_a_lone_one():
+    data, alone = shipped("md_4x4"), shipped("md_100")
+    assert place("md_4x4") == script.table_of_several(data, alone)
+    assert data["model_sha256"] == alone["model_sha256"]
+    for row in data["species"]:
+        assert_allclose(row["ion_ps"], row["ions"] * data["replica_ps"], rtol=0.02, atol=0)
 
 
 def test_the_numbers_fit_together(data):

@@ -42,9 +42,7 @@ def frozen(atoms: Atoms) -> list[int]:
     """
     other = [type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms)]
     if other:
-        raise ValueError(
-            f"constraint {other[0]}: atoms are frozen in all three directions or in none; correct the file"
-        )
+        raise ValueError(f"constraint {other[0]}: an atom is frozen in all three directions or in none (FixAtoms)")
     return sorted({int(k) for c in atoms.constraints for k in c.index})
 
 

@@ -18,10 +18,10 @@ from typing import TypeVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 from numpy.typing import NDArray
 
+from mlip.atoms import slab_files
 from mlip.core.arrays import Array
 from mlip.potential.potential import Predicted
 
@@ -121,11 +121,7 @@ def mobile(atoms: Atoms) -> NDArray[np.int64]:
     Raises:
         ValueError: a constraint other than FixAtoms.
     """
-    for constraint in atoms.constraints:
-        if not isinstance(constraint, FixAtoms):
-            name = type(constraint).__name__
-            raise ValueError(f"constraint {name}: only FixAtoms is known here; fix whole atoms")  # noqa: TRY004
-    held = {int(k) for constraint in atoms.constraints for k in constraint.index}
+    held = set(slab_files.frozen(atoms))
     return np.array([k for k in range(len(atoms)) if k not in held], dtype=np.int64)
 
 

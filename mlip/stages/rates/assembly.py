@@ -1,17 +1,17 @@
 """Laws and systems from the results of the stages before: barriers, modes, bands and sites.
 
 Takes what `sites`, `neb` and `modes` found; gives a `System` for every ion on every host. A hop has a law if its saddle
-is proved and its prefactor known.
+is proved and its prefactor known. The barrier is that of DFT where the saddle of the hop is converged in DFT.
 
-Uncertainty of a barrier (1 sigma), the budget of the report: the members' own barriers with their spread at the refined
-points, times its calibration; where the held-out path error is larger, what it exceeds them by; the convergence of the
-bands; and D3 where it is not known. The first term is drawn jointly for all hops (see `laws`), the others for each hop
-on its own.
+Uncertainty of a barrier (1 sigma), the budget of the report: the members' own barriers with their spread at the
+refined points, times its calibration; where the held-out path error is larger, what it exceeds them by; the
+convergence of the bands; and D3 where it is not known. For a barrier of DFT the potential has no part in it. The
+first term is drawn jointly for all hops (see `laws`), the others for each hop on its own.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from mlip.stages.rates import transition
 from mlip.stages.rates.lattice import lattice
 from mlip.stages.rates.laws import Law
 from mlip.stages.rates.system import System
+from mlip.stages.refine.refined import Relaxed
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 
@@ -52,6 +53,7 @@ class Found:
         modes: of the stage modes.
         d3_ev: D3 of forward and reverse barrier by host, ion and hop; empty where the potential contains D3.
         contains_d3: whether the potential does.
+        refined: barriers of DFT, at the level of the potential.
     """
 
     sites: tuple[Site, ...]
@@ -61,6 +63,7 @@ class Found:
     modes: tuple[HopModes, ...]
     d3_ev: Mapping[tuple[str, str, str], Pair] = field(default_factory=dict)
     contains_d3: bool = False
+    refined: tuple[Relaxed, ...] = ()
 
 
 def systems(found: Found, cells: Mapping[str, Array], budget: Budget, *, with_d3: bool) -> list[System]:
@@ -105,7 +108,12 @@ def _law_or_reason(hop: Hop, found: Found, budget: Budget, *, with_d3: bool) -> 
     if modes is None:
         return "no modes"
     bands = [b for b in found.bands if (b.host, b.ion, b.hop) == key]
-    return law(modes, bands, budget, d3_ev=found.d3_ev.get(key) if with_d3 else None, has_d3=found.contains_d3)
+    d3_ev = found.d3_ev.get(key) if with_d3 else None
+    made = law(modes, bands, budget, d3_ev=d3_ev, has_d3=found.contains_d3)
+    dft = next((r for r in found.refined if (r.host, r.ion, r.hop) == key), None)
+    if isinstance(made, str) or dft is None:
+        return made
+    return with_dft(made, modes, dft, budget, d3_known=found.contains_d3 or d3_ev is not None)
 
 
 def law(
@@ -150,6 +158,41 @@ def law(
         rest_ev=_rest_ev(members, stds, budget, d3_known=d3_ev is not None or has_d3),
         rest_ln=budget.prefactor_ln if is_joint else math.hypot(budget.prefactor_ln, _std(logs)),
         is_uncertain=len(members) > 1 or stds[0] is not None or budget.path_error_ev is not None,
+    )
+
+
+def with_dft(made: Law, modes: HopModes, dft: Relaxed, budget: Budget, *, d3_known: bool) -> Law:
+    """The law with the saddle of DFT in the place of the potential's; prefactors and frequencies stay.
+
+    The saddle is shifted by the mean of what DFT changes the forward and the reverse barrier by. The difference between
+    the two sites stays the potential's, so that hops with and without DFT fit together; half of what DFT changes this
+    difference by counts as an uncertainty. It is zero where both ends are the same site.
+
+    Args:
+        made: of the potential, with D3 where that is known.
+        modes: of the hop.
+        dft: its barriers in DFT, at the level of the potential.
+        budget: uncertainties.
+        d3_known: whether `made` contains D3.
+    """
+    own = np.array([modes.forward_ev, modes.reverse_ev], dtype=float)
+    d3 = np.array(made.barrier_ev) - own  # zero where the potential contains D3
+    at_level = np.array(
+        [dft.forward_ev, own[1] + dft.forward_ev - own[0] if dft.reverse_ev is None else dft.reverse_ev]
+    )
+    if d3_known and dft.d3_forward_ev is not None and dft.d3_reverse_ev is not None and d3.any():
+        d3 = np.array([dft.d3_forward_ev, dft.d3_reverse_ev])
+    changes = at_level + d3 - made.barrier_ev
+    shift, apart = changes.mean(), abs(changes[0] - changes[1]) / 2
+    forward, reverse = np.array(made.barrier_ev) + shift
+    dispersion = 0.0 if d3_known else budget.dispersion_ev
+    return replace(
+        made,
+        barrier_ev=(float(forward), float(reverse)),
+        members_ev=np.zeros((0, 2)),
+        rest_ev=math.hypot(dft.std_ev or 0.0, budget.convergence_ev, apart, dispersion),
+        is_uncertain=dft.std_ev is not None,
+        is_dft=True,
     )
 
 

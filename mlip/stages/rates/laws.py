@@ -57,7 +57,8 @@ class Law:
         calibration: factor on the deviations of the barriers.
         rest_ev: standard deviation of what else is uncertain about the saddle.
         rest_ln: the same of the logarithm of the prefactor.
-        is_uncertain: whether the error of the potential is known; without it an interval would mean nothing.
+        is_uncertain: whether the error of the barrier is known; without it an interval would mean nothing.
+        is_dft: whether the saddle is that of DFT.
     """
 
     names: tuple[str, str, str]
@@ -72,6 +73,7 @@ class Law:
     rest_ev: float = 0.0
     rest_ln: float = 0.0
     is_uncertain: bool = True
+    is_dft: bool = False
 
     @property
     def std_ev(self) -> tuple[float, float]:

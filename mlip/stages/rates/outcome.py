@@ -44,8 +44,17 @@ def hop_rates(system: System, settings: RatesSettings, draws: Draws) -> list[Hop
         said = Status(RESOLVED) if law is not None else Status(NO_RATE, system.reasons.get(name, ""))
         senses = _senses(system, number, law, settings.reference_kelvin, draws) if law is not None else (None, None)
         forward, reverse = senses
-        row = HopRate(host=system.host, ion=system.ion, hop=name, status=said, forward=forward, reverse=reverse)
-        out.append(row)
+        out.append(
+            HopRate(
+                host=system.host,
+                ion=system.ion,
+                hop=name,
+                status=said,
+                forward=forward,
+                reverse=reverse,
+                is_dft=law is not None and law.is_dft,
+            )
+        )
     return out
 
 

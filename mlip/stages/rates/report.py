@@ -56,7 +56,8 @@ TEXT_LINES = (
         "Rates follow from harmonic transition-state theory: Vineyard prefactors and barriers give the classical rate; "
         "quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
         "it. A hop whose saddle is not proved by its modes has no rate. Over two equal saddles in series the rate, and "
-        "so the prefactor shown, is half of that over one of them."
+        "so the prefactor shown, is half of that over one of them. Where a saddle is converged in DFT (stage refine), "
+        "the barrier is that of DFT; prefactors and the difference between the two sites stay the potential's."
     ),
     (
         "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops; nothing "
@@ -241,6 +242,7 @@ def hops_table(rows: Sequence[HopRate], temperature_kelvin: float) -> Table:
         Column("Sites", TEXT, lambda p: f"{p[1].initial} to {p[1].final}" if p[1] else DASH),
         Column("Equivalent hops", NUMBER, lambda p: str(p[1].ways) if p[1] else DASH),
         Column(f"Barrier with D3, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda p: _barrier(p[1])),
+        Column("Saddle from", TEXT, lambda p: ("DFT" if p[0].is_dft else "potential") if p[1] else DASH),
         Column("Prefactor (THz)", NUMBER, lambda p: number(p[1].prefactor_thz, 1) if p[1] else DASH),
         Column("Zero-point correction (meV)", NUMBER, lambda p: _zero_point(p[1])),
         Column("Tunnelling factor", NUMBER, lambda p: number(p[1].tunnelling, 2) if p[1] else DASH),

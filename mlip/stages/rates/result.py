@@ -43,6 +43,7 @@ class HopRate:
     status: Status
     forward: Sense | None
     reverse: Sense | None
+    is_dft: bool = False  # the saddle is converged in DFT; prefactors are the potential's
 
 
 @dataclass(frozen=True, kw_only=True)

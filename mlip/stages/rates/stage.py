@@ -26,6 +26,8 @@ from mlip.stages.rates.result import AgainstDynamics, DynamicsTogether, HopAgain
 from mlip.stages.rates.settings import RatesSettings
 from mlip.stages.rates.system import System, site_levels_ev
 from mlip.stages.rates.together import together
+from mlip.stages.refine.refined import relaxed
+from mlip.stages.refine.stage import STAGE as REFINE
 from mlip.stages.sites import network
 from mlip.stages.sites.sites import DESORBED
 from mlip.stages.sites.stage import STAGE as SITES
@@ -44,7 +46,8 @@ def run(context: Context[RatesSettings]) -> Rates:
     draws = Draws(settings.samples, context.common.seed)
     systems = assembly.systems(found, cells, budget, with_d3=True)
     solved = [outcome.solved(system, _bottleneck_ev(system, found), settings, draws) for system in systems]
-    dynamics = _dynamics(context, assembly.systems(found, cells, budget, with_d3=False))
+    of_potential = replace(found, refined=())  # as the dynamics
+    dynamics = _dynamics(context, assembly.systems(of_potential, cells, budget, with_d3=False))
     for one in solved:
         context.say(_line(one))
     return Rates(
@@ -77,6 +80,7 @@ def _line(one: outcome.Solved) -> str:
 def _found(context: Context[RatesSettings]) -> assembly.Found:
     placed, moved, modes = context.result(SITES), context.result(NEB), context.result(MODES).hops
     proved = [hop for hop in modes if hop.forward_ev is not None]
+    climbed = context.result_if_done(REFINE)
     return assembly.Found(
         sites=tuple(site for site in placed.sites if site.status.code != DESORBED),
         hops=placed.hops,
@@ -85,6 +89,7 @@ def _found(context: Context[RatesSettings]) -> assembly.Found:
         modes=modes,
         d3_ev={hop.key: pair for hop in proved if (pair := _d3_ev(context, hop)) is not None},
         contains_d3=context.common.target == "pbe-d3",
+        refined=tuple(relaxed(climbed.hops)) if climbed else (),
     )
 
 
@@ -215,7 +220,7 @@ STAGE = Stage(
     result=Rates,
     run=run,
     needs=(structures.STAGE, EVALUATE, SITES, NEB, MODES),
-    uses=(MD, DIFFUSION),
+    uses=(REFINE, MD, DIFFUSION),
     version=2,
     common=("seed", "target"),
     sections=(Literature,),

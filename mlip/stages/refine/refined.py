@@ -54,6 +54,7 @@ class Relaxed:
     reverse_ev: float | None
     d3_forward_ev: float | None
     std_ev: float | None
+    d3_reverse_ev: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,7 @@ def relaxed(made: Sequence[Refined]) -> list[Relaxed]:
             reverse_ev=one.reverse_ev,
             d3_forward_ev=one.d3_forward_ev,
             std_ev=one.std_ev,
+            d3_reverse_ev=one.d3_reverse_ev,
         )
         for one in made
         if one.status.code == loop.CONVERGED and one.forward_ev is not None

@@ -24,7 +24,7 @@ from mlip.literature import matching, references
 from mlip.literature.settings import Literature
 from mlip.stages import structures
 from mlip.stages.dataset.stage import STAGE as DATASET
-from mlip.stages.neb import neb
+from mlip.stages.neb.neb import nearest_member
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.neb.stage import band_file, bottlenecks_of
 from mlip.stages.refine import jobs, loop, refined
@@ -196,15 +196,6 @@ def noise_of(settings: RefineSettings, host: str) -> Noise:
     """The noise of labels of a host."""
     own = settings.host_force_noise_ev_per_angstrom.get(host, settings.force_noise_ev_per_angstrom)
     return Noise(settings.energy_noise_ev, own)
-
-
-def nearest_member(bands: Sequence[neb.Band]) -> neb.Band | None:
-    """The converged band whose barrier is nearest the mean of the converged ones; None where none converged."""
-    known = [(b, b.forward_ev) for b in bands if b.forward_ev is not None]
-    if not known:
-        return None
-    mean = sum(value for _, value in known) / len(known)
-    return min(known, key=lambda pair: (abs(pair[1] - mean), pair[0].member))[0]
 
 
 def _operations(context: Context[RefineSettings], name: str, image: Atoms) -> tuple[symmetry.Operation, ...]:
