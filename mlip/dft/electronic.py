@@ -16,7 +16,8 @@ from mlip.core.arrays import Array
 from mlip.dft.engines import Mesh, Refused
 from mlip.dft.engines.gpaw import Settings
 
-EMPTY_BANDS = 8  # above the occupied ones, for the lower edge of the conduction band
+EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
+MARGIN = 4  # bands more, which are not converged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,17 +102,15 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
 def levels(calc: Any, mesh: Mesh) -> tuple[Levels, Any]:
     """Energies of the bands on a mesh in the density of a calculator, and the calculator that holds their states."""
     occupied = round(calc.get_number_of_electrons() / 2)
+    bands = occupied + EMPTY_BANDS * len(calc.get_atoms())
     fixed = calc.fixed_density(
-        kpts={"size": mesh, "gamma": True},
-        nbands=occupied + EMPTY_BANDS,
-        convergence={"bands": occupied + EMPTY_BANDS // 2},
-        txt=None,
+        kpts={"size": mesh, "gamma": True}, nbands=bands + MARGIN, convergence={"bands": bands}, txt=None
     )
     points = fixed.get_ibz_k_points()
     energies = np.array([fixed.get_eigenvalues(kpt=k) for k in range(len(points))])
     weights = np.array(fixed.get_k_point_weights())
-    kept = energies[:, : occupied + EMPTY_BANDS // 2]
-    return Levels(mesh=mesh, points=points, weights=weights, energies_ev=kept, occupied=occupied), fixed
+    found = Levels(mesh=mesh, points=points, weights=weights, energies_ev=energies[:, :bands], occupied=occupied)
+    return found, fixed
 
 
 def projected(fixed: Any, energies_ev: Array, *, width_ev: float) -> Projected:

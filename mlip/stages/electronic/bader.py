@@ -1,14 +1,15 @@
 """Bader charges: electrons in the basins of the density, each basin with the atom in it.
 
-Takes densities on a grid of a periodic cell; gives electrons by atom. The basins are those of the density with the
-core electrons, which has its maxima at the nuclei; the valence density is integrated in them, because the cusps of the
-cores are not integrated well on a grid. Package: baderkit, method neargrid with weights at the boundaries.
+Takes the density of all electrons on a grid of a periodic cell; gives electrons by atom. Package: baderkit, method
+neargrid with weights at the boundaries.
 
 Bader, Atoms in Molecules (1990), ISBN 0198558651; weights: Yu, Trinkle, J. Chem. Phys. 134, 064111 (2011),
 doi:10.1063/1.3553716.
 """
 
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 from ase import Atoms
@@ -20,20 +21,20 @@ INSTALL = "pip install 'facet-mlip[electronic]'"
 
 @dataclass(frozen=True)
 class Bader:
-    """Electrons in the basins of the atoms.
+    """Electrons in the basins of the atoms of a neutral cell.
 
     Attributes:
         electrons: (atoms,).
-        total: electrons in the cell.
+        charges: (atoms,) nuclear charge less electrons, in elementary charges.
     """
 
     electrons: Array
-    total: float
+    charges: Array
 
     @property
     def left(self) -> float:
-        """Electrons in no basin."""
-        return self.total - float(self.electrons.sum())
+        """Electrons of the neutral cell that are in no basin: lost on the grid or at its boundaries."""
+        return float(self.charges.sum())
 
 
 def require() -> None:
@@ -48,27 +49,29 @@ def require() -> None:
         raise ValueError(f"electronic.parts: Bader charges need baderkit, which is not installed: {INSTALL}")
 
 
-def bader(atoms: Atoms, integrated: Array, reference: Array) -> Bader:
+def bader(atoms: Atoms, density: Array) -> Bader:
     """Electrons of every atom.
 
     Args:
-        atoms: with the cell; periodic.
-        integrated: (a, b, c) density that is counted, electrons per cubic Angstrom; the first point is at the origin.
-        reference: (a, b, c) density whose basins are used.
+        atoms: with the cell; periodic and neutral.
+        density: (a, b, c) of all electrons per cubic Angstrom, the first point at the origin.
 
     Raises:
-        ValueError: baderkit is not installed, or the grids differ.
+        ValueError: baderkit is not installed.
     """
     require()
-    if integrated.shape != reference.shape:
-        raise ValueError(f"densities on grids {integrated.shape} and {reference.shape}: give both on one grid")
+    import numba
     from baderkit import Bader as Method
     from baderkit import Grid, Structure
 
     structure = Structure(atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=True))
-    volume = atoms.get_volume()
-    charge, basins = (
-        Grid(structure=structure, data={"total": np.ascontiguousarray(d * volume)}) for d in (integrated, reference)
-    )
-    found = Method(charge_grid=charge, reference_grid=basins)
-    return Bader(np.asarray(found.atom_charges, dtype=float), float(integrated.mean() * volume))
+    grid = Grid(structure=structure, data={"total": np.ascontiguousarray(density * atoms.get_volume())})
+    threads = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        with redirect_stdout(StringIO()):
+            found = Method(charge_grid=grid, reference_grid=grid).atom_charges
+    finally:
+        numba.set_num_threads(threads)
+    electrons = np.asarray(found, dtype=float)
+    return Bader(electrons, atoms.numbers - electrons)

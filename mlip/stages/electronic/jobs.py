@@ -36,7 +36,8 @@ class HostJob:
     host: str
     atoms: Atoms
     metals: tuple[str, ...] | None  # of a slab; None: a crystal
-    folder: Path
+    folder: Path  # of the structure at this level
+    key: str  # of the settings of the stage, in the name of the result
     dft: Settings
     settings: ElectronicSettings
 
@@ -50,24 +51,29 @@ class IonJob:
     site: str
     atoms: Atoms
     folder: Path
+    key: str
     dft: Settings
     settings: ElectronicSettings
 
 
 def states(job: HostJob) -> HostStates:
     """Gap on every mesh and densities of states on the finest one."""
-    done = job.folder / "states.json"
+    done = job.folder / f"states-{job.key}.json"
     if done.exists():
         return files.read_record(done, HostStates)
     meshes = [even(length_mesh(job.atoms, length)) for length in job.settings.mesh_lengths_angstrom]
     try:
-        calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / "scf.gpw")
+        calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / f"scf-{_name(meshes[0])}.gpw")
     except Refused as error:
         return _nothing(job, Status(REFUSED, str(error)))
     made = [electronic.levels(calc, mesh) for mesh in dict.fromkeys(meshes)]
     found = _states(job, made)
     files.write_record(done, found)
     return found
+
+
+def _name(mesh: Mesh) -> str:
+    return "x".join(map(str, mesh))
 
 
 def even(mesh: Mesh) -> Mesh:
@@ -86,7 +92,8 @@ def _states(job: HostJob, made: list[tuple[electronic.Levels, Any]]) -> HostStat
     status, (levels, fixed) = gaps.status(found, same_ev=job.settings.same_gap_ev), made[-1]
     top = float(levels.energies_ev[:, levels.occupied - 1].max())
     bottom = float(levels.energies_ev[:, levels.occupied].min())
-    axis = np.linspace(top - BELOW_EV, top + ABOVE_EV, POINTS)
+    complete = float(levels.energies_ev[:, -1].min())  # above it bands are missing
+    axis = np.linspace(top - BELOW_EV, min(top + ABOVE_EV, complete), POINTS)
     density = electronic.projected(fixed, axis, width_ev=job.settings.width_ev)
     outer = None if job.metals is None else gaps.outermost(job.atoms, metals=job.metals)
     symbols = np.array(job.atoms.get_chemical_symbols())
@@ -114,7 +121,7 @@ def _listed(values: Any) -> tuple[float, ...]:
 
 def charges(job: IonJob) -> IonCharge:
     """Bader charge of the ion on two grids."""
-    done = job.folder / "charges.json"
+    done = job.folder / f"charges-{job.key}.json"
     if done.exists():
         return files.read_record(done, IonCharge)
     try:
@@ -122,8 +129,7 @@ def charges(job: IonJob) -> IonCharge:
     except Refused as error:
         return without(job, Status(REFUSED, str(error)))
     grids = [(r, _bader(job.atoms, both, r)) for r in job.settings.refinements]
-    valence = float(both.setups[-1].Nv)
-    given = [(r, valence - float(b.electrons[-1])) for r, b in grids]
+    given = [(r, float(b.charges[-1])) for r, b in grids]
     apart, (_, finest) = abs(given[-1][1] - given[0][1]), grids[-1]
     rough = apart > job.settings.same_charge_e
     said = f"the charge differs by {apart:.3f} e between the two grids (at most {job.settings.same_charge_e:g})"
@@ -150,7 +156,7 @@ def _electrons(job: IonJob, atoms: Atoms, name: str, dft: Settings | None = None
 
 def change(job: IonJob) -> IonCharge:
     """What changes when the ion joins the host: the density, and the charges of the neighbours."""
-    done = job.folder / "difference.json"
+    done = job.folder / f"difference-{job.key}.json"
     if done.exists():
         return files.read_record(done, IonCharge)
     try:
@@ -158,13 +164,13 @@ def change(job: IonJob) -> IonCharge:
         calcs = [_electrons(job, atoms, name) for name, atoms in parts.items()]
     except Refused as error:
         return replace(without(job, Status(RESOLVED)), difference_status=Status(REFUSED, str(error)))
-    densities = [electronic.density(c, refinement=job.settings.refinements[0], core=False) for c in calcs]
+    densities = [electronic.density(c, refinement=job.settings.refinements[-1], core=False) for c in calcs]
     together, host = (
         _bader(a, c, job.settings.refinements[-1]) for a, c in zip((job.atoms, job.atoms[:-1]), calcs, strict=False)
     )
     found = replace(
         without(job, Status(RESOLVED)),
-        neighbours=_neighbours(job.atoms, host.electrons - together.electrons[:-1]),
+        neighbours=_neighbours(job.atoms, together.charges[:-1] - host.charges),
         **_drawn(difference(densities[0], densities[1], densities[2], job.atoms)),
     )
     files.write_record(done, found)
@@ -172,9 +178,7 @@ def change(job: IonJob) -> IonCharge:
 
 
 def _bader(atoms: Atoms, calc: Any, refinement: int) -> Bader:
-    """Valence electrons in the basins of the density with the cores."""
-    whole, valence = (electronic.density(calc, refinement=refinement, core=core) for core in (True, False))
-    return bader(atoms, valence, whole)
+    return bader(atoms, electronic.density(calc, refinement=refinement, core=True))
 
 
 def _neighbours(atoms: Atoms, changes: Any) -> tuple[tuple[str, float, float], ...]:
@@ -200,7 +204,7 @@ def _drawn(found: Difference) -> dict[str, Any]:
 
 def moment(job: IonJob) -> IonCharge:
     """Magnetic moment of the cell, and the energy of the spin-polarised electrons against the spin-paired ones."""
-    done = job.folder / "moment.json"
+    done = job.folder / f"moment-{job.key}.json"
     if done.exists():
         return files.read_record(done, IonCharge)
     polarised = job.dft.model_copy(update={"spin": "polarised", "moments_bohr": job.settings.starting_moments_bohr})

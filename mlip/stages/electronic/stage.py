@@ -31,6 +31,7 @@ from mlip.stages.sites.sites import RELAXED, Site
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import configuration, relaxed_hosts
 
+VERSION = 1  # raised where the same settings give other numbers
 PRIMITIVE_ANGSTROM = 0.02  # positions that differ by less are equivalent, for the primitive cell
 PARTS = {  # of the settings: what is calculated for an ion, and the fields of its row
     "charges": (jobs.charges, ("status", "charge_e", "grids", "electrons_left")),
@@ -49,10 +50,11 @@ def run(context: Context[Settings]) -> Electronic:
     _require(context)
     names = [h.name for h in context.result(structures.STAGE).hosts]
     kept = [n for n in names if any(fnmatch.fnmatchcase(n, p) for p in settings.hosts)]
-    hosts = relaxed_hosts(folder, kept)
+    hosts = _marked(relaxed_hosts(folder, kept), context)
     states = [_host_job(context, name, atoms) for name, atoms in hosts.items()] if "gaps" in settings.parts else []
     sites = chosen_sites(context.result(SITES).sites, settings.sites, kept)
-    with_ions = [_ion_job(context, site, configuration(folder, site)) for site in sites]
+    placed = [_marked({site.host: configuration(folder, site)}, context)[site.host] for site in sites]
+    with_ions = [_ion_job(context, site, atoms) for site, atoms in zip(sites, placed, strict=True)]
     found = context.map(jobs.states, states, label="gaps", uses_torch=False)
     rows = [jobs.without(job, Status(NOT_CALCULATED)) for job in with_ions]
     for part, (function, fields) in PARTS.items():
@@ -62,6 +64,14 @@ def run(context: Context[Settings]) -> Electronic:
     if not set(PARTS) & set(settings.parts):
         rows = []
     return Electronic(level=queue.settings_hash(dft), hosts=tuple(found), ions=tuple(rows))
+
+
+def _marked(found: Mapping[str, Atoms], context: Context[Settings]) -> dict[str, Atoms]:
+    """Structures by host that say whether they have vacuum, which k-meshes depend on."""
+    slabs = structures.slab_names(context.result(structures.STAGE).hosts)
+    for name, atoms in found.items():
+        atoms.info["vacuum"] = name in slabs
+    return dict(found)
 
 
 def _taken(row: IonCharge, made: IonCharge, fields: Sequence[str]) -> IonCharge:
@@ -96,7 +106,8 @@ def _host_job(context: Context[Settings], name: str, atoms: Atoms) -> jobs.HostJ
         host=name,
         atoms=cell,
         metals=metals,
-        folder=_place(context, cell, level, context.settings),
+        folder=_place(context, cell, level),
+        key=_key(context.settings),
         dft=level,
         settings=context.settings,
     )
@@ -109,7 +120,8 @@ def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJo
         ion=site.ion,
         site=site.name,
         atoms=atoms,
-        folder=_place(context, atoms, level, context.settings),
+        folder=_place(context, atoms, level),
+        key=_key(context.settings),
         dft=level,
         settings=context.settings,
     )
@@ -131,17 +143,24 @@ def _level(context: Context[Settings], changes: Mapping[str, object]) -> gpaw.Se
     return found
 
 
-def _place(context: Context[Settings], atoms: Atoms, level: Section, own: Settings) -> Path:
-    """The folder of a calculation, named by its structure and settings."""
+def _place(context: Context[Settings], atoms: Atoms, level: Section) -> Path:
+    """The folder of a structure at a level, where its converged electrons are kept."""
     what = {
         "numbers": atoms.numbers.tolist(),
         "positions": atoms.positions.round(6).tolist(),
         "cell": atoms.cell.array.round(6).tolist(),
         "level": level.model_dump(mode="json"),
-        "own": own.model_dump(mode="json", exclude={"run", "parts", "hosts", "sites"}),
     }
-    name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-    return context.run_folder / "electrons" / name
+    return context.run_folder / "electrons" / _digest(what)
+
+
+def _key(own: Settings) -> str:
+    """Names results by the settings of the stage and its version."""
+    return _digest({"version": VERSION, **own.model_dump(mode="json", exclude={"run", "parts", "hosts", "sites"})})
+
+
+def _digest(what: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def primitive(atoms: Atoms) -> Atoms:
@@ -152,7 +171,7 @@ def primitive(atoms: Atoms) -> Atoms:
     cell, positions, numbers = spglib.standardize_cell(
         given, to_primitive=True, no_idealize=True, symprec=PRIMITIVE_ANGSTROM
     )
-    made = Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True)
+    made = Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True, info=dict(atoms.info))
     axis = normal_axis(atoms)
     if axis is not None and not np.isclose(made.cell.lengths()[2], atoms.cell.lengths()[axis], atol=1e-3):
         return atoms  # the standard setting has turned the slab
@@ -184,6 +203,7 @@ STAGE = Stage(
     result=Electronic,
     run=run,
     needs=(structures.STAGE, SITES),
+    version=VERSION,
     sections=(Dft,),
     report=report,
 )
