@@ -46,7 +46,19 @@ def test_the_gap_of_two_bands_is_between_the_edges_at_different_points():
 def test_an_odd_mesh_misses_the_zone_boundary_so_meshes_are_even():
     odd = gaps.gap(two_bands(5))
     assert odd.gap_ev > 2.0
-    assert jobs.even((5, 3, 1)) == (6, 4, 1)
+    assert jobs.even_mesh(Atoms("Ti", cell=[3, 4, 5], pbc=True), 12.0) == (4, 4, 4)
+
+
+def test_a_mesh_is_the_same_along_vectors_of_one_length():
+    """Anatase in its primitive cell: the rule of lengths alone gives 4 x 4 x 5."""
+    cell = 0.5 * np.array([[-3.8, 3.8, 9.68], [3.8, -3.8, 9.68], [3.8, 3.8, -9.68]])
+    assert jobs.even_mesh(Atoms("Ti", cell=cell, pbc=True, info={"vacuum": False}), 12.0) == (6, 6, 6)
+
+
+def test_a_slab_has_one_point_along_its_normal():
+    atoms = slab()
+    atoms.info["vacuum"] = True
+    assert jobs.even_mesh(atoms, 60.0) == (20, 20, 1)
 
 
 def test_a_gap_counts_where_two_meshes_agree():

@@ -25,6 +25,7 @@ from mlip.stages.electronic.settings import ElectronicSettings
 
 REFUSED, GRID = "refused by DFT", "grid not converged"
 BELOW_EV, ABOVE_EV, POINTS = 7.0, 5.0, 481  # range of a density of states around the top of the valence band
+SAME = 1e-3  # Angstrom, cell vectors of one length
 SHELL = 8  # neighbours of the ion that are listed
 SECTION_POINTS = 60  # of a section along each vector, at most
 
@@ -61,7 +62,7 @@ def states(job: HostJob) -> HostStates:
     done = job.folder / f"states-{job.key}.json"
     if done.exists():
         return files.read_record(done, HostStates)
-    meshes = [even(length_mesh(job.atoms, length)) for length in job.settings.mesh_lengths_angstrom]
+    meshes = [even_mesh(job.atoms, length) for length in job.settings.mesh_lengths_angstrom]
     try:
         calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / f"scf-{_name(meshes[0])}.gpw")
     except Refused as error:
@@ -76,9 +77,14 @@ def _name(mesh: Mesh) -> str:
     return "x".join(map(str, mesh))
 
 
-def even(mesh: Mesh) -> Mesh:
-    """The mesh with even numbers where there are several points: with the centre it has the zone boundary too."""
-    a, b, c = (n + n % 2 if n > 1 else n for n in mesh)
+def even_mesh(atoms: Atoms, length: float) -> Mesh:
+    """Points for a length (Angstrom), even numbers where there are several, the same along vectors of one length.
+
+    With the zone centre, such a mesh has points of the zone boundary and the symmetry of the crystal.
+    """
+    points, lengths = length_mesh(atoms, length), atoms.cell.lengths()
+    alike = [max(n for n, other in zip(points, lengths, strict=True) if abs(other - own) < SAME) for own in lengths]
+    a, b, c = (n + n % 2 if n > 1 else n for n in alike)
     return a, b, c
 
 

@@ -24,7 +24,7 @@ class ElectronicSettings(OptionalSection):
         description="Name patterns of sites with ions, such as 001_Li_*. Empty: the lowest of every host and ion.",
     )
     mesh_lengths_angstrom: tuple[Positive, ...] = Field(
-        default=(12.0, 20.0),
+        default=(10.0, 20.0),
         min_length=2,
         description=(
             "Meshes of the levels, from coarse to fine: length / L_i points along each cell vector, rounded up to an "
