@@ -59,6 +59,8 @@ def test_a_slab_has_one_point_along_its_normal():
     atoms = slab()
     atoms.info["vacuum"] = True
     assert jobs.even_mesh(atoms, 60.0) == (20, 20, 1)
+    atoms.set_cell([3, 20, 20])
+    assert jobs.even_mesh(atoms, 60.0) == (20, 4, 1)
 
 
 def test_a_gap_counts_where_two_meshes_agree():

@@ -15,7 +15,7 @@ from ase.geometry import find_mic
 from mlip.core import files
 from mlip.core.status import RESOLVED, Status
 from mlip.dft import electronic
-from mlip.dft.engines import Mesh, Refused, length_mesh
+from mlip.dft.engines import Mesh, Refused, length_mesh, normal_axis
 from mlip.dft.engines.gpaw import Settings
 from mlip.stages.electronic import gaps
 from mlip.stages.electronic.bader import Bader, bader
@@ -83,7 +83,13 @@ def even_mesh(atoms: Atoms, length: float) -> Mesh:
     With the zone centre, such a mesh has points of the zone boundary and the symmetry of the crystal.
     """
     points, lengths = length_mesh(atoms, length), atoms.cell.lengths()
-    alike = [max(n for n, other in zip(points, lengths, strict=True) if abs(other - own) < SAME) for own in lengths]
+    normal = normal_axis(atoms)
+    alike = [
+        points[axis]
+        if axis == normal
+        else max(points[other] for other in range(3) if abs(lengths[other] - lengths[axis]) < SAME and other != normal)
+        for axis in range(3)
+    ]
     a, b, c = (n + n % 2 if n > 1 else n for n in alike)
     return a, b, c
 
