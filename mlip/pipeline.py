@@ -124,6 +124,14 @@ def energetics() -> AnyStage:
     return STAGE
 
 
+@entry("calculate gaps, densities of states and Bader charges by DFT")
+def electronic() -> AnyStage:
+    """The stage `electronic`."""
+    from mlip.stages.electronic.stage import STAGE
+
+    return STAGE
+
+
 @entry("relax ends and saddles of the hops with DFT, from the converged bands")
 def refine() -> AnyStage:
     """The stage `refine`."""

@@ -167,7 +167,7 @@ def test_no_number_for_what_is_not_resolved(rendered):
 
 
 def test_statuses_are_shown(rendered):
-    for text in ("desorbed", "single points of this project", "not computed by an interatomic potential"):
+    for text in ("desorbed", "single points of this project", "the optical gap of a powder"):
         assert text in rendered.html
         assert text in rendered.markdown
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
 from mlip.core.status import Status
+from mlip.stages.electronic.result import Electronic
 from mlip.stages.energetics.energetics import Adsorption
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.sites.network import Bottleneck, Hop
@@ -58,6 +59,7 @@ class Results:
     calibration: float | None  # factor from committee spread to error; None: not known, 1 is used
     path_error_ev: float | None  # RMSE of the energy along held-out paths, saddle against initial image
     adsorption: tuple[Adsorption, ...] = ()
+    electronic: Electronic | None = None
     with_dft: "Results | None" = None  # barriers and paths with refined hops in them; None: no hop is refined
 
 
@@ -194,7 +196,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Other:
-    """A published quantity that this run does not compute."""
+    """A published quantity other than a barrier, and what this work says about it."""
 
     reference: str
     quantity: str
@@ -205,6 +207,8 @@ class Other:
     method: str
     where: str
     status: Status
+    ours: float | None = None  # in the same unit; None also where several numbers stand in the status
+    verdict: str = ""  # AGREES, DIFFERS or NOT_COMPARABLE; empty where nothing is compared
 
 
 @dataclass(frozen=True, kw_only=True)

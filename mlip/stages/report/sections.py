@@ -94,8 +94,8 @@ LIMITS = (
         "without electrolyte, fluorine, steps or other coverages."
     ),
     (
-        "Band gaps and charges are not computed. Adsorption energies and voltages are those of one ion in the cell, "
-        "not of a composition."
+        "Band gaps and charges are those of PBE, which underestimates gaps and spreads added electrons over many Ti "
+        "atoms. Adsorption energies and voltages are those of one ion in the cell, not of a composition."
     ),
     (
         "DFT barriers that are not marked as converged are single points on images of the path of a potential. They "
@@ -314,6 +314,7 @@ def other_table(rows: Sequence[Other]) -> Table:
         Column("Unit", TEXT, lambda r: unit(r.unit)),
         Column("Method", TEXT, lambda r: r.method),
         Column("This work", TEXT, lambda r: r.status.detail),
+        Column("Verdict", VERDICT, lambda r: r.verdict or DASH),
     ]
     return table("other", columns, rows, stacked=True)
 

@@ -25,6 +25,7 @@ from mlip.literature.settings import Literature
 from mlip.stages import structures
 from mlip.stages.dataset.card import labels_fit, read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
+from mlip.stages.electronic.stage import STAGE as ELECTRONIC
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
 from mlip.stages.evaluate.evaluate import path_error_ev
 from mlip.stages.evaluate.stage import STAGE as EVALUATE
@@ -97,6 +98,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
             calibration=evaluation.models[0].calibration,
             path_error_ev=path_error_ev(evaluation),
             adsorption=energies.adsorption if energies else (),
+            electronic=context.result_if_done(ELECTRONIC),
         )
     )
 

@@ -19,6 +19,7 @@ from mlip.stages.neb.band import largest
 from mlip.stages.neb.neb import CONVERGED
 from mlip.stages.refine.refined import Refined
 from mlip.stages.report import verdicts
+from mlip.stages.report.electrons import Compared, compared
 from mlip.stages.report.rows import (
     Comparison,
     DftBarrier,
@@ -36,8 +37,8 @@ from mlip.stages.sites.network import Bottleneck, Hop
 ORDER = ("bulk", "100", "001")  # published barriers fall in this order
 ELSEWHERE = {  # quantity -> why this run has no value for it
     "adsorption energy": "not calculated in this run: stage energetics",
-    "band gap": "not computed by an interatomic potential",
-    "Bader charge transfer": "not computed by an interatomic potential",
+    "band gap": "not calculated in this run: stage electronic",
+    "Bader charge transfer": "not calculated in this run: stage electronic",
 }
 
 
@@ -53,7 +54,9 @@ def rows(results: Results, references: References, settings: ReportSettings) -> 
         nearest=tuple(_nearest(value, results, settings) for value in published),
         order=_order(headline),
         other=tuple(
-            _other(v, results, references) for v in references.values if v.role == "checked" and v.quantity in ELSEWHERE
+            _other(v, results, references, settings)
+            for v in references.values
+            if v.role == "checked" and v.quantity in ELSEWHERE
         ),
     )
 
@@ -243,8 +246,13 @@ def _compare(high: Headline, low: Headline) -> Comparison:
     )
 
 
-def _other(value: Value, results: Results, references: References) -> Other:
-    ours = (_adsorbed(value, results) or _own(value, references)) if value.quantity == "adsorption energy" else ""
+def _other(value: Value, results: Results, references: References, settings: ReportSettings) -> Other:
+    if value.quantity == "adsorption energy":
+        said = _adsorbed(value, results) or _own(value, references)
+        found = Compared(Status(CALCULATED, said)) if said else None
+    else:
+        found = compared(value, results.electronic, references, settings)
+    found = found or Compared(Status(NOT_CALCULATED, ELSEWHERE[value.quantity]))
     return Other(
         reference=value.id,
         quantity=value.quantity,
@@ -254,7 +262,9 @@ def _other(value: Value, results: Results, references: References) -> Other:
         unit=value.unit,
         method=value.method,
         where=value.where,
-        status=Status(CALCULATED, ours) if ours else Status(NOT_CALCULATED, ELSEWHERE[value.quantity]),
+        status=found.status,
+        ours=found.ours,
+        verdict=found.verdict,
     )
 
 

@@ -1,0 +1,141 @@
+"""Electrons of one structure by GPAW: levels, projected densities of states, and all-electron densities.
+
+Takes a structure and settings of the engine; gives plain data. The electrons are converged once on a mesh; levels on
+other meshes follow in the fixed density. The density is the all-electron one of PAW, without or with the core electrons
+(Mortensen et al., doi:10.1063/5.0182685).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mlip.core.arrays import Array
+from mlip.dft.engines import Mesh, Refused
+from mlip.dft.engines.gpaw import Settings
+
+EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
+MARGIN = 4  # bands more, which are not converged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Energies of the bands on a mesh, spin-paired.
+
+    Attributes:
+        mesh: numbers of points.
+        points: (k, 3) in units of the reciprocal vectors, irreducible ones.
+        weights: (k,) of the points, of sum 1.
+        energies_ev: (k, bands).
+        occupied: bands that are filled at every point.
+    """
+
+    mesh: Mesh
+    points: Array
+    weights: Array
+    energies_ev: Array
+    occupied: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projected:
+    """Densities of states on one energy axis.
+
+    Attributes:
+        energies_ev: (E,) in the scale of the levels.
+        total: (E,) states per eV and cell.
+        atoms: (atoms, E) the part inside the PAW sphere of each atom.
+    """
+
+    energies_ev: Array
+    total: Array
+    atoms: Array
+
+
+def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
+    """The calculator of a structure whose electrons are converged, from the file where they are there.
+
+    Args:
+        atoms: the structure, periodic in all directions.
+        mesh: of k-points.
+        settings: of the engine; spin-polarised with its starting moments.
+        file: `.gpw`, with the density and without wave functions.
+
+    Raises:
+        Refused: the electrons do not converge.
+    """
+    from gpaw import GPAW, KohnShamConvergenceError
+
+    if file.exists():
+        return GPAW(str(file), txt=None)
+    own = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    if settings.spin == "polarised":
+        own.set_initial_magnetic_moments([settings.moments_bohr.get(a.symbol, 0.0) for a in own])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    own.calc = GPAW(
+        mode={"name": "pw", "ecut": settings.cutoff_ev},
+        xc="PBE",
+        kpts={"size": mesh, "gamma": False},
+        occupations={"name": "fermi-dirac", "width": settings.smearing_ev},
+        symmetry={} if settings.point_group else {"point_group": False},
+        nbands=f"{settings.bands_percent:g}%",
+        convergence={
+            "density": settings.density_convergence,
+            "eigenstates": settings.eigenstates_convergence,
+            "energy": settings.energy_convergence_ev,
+        },
+        maxiter=settings.max_iterations,
+        txt=str(file.with_suffix(".txt")),
+    )
+    try:
+        own.get_potential_energy()
+    except KohnShamConvergenceError as error:
+        raise Refused(f"the electrons did not converge in {settings.max_iterations} iterations") from error
+    part = file.with_suffix(".part.gpw")
+    own.calc.write(str(part))
+    part.rename(file)
+    return own.calc
+
+
+def levels(calc: Any, mesh: Mesh) -> tuple[Levels, Any]:
+    """Energies of the bands on a mesh in the density of a calculator, and the calculator that holds their states."""
+    occupied = round(calc.get_number_of_electrons() / 2)
+    bands = occupied + EMPTY_BANDS * len(calc.get_atoms())
+    fixed = calc.fixed_density(
+        kpts={"size": mesh, "gamma": True}, nbands=bands + MARGIN, convergence={"bands": bands}, txt=None
+    )
+    points = fixed.get_ibz_k_points()
+    energies = np.array([fixed.get_eigenvalues(kpt=k) for k in range(len(points))])
+    weights = np.array(fixed.get_k_point_weights())
+    found = Levels(mesh=mesh, points=points, weights=weights, energies_ev=energies[:, :bands], occupied=occupied)
+    return found, fixed
+
+
+def projected(fixed: Any, energies_ev: Array, *, width_ev: float) -> Projected:
+    """Densities of states of a calculator with states on a mesh, Gaussians of a width.
+
+    Args:
+        fixed: from `levels`.
+        energies_ev: in the scale of the levels.
+        width_ev: standard deviation is this over the square root of two.
+    """
+    states, axis = fixed.dos(shift_fermi_level=False), energies_ev
+    total = states.raw_dos(axis, width=width_ev)
+    count = len(fixed.get_atoms())
+    parts = [sum(_channel(states, axis, a, which, width_ev) for which in range(3)) for a in range(count)]
+    return Projected(energies_ev=axis, total=np.asarray(total), atoms=np.array(parts))
+
+
+def _channel(states: Any, axis: Array, atom: int, which: int, width_ev: float) -> Array:
+    """The part of one angular momentum; zero where the PAW data have none."""
+    try:
+        return np.asarray(states.raw_pdos(axis, a=atom, l=which, width=width_ev))
+    except (ValueError, IndexError, KeyError):
+        return np.zeros(len(axis))
+
+
+def density(calc: Any, *, refinement: int, core: bool) -> Array:
+    """All-electron density, electrons per cubic Angstrom on a grid that is `refinement` times that of the waves."""
+    return np.asarray(calc.get_all_electron_density(gridrefinement=refinement, skip_core=not core))

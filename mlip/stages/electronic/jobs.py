@@ -1,0 +1,235 @@
+"""Calculations of the stage `electronic` in worker processes, each kept on disk when it is done.
+
+A job is a structure with its settings; its folder has the converged electrons (`.gpw`) and what was read off them.
+After a kill the same job goes on from the last of them.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+
+from mlip.core import files
+from mlip.core.status import RESOLVED, Status
+from mlip.dft import electronic
+from mlip.dft.engines import Mesh, Refused, length_mesh, normal_axis
+from mlip.dft.engines.gpaw import Settings
+from mlip.stages.electronic import gaps
+from mlip.stages.electronic.bader import Bader, bader
+from mlip.stages.electronic.difference import Difference, difference
+from mlip.stages.electronic.result import HostStates, IonCharge
+from mlip.stages.electronic.settings import ElectronicSettings
+
+REFUSED, GRID = "refused by DFT", "grid not converged"
+BELOW_EV, ABOVE_EV, POINTS = 7.0, 5.0, 481  # range of a density of states around the top of the valence band
+SAME = 1e-3  # Angstrom, cell vectors of one length
+SHELL = 8  # neighbours of the ion that are listed
+SECTION_POINTS = 60  # of a section along each vector, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostJob:
+    """A clean host: its primitive cell, which slab layers are counted as outermost, and where results are kept."""
+
+    host: str
+    atoms: Atoms
+    metals: tuple[str, ...] | None  # of a slab; None: a crystal
+    folder: Path  # of the structure at this level
+    key: str  # of the settings of the stage, in the name of the result
+    dft: Settings
+    settings: ElectronicSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class IonJob:
+    """An ion, the last atom, on a host."""
+
+    host: str
+    ion: str
+    site: str
+    atoms: Atoms
+    folder: Path
+    key: str
+    dft: Settings
+    settings: ElectronicSettings
+
+
+def states(job: HostJob) -> HostStates:
+    """Gap on every mesh and densities of states on the finest one."""
+    done = job.folder / f"states-{job.key}.json"
+    if done.exists():
+        return files.read_record(done, HostStates)
+    meshes = [even_mesh(job.atoms, length) for length in job.settings.mesh_lengths_angstrom]
+    try:
+        calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / f"scf-{_name(meshes[0])}.gpw")
+    except Refused as error:
+        return _nothing(job, Status(REFUSED, str(error)))
+    made = [electronic.levels(calc, mesh) for mesh in dict.fromkeys(meshes)]
+    found = _states(job, made)
+    files.write_record(done, found)
+    return found
+
+
+def _name(mesh: Mesh) -> str:
+    return "x".join(map(str, mesh))
+
+
+def even_mesh(atoms: Atoms, length: float) -> Mesh:
+    """Points for a length (Angstrom), even numbers where there are several, the same along vectors of one length.
+
+    With the zone centre, such a mesh has points of the zone boundary and the symmetry of the crystal.
+    """
+    points, lengths = length_mesh(atoms, length), atoms.cell.lengths()
+    normal = normal_axis(atoms)
+    alike = [
+        points[axis]
+        if axis == normal
+        else max(points[other] for other in range(3) if abs(lengths[other] - lengths[axis]) < SAME and other != normal)
+        for axis in range(3)
+    ]
+    a, b, c = (n + n % 2 if n > 1 else n for n in alike)
+    return a, b, c
+
+
+def _nothing(job: HostJob, status: Status) -> HostStates:
+    return HostStates(host=job.host, atoms=len(job.atoms), status=status, gap_ev=None, direct_ev=None, meshes=())
+
+
+def _states(job: HostJob, made: list[tuple[electronic.Levels, Any]]) -> HostStates:
+    """The row of a host from its levels on every mesh."""
+    found = [gaps.gap(levels) for levels, _ in made]
+    status, (levels, fixed) = gaps.status(found, same_ev=job.settings.same_gap_ev), made[-1]
+    top = float(levels.energies_ev[:, levels.occupied - 1].max())
+    bottom = float(levels.energies_ev[:, levels.occupied].min())
+    complete = float(levels.energies_ev[:, -1].min())  # above it bands are missing
+    axis = np.linspace(top - BELOW_EV, min(top + ABOVE_EV, complete), POINTS)
+    density = electronic.projected(fixed, axis, width_ev=job.settings.width_ev)
+    outer = None if job.metals is None else gaps.outermost(job.atoms, metals=job.metals)
+    symbols = np.array(job.atoms.get_chemical_symbols())
+    valence, conduction = gaps.edges(density, job.atoms, top_ev=top, bottom_ev=bottom, outer=outer)
+    known = status.code == RESOLVED
+    return HostStates(
+        host=job.host,
+        atoms=len(job.atoms),
+        status=status,
+        gap_ev=found[-1].gap_ev if known else None,
+        direct_ev=found[-1].direct_ev if known else None,
+        meshes=tuple(found),
+        valence=valence,
+        conduction=conduction,
+        energies_ev=_listed(axis - top),
+        total=_listed(density.total),
+        elements={str(s): _listed(density.atoms[symbols == s].sum(axis=0)) for s in np.unique(symbols)},
+        outer=() if outer is None else _listed(density.atoms[outer].sum(axis=0)),
+    )
+
+
+def _listed(values: Any) -> tuple[float, ...]:
+    return tuple(round(float(v), 4) for v in values)
+
+
+def charges(job: IonJob) -> IonCharge:
+    """Bader charge of the ion on two grids."""
+    done = job.folder / f"charges-{job.key}.json"
+    if done.exists():
+        return files.read_record(done, IonCharge)
+    try:
+        both = _electrons(job, job.atoms, "both")
+    except Refused as error:
+        return without(job, Status(REFUSED, str(error)))
+    grids = [(r, _bader(job.atoms, both, r)) for r in job.settings.refinements]
+    given = [(r, float(b.charges[-1])) for r, b in grids]
+    apart, (_, finest) = abs(given[-1][1] - given[0][1]), grids[-1]
+    rough = apart > job.settings.same_charge_e
+    said = f"the charge differs by {apart:.3f} e between the two grids (at most {job.settings.same_charge_e:g})"
+    found = replace(
+        without(job, Status(GRID, said) if rough else Status(RESOLVED)),
+        charge_e=None if rough else given[-1][1],
+        grids=tuple(given),
+        electrons_left=finest.left,
+    )
+    files.write_record(done, found)
+    return found
+
+
+def without(job: IonJob, status: Status) -> IonCharge:
+    """A row with a status and no number."""
+    return IonCharge(host=job.host, ion=job.ion, site=job.site, status=status, charge_e=None)
+
+
+def _electrons(job: IonJob, atoms: Atoms, name: str, dft: Settings | None = None) -> Any:
+    """The calculator of some of the atoms of a job, on the mesh of all, from the disk where it is there."""
+    mesh = length_mesh(job.atoms, job.dft.k_length_angstrom)
+    return electronic.converged(atoms, mesh, dft or job.dft, job.folder / f"{name}.gpw")
+
+
+def change(job: IonJob) -> IonCharge:
+    """What changes when the ion joins the host: the density, and the charges of the neighbours."""
+    done = job.folder / f"difference-{job.key}.json"
+    if done.exists():
+        return files.read_record(done, IonCharge)
+    try:
+        parts = {"both": job.atoms, "host": job.atoms[:-1], "ion": job.atoms[-1:]}
+        calcs = [_electrons(job, atoms, name) for name, atoms in parts.items()]
+    except Refused as error:
+        return replace(without(job, Status(RESOLVED)), difference_status=Status(REFUSED, str(error)))
+    densities = [electronic.density(c, refinement=job.settings.refinements[-1], core=False) for c in calcs]
+    together, host = (
+        _bader(a, c, job.settings.refinements[-1]) for a, c in zip((job.atoms, job.atoms[:-1]), calcs, strict=False)
+    )
+    found = replace(
+        without(job, Status(RESOLVED)),
+        neighbours=_neighbours(job.atoms, together.charges[:-1] - host.charges),
+        **_drawn(difference(densities[0], densities[1], densities[2], job.atoms)),
+    )
+    files.write_record(done, found)
+    return found
+
+
+def _bader(atoms: Atoms, calc: Any, refinement: int) -> Bader:
+    return bader(atoms, electronic.density(calc, refinement=refinement, core=True))
+
+
+def _neighbours(atoms: Atoms, changes: Any) -> tuple[tuple[str, float, float], ...]:
+    """The nearest atoms of the ion: element, distance, and by how much their charge becomes more positive."""
+    apart = find_mic(atoms.positions[:-1] - atoms.positions[-1], atoms.cell)[1]
+    return tuple(
+        (atoms[int(k)].symbol, round(float(apart[k]), 3), round(float(changes[k]), 4)) for k in apart.argsort()[:SHELL]
+    )
+
+
+def _drawn(found: Difference) -> dict[str, Any]:
+    """The change of the density as fields of a row."""
+    a, z = (max(1, -(-n // SECTION_POINTS)) for n in found.section.shape)
+    return {
+        "moved": found.moved,
+        "difference_status": found.status,
+        "integral": found.integral,
+        "heights_angstrom": _listed(found.heights_angstrom[::z]),
+        "planar": _listed(found.planar[::z]),
+        "section": tuple(_listed(row) for row in found.section[::a, ::z]),
+    }
+
+
+def moment(job: IonJob) -> IonCharge:
+    """Magnetic moment of the cell, and the energy of the spin-polarised electrons against the spin-paired ones."""
+    done = job.folder / f"moment-{job.key}.json"
+    if done.exists():
+        return files.read_record(done, IonCharge)
+    polarised = job.dft.model_copy(update={"spin": "polarised", "moments_bohr": job.settings.starting_moments_bohr})
+    try:
+        spin, paired = _electrons(job, job.atoms, "spin", polarised), _electrons(job, job.atoms, "both")
+    except Refused as error:
+        return replace(without(job, Status(RESOLVED)), moment_status=Status(REFUSED, str(error)))
+    energies = [float(c.get_potential_energy(force_consistent=True)) for c in (spin, paired)]
+    found = replace(
+        without(job, Status(RESOLVED)),
+        moment_bohr=float(spin.get_magnetic_moment()),
+        moment_status=Status(RESOLVED),
+        spin_energy_ev=energies[0] - energies[1],
+    )
+    files.write_record(done, found)
+    return found

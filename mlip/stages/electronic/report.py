@@ -1,0 +1,160 @@
+"""Report section of the stage `electronic`: gaps, densities of states, Bader charges, changes of the density."""
+
+from collections.abc import Sequence
+
+from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, Column, Figure, ReportSection, Table, filled, number, table
+from mlip.stages.electronic import figures
+from mlip.stages.electronic.gaps import Edge
+from mlip.stages.electronic.result import Electronic, HostStates, IonCharge
+
+GAP_TEXT = (
+    (
+        "Gaps are those of the Kohn-Sham levels of PBE, which are too small against experiment, and are compared with "
+        "PBE alone. The gap of a slab is that of all its states, surface states included. A gap is given where the two "
+        "finest meshes agree within the limit of the settings."
+    ),
+    (
+        "Outer layers: the part of the states within 0.2 eV of an edge that the two outermost formula layers hold, and "
+        "in brackets their part of the atoms. A part far above the one in brackets marks surface states."
+    ),
+)
+CHARGE_TEXT = (
+    (
+        "Bader charge: valence electrons of the neutral atom less the valence electrons in its basin of the density; "
+        "positive where the ion has given electrons away. The basins are those of the all-electron density with the "
+        "cores. A charge is given where two grids agree within the limit of the settings."
+    ),
+    (
+        "Moved electrons: half of the integral of the absolute change of the density when the neutral ion joins the "
+        "host in the same positions. In PBE the electrons that Li and Mg give are spread over the Ti atoms; PBE does "
+        "not localise them as polarons."
+    ),
+)
+
+
+def electronic_sections(result: Electronic) -> tuple[ReportSection, ...]:
+    """Gaps of the clean hosts and charges of the ions."""
+    drawn = [host for host in result.hosts if host.energies_ev]
+    changed = [row for row in result.ions if row.planar]
+    states = ReportSection(
+        key="gaps",
+        heading="Band gaps and densities of states",
+        text=GAP_TEXT,
+        tables=filled(gaps_table(result.hosts), meshes_table(result.hosts)),
+        figures=tuple(_states_figure(host) for host in drawn),
+        small_figures=True,
+    )
+    charges = ReportSection(
+        key="charges",
+        heading="Bader charges and charge density differences",
+        text=CHARGE_TEXT,
+        tables=filled(charges_table(result.ions), neighbours_table(result.ions)),
+        figures=tuple(_change_figure(row) for row in changed),
+        small_figures=True,
+    )
+    return tuple(s for s, rows in ((states, result.hosts), (charges, result.ions)) if rows)
+
+
+def gaps_table(rows: Sequence[HostStates]) -> Table:
+    """Gaps in eV, and where the edges are."""
+    columns = [
+        Column("Host", TEXT, lambda r: r.host),
+        Column("Gap (eV)", NUMBER, lambda r: number(r.gap_ev, 2)),
+        Column("Smallest direct gap (eV)", NUMBER, lambda r: number(r.direct_ev, 2)),
+        Column("Kind", TEXT, _kind),
+        Column("Top of the valence band: outer layers", TEXT, lambda r: _outer(r.valence)),
+        Column("Bottom of the conduction band: outer layers", TEXT, lambda r: _outer(r.conduction)),
+        Column("Elements at the two edges", TEXT, lambda r: f"{_elements(r.valence)}; {_elements(r.conduction)}"),
+        Column("Status", TEXT, lambda r: str(r.status)),
+    ]
+    return table("electronic_gaps", columns, rows)
+
+
+def _kind(row: HostStates) -> str:
+    if row.gap_ev is None or not row.meshes:
+        return DASH
+    last = row.meshes[-1]
+    return "direct" if last.is_direct else f"indirect, {_point(last.top)} to {_point(last.bottom)}"
+
+
+def _point(coordinates: Sequence[float]) -> str:
+    return f"({', '.join(f'{c:g}' for c in coordinates)})"
+
+
+def _outer(edge: Edge | None) -> str:
+    if edge is None or edge.outer is None or edge.share is None:
+        return DASH
+    return f"{100 * edge.outer:.0f} % ({100 * edge.share:.0f} %)"
+
+
+def _elements(edge: Edge | None) -> str:
+    if edge is None:
+        return DASH
+    most = max(edge.elements, key=lambda s: edge.elements[s])
+    return f"{100 * edge.elements[most]:.0f} % {most}"
+
+
+def meshes_table(rows: Sequence[HostStates]) -> Table:
+    """Gaps in eV on every mesh."""
+    every = [(row, mesh) for row in rows for mesh in row.meshes]
+    columns = [
+        Column("Host", TEXT, lambda p: p[0].host),
+        Column("Mesh", TEXT, lambda p: " x ".join(map(str, p[1].mesh))),
+        Column("Irreducible points", NUMBER, lambda p: str(p[1].points)),
+        Column("Gap (eV)", NUMBER, lambda p: number(p[1].gap_ev, 3)),
+        Column("Smallest direct gap (eV)", NUMBER, lambda p: number(p[1].direct_ev, 3)),
+    ]
+    return table("electronic_meshes", columns, every, caption="Convergence of the gaps with the k-mesh")
+
+
+def charges_table(rows: Sequence[IonCharge]) -> Table:
+    """Charges in e on both grids, moved electrons, and magnetic moments."""
+    columns = [
+        Column("Host", TEXT, lambda r: r.host),
+        Column("Ion", TEXT, lambda r: r.ion),
+        Column("Site", TEXT, lambda r: r.site),
+        Column("Bader charge (e)", NUMBER, lambda r: number(r.charge_e, 2)),
+        Column("On the two grids (e)", TEXT, lambda r: ", ".join(f"{q:.3f}" for _, q in r.grids) or DASH),
+        Column("Electrons in no basin", NUMBER, lambda r: number(r.electrons_left, 3)),
+        Column("Moved electrons", NUMBER, lambda r: number(r.moved, 2)),
+        Column("Integral of the change (e)", NUMBER, lambda r: number(r.integral, 4)),
+        Column("Moment of the cell, spin-polarised (Bohr magnetons)", NUMBER, lambda r: number(r.moment_bohr, 2)),
+        Column("Spin-polarised less spin-paired (eV)", NUMBER, lambda r: number(r.spin_energy_ev, 3)),
+        Column("Status", TEXT, lambda r: str(r.status)),
+    ]
+    return table("electronic_charges", columns, rows)
+
+
+def neighbours_table(rows: Sequence[IonCharge]) -> Table:
+    """By how much (e) the charges of the nearest atoms change when the ion joins."""
+    every = [(row, near) for row in rows for near in row.neighbours]
+    columns = [
+        Column("Host", TEXT, lambda p: p[0].host),
+        Column("Ion", TEXT, lambda p: p[0].ion),
+        Column("Neighbour", TEXT, lambda p: p[1][0]),
+        Column(f"Distance ({ANGSTROM})", NUMBER, lambda p: number(p[1][1], 2)),
+        Column("Change of its charge (e)", NUMBER, lambda p: number(p[1][2], 3, signed=True)),
+    ]
+    return table("electronic_neighbours", columns, every, caption="Neighbours of the ion")
+
+
+def _states_figure(row: HostStates) -> Figure:
+    gap = f"gap {row.gap_ev:.2f} eV" if row.gap_ev is not None else str(row.status)
+    return Figure(
+        image=figures.states(row),
+        form="svg+xml",
+        caption=f"Density of states of {row.host} per cell of {row.atoms} atoms, {gap}",
+        alt=f"density of states of {row.host} over energy, total and by element, zero at the top of the valence band",
+    )
+
+
+def _change_figure(row: IonCharge) -> Figure:
+    return Figure(
+        image=figures.change(row),
+        form="svg+xml",
+        caption=f"Change of the density by {row.ion} at {row.site} on {row.host}: section and average over planes",
+        alt=(
+            f"section through {row.ion} on {row.host}: density gained and lost when the ion joins, and beside it the "
+            "average over planes along the normal"
+        ),
+    )

@@ -1,0 +1,209 @@
+"""The stage `electronic`: gaps, densities of states, Bader charges and charge density differences, by DFT.
+
+Geometries are those of the potential: clean hosts in their primitive cells, and the lowest sites of the ions. What was
+calculated is in `electrons/` of the run folder, named by structure and settings, and is not calculated again.
+"""
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mlip.atoms import ions
+from mlip.core.report import ReportSection
+from mlip.core.section import Section
+from mlip.core.stage import Context, Stage
+from mlip.core.status import NOT_CALCULATED, Status
+from mlip.dft import engines, queue
+from mlip.dft.engines import gpaw, normal_axis
+from mlip.dft.settings import Dft
+from mlip.stages import structures
+from mlip.stages.electronic import bader, jobs
+from mlip.stages.electronic.report import electronic_sections
+from mlip.stages.electronic.result import Electronic, IonCharge
+from mlip.stages.electronic.settings import ElectronicSettings
+from mlip.stages.sites.sites import RELAXED, Site
+from mlip.stages.sites.stage import STAGE as SITES
+from mlip.stages.sites.stage import configuration, relaxed_hosts
+
+VERSION = 1  # raised where the same settings give other numbers
+PRIMITIVE_ANGSTROM = 0.02  # positions that differ by less are equivalent, for the primitive cell
+PARTS = {  # of the settings: what is calculated for an ion, and the fields of its row
+    "charges": (jobs.charges, ("status", "charge_e", "grids", "electrons_left")),
+    "difference": (
+        jobs.change,
+        ("neighbours", "moved", "difference_status", "integral", "heights_angstrom", "planar", "section"),
+    ),
+    "spin": (jobs.moment, ("moment_bohr", "moment_status", "spin_energy_ev")),
+}
+Settings = ElectronicSettings
+
+
+def run(context: Context[Settings]) -> Electronic:
+    """Calculate the parts that are asked for."""
+    settings, dft, folder = context.settings, context.section(Dft), context.folder_of(SITES)
+    _require(context)
+    names = [h.name for h in context.result(structures.STAGE).hosts]
+    kept = [n for n in names if any(fnmatch.fnmatchcase(n, p) for p in settings.hosts)]
+    hosts = _marked(relaxed_hosts(folder, kept), context)
+    states = [_host_job(context, name, atoms) for name, atoms in hosts.items()] if "gaps" in settings.parts else []
+    sites = chosen_sites(context.result(SITES).sites, settings.sites, kept)
+    placed = [_marked({site.host: configuration(folder, site)}, context)[site.host] for site in sites]
+    with_ions = [_ion_job(context, site, atoms) for site, atoms in zip(sites, placed, strict=True)]
+    found = context.map(jobs.states, states, label="gaps", uses_torch=False)
+    rows = [jobs.without(job, Status(NOT_CALCULATED)) for job in with_ions]
+    for part, (function, fields) in PARTS.items():
+        if part in settings.parts:
+            made = context.map(function, with_ions, label=part, uses_torch=False)
+            rows = [_taken(row, one, fields) for row, one in zip(rows, made, strict=True)]
+    if not set(PARTS) & set(settings.parts):
+        rows = []
+    return Electronic(level=queue.settings_hash(dft), hosts=tuple(found), ions=tuple(rows))
+
+
+def _marked(found: Mapping[str, Atoms], context: Context[Settings]) -> dict[str, Atoms]:
+    """Structures by host that say whether they have vacuum, which k-meshes depend on."""
+    slabs = structures.slab_names(context.result(structures.STAGE).hosts)
+    for name, atoms in found.items():
+        atoms.info["vacuum"] = name in slabs
+    return dict(found)
+
+
+def _taken(row: IonCharge, made: IonCharge, fields: Sequence[str]) -> IonCharge:
+    """The row with fields of another one."""
+    return replace(row, **{name: getattr(made, name) for name in fields})
+
+
+def chosen_sites(sites: Sequence[Site], patterns: Sequence[str], hosts: Sequence[str]) -> list[Site]:
+    """The relaxed sites of the hosts that match a pattern HOST_ION_SITE, or the lowest of every host and ion.
+
+    Raises:
+        ValueError: a pattern that matches nothing.
+    """
+    there = {f"{s.host}_{s.ion}_{s.name}": s for s in sites if s.status.code == RELAXED and s.host in hosts}
+    for pattern in patterns:
+        if not fnmatch.filter(there, pattern):
+            raise ValueError(f"electronic.sites: {pattern!r} matches no site; there are: {', '.join(sorted(there))}")
+    if patterns:
+        return [s for name, s in there.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+    lowest: dict[tuple[str, str], Site] = {}
+    for site in sorted(there.values(), key=lambda s: s.energy_ev):
+        lowest.setdefault((site.host, site.ion), site)
+    return [s for s in there.values() if lowest[s.host, s.ion] is s]
+
+
+def _host_job(context: Context[Settings], name: str, atoms: Atoms) -> jobs.HostJob:
+    level = _level(context, context.settings.gap_settings)
+    cell = primitive(atoms)
+    symbols = set(atoms.get_chemical_symbols())
+    metals = tuple(sorted(symbols - set(ions.ANION_CHARGES))) if normal_axis(atoms) is not None else None
+    return jobs.HostJob(
+        host=name,
+        atoms=cell,
+        metals=metals,
+        folder=_place(context, cell, level),
+        key=_key(context.settings),
+        dft=level,
+        settings=context.settings,
+    )
+
+
+def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJob:
+    level = _level(context, context.settings.charge_settings)
+    return jobs.IonJob(
+        host=site.host,
+        ion=site.ion,
+        site=site.name,
+        atoms=atoms,
+        folder=_place(context, atoms, level),
+        key=_key(context.settings),
+        dft=level,
+        settings=context.settings,
+    )
+
+
+def _level(context: Context[Settings], changes: Mapping[str, object]) -> gpaw.Settings:
+    """The settings of GPAW with changes.
+
+    Raises:
+        ValueError: another engine than GPAW.
+    """
+    dft = context.section(Dft)
+    found = engines.settings_of(engines.varied(dft, changes))
+    if not isinstance(found, gpaw.Settings):
+        raise ValueError(  # noqa: TRY004  (wrong input)
+            f"electronic: dft.preset {dft.preset!r} is not GPAW, the only code that gives levels and densities here; "
+            "choose gpaw-pbe-520"
+        )
+    return found
+
+
+def _place(context: Context[Settings], atoms: Atoms, level: Section) -> Path:
+    """The folder of a structure at a level, where its converged electrons are kept."""
+    what = {
+        "numbers": atoms.numbers.tolist(),
+        "positions": atoms.positions.round(6).tolist(),
+        "cell": atoms.cell.array.round(6).tolist(),
+        "level": level.model_dump(mode="json"),
+    }
+    return context.run_folder / "electrons" / _digest(what)
+
+
+def _key(own: Settings) -> str:
+    """Names results by the settings of the stage and its version."""
+    return _digest({"version": VERSION, **own.model_dump(mode="json", exclude={"run", "parts", "hosts", "sites"})})
+
+
+def _digest(what: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def primitive(atoms: Atoms) -> Atoms:
+    """The primitive cell in the same orientation; of a slab with the same normal."""
+    import spglib
+
+    given = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    cell, positions, numbers = spglib.standardize_cell(
+        given, to_primitive=True, no_idealize=True, symprec=PRIMITIVE_ANGSTROM
+    )
+    made = Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True, info=dict(atoms.info))
+    axis = normal_axis(atoms)
+    if axis is not None and not np.isclose(made.cell.lengths()[2], atoms.cell.lengths()[axis], atol=1e-3):
+        return atoms  # the standard setting has turned the slab
+    return made
+
+
+def _require(context: Context[Settings]) -> None:
+    """Refuse what cannot be calculated, before any computing.
+
+    Raises:
+        ValueError: another engine than GPAW, or a package that is not installed.
+    """
+    level = _level(context, {})
+    hosts = relaxed_hosts(context.folder_of(SITES), [h.name for h in context.result(structures.STAGE).hosts])
+    elements = {s for atoms in hosts.values() for s in atoms.get_chemical_symbols()}
+    gpaw.require(level, elements | set(context.settings_of(structures.STAGE).ions))
+    if {"charges", "difference"} & set(context.settings.parts):
+        bader.require()
+
+
+def report(_: Context[Settings], result: Electronic) -> tuple[ReportSection, ...]:
+    """Gaps and charges with their convergence, densities of states, and changes of the density."""
+    return electronic_sections(result)
+
+
+STAGE = Stage(
+    name="electronic",
+    settings=ElectronicSettings,
+    result=Electronic,
+    run=run,
+    needs=(structures.STAGE, SITES),
+    version=VERSION,
+    sections=(Dft,),
+    report=report,
+)
