@@ -85,10 +85,14 @@ def _note(url: str, own: str, faults: list[str]) -> None:
 
 def _driver():
     """The module of the driver; the test is skipped without browser or driver, unless both are required."""
-    if CHROMIUM is None:
-        reason = "no chromium on this machine"
-        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(reason)
-    return pytest.importorskip("playwright.sync_api", reason="no playwright: install the extra 'dev'")
+    missing = "" if CHROMIUM else "no Chromium on this machine: make setup-browser installs it"
+    try:
+        from playwright import sync_api
+    except ImportError:
+        missing = "no playwright: install the extra 'dev'"
+    if missing:
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(missing)
+    return sync_api
 
 
 def wrong(page, faults: list[str]) -> list[str]:
