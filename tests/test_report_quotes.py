@@ -21,7 +21,7 @@ def test_a_number_has_value_level_uncertainty_method_and_origin(rows):
     assert said == (
         "Migration barrier of Li in the bulk of anatase TiO2: 0.49 \u00b1 0.03 eV (2 sigma), PBE-D3; climbing-image NEB "
         "by a committee of 2 machine-learned potentials with 5 images between the ends, not refined with DFT; limiting "
-        "hop bulk_oct; mlip 1.2.3, run abcdef012345."
+        "hop bulk_oct, path from site V1; mlip 1.2.3, run abcdef012345."
     )
 
 
@@ -59,7 +59,7 @@ def test_nothing_is_said_that_is_not_known(rows):
     said = quotes.quotable(rows["Li", "bulk"], quotes.MadeBy(members=1), target="pbe")
     assert said == (
         "Migration barrier of Li in the bulk: 0.49 \u00b1 0.03 eV (2 sigma), PBE-D3; climbing-image NEB by a "
-        "machine-learned potential, not refined with DFT; limiting hop bulk_oct."
+        "machine-learned potential, not refined with DFT; limiting hop bulk_oct, path from site V1."
     )
 
 

@@ -77,7 +77,8 @@ def quotable(row: Headline, made: MadeBy, *, target: str) -> str:
     method = _by_dft(row) if row.dft_refined else _by_potential(made)
     run = made.refined_run if row.dft_refined else made.run
     origin = ", ".join(p for p in (made.version and f"mlip {made.version}", run and f"run {run}") if p)
-    return f"{barrier}, {level}; {method}; limiting hop {row.limiting_hop}{f'; {origin}' if origin else ''}."
+    path = f"limiting hop {row.limiting_hop}, path from site {row.start}"
+    return "; ".join(part for part in (f"{barrier}, {level}", method, path, origin) if part) + "."
 
 
 def _by_dft(row: Headline) -> str:
