@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dft run test docs tutorials wheel bench check format clean
+.PHONY: help setup setup-dft setup-browser run test docs tutorials wheel bench check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,13 @@ setup-dft: setup ## GPAW for labelling: system packages (Debian, Ubuntu), then G
 	GPAW_CONFIG=$(CURDIR)/configs/hpc/gpaw.siteconfig \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dft]'
 	$(BIN)/python -c 'from mlip.dft.engines import gpaw; gpaw.require(gpaw.PRESETS["gpaw-pbe-520"], ["Li", "Mg", "O", "Ti"])'
+
+setup-browser: ## Chromium, for the tests of the report (Debian, Ubuntu); nothing where a browser is there
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	  command -v apt-get > /dev/null || { \
+	    echo "make: no Chromium and no apt-get here; install Chromium or Google Chrome"; exit 1; } && \
+	  $(SUDO) apt-get update --quiet=2 && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium; }
 
 run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quick
 	$(BIN)/mlip run $(CONFIG) $(RUN)

@@ -143,7 +143,7 @@ def page():
     return Page(
         title="<b>x</b> & y",
         subtitle="Paper: A, doi:10.1007/s40820-025-01861-7; read",
-        summary="1 agrees.",
+        summary=("1 agrees: all.",),
         sections=(
             section(key="deep", heading="Deep", level="detail", text=("folded",)),
             section(key="seen", heading="Seen", tables=(made(("a", report.number(1.0), "2")),)),
@@ -166,12 +166,11 @@ def test_sections_are_ordered_by_level_and_empty_ones_left_out():
 
 def test_html_shows_every_part_and_folds_details():
     html = to_html(page())
-    order = [
-        html.index(x) for x in ('<p class="tally">1 agrees.</p>', 'id="top"', 'id="inner"', 'id="seen"', "<details>")
-    ]
+    parts = ("<strong>1 agrees:</strong> all.</p>", 'id="top"', 'id="inner"', 'id="seen"', "<details><summary>")
+    order = [html.index(x) for x in parts]
     assert order == sorted(order)
     assert html.index("<summary><h2>Deep</h2></summary>") < html.index('id="deep"') < html.index("folded</p>")
-    assert html.count("<details>") == html.count("</details>") == 1
+    assert html.count("<details open>") == html.count("<details><summary>") == 1
     assert '<img src="data:image/png;base64,eA==" alt="words"><figcaption>cap</figcaption>' in html
     assert "<li>one</li><li>two</li>" in html
     assert "Nothing" not in html
@@ -189,14 +188,14 @@ def test_html_is_escaped_and_a_doi_is_a_link():
 def test_a_status_has_the_class_of_its_colour():
     table = report.table("v", [Column("Verdict", VERDICT, str)], ["not resolved"])
     html = to_html(
-        Page(title="", subtitle="", summary="", sections=(ReportSection(key="a", heading="A", tables=(table,)),))
+        Page(title="", subtitle="", summary=(), sections=(ReportSection(key="a", heading="A", tables=(table,)),))
     )
     assert '<span class="v not-resolved">not resolved</span>' in html
     assert ".not-resolved {" in html
 
 
 def test_an_empty_table_says_so():
-    empty = Page(title="", subtitle="", summary="", sections=(ReportSection(key="a", heading="A", tables=(made(),)),))
+    empty = Page(title="", subtitle="", summary=(), sections=(ReportSection(key="a", heading="A", tables=(made(),)),))
     assert '<p class="none">None.</p>' in to_html(empty)
     assert "(none)" in to_markdown(empty)
     assert report.filled(made()) == ()

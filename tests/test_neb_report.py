@@ -4,6 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from helpers.material import atoms, band, results
+from numpy.testing import assert_allclose
 
 from mlip.stages.neb import report
 
@@ -19,6 +20,17 @@ def test_svg_is_well_formed_and_reproducible(name):
     image = FIGURES[name]()
     assert ET.fromstring(image).tag.endswith("svg")  # noqa: S314 (our own bytes)
     assert FIGURES[name]() == image
+
+
+def test_atoms_are_circles_of_the_right_size():
+    """Circles, not curves: the bytes of a picture are a tenth, and none is left as curves."""
+    image = ET.fromstring(report.structure(atoms()))  # noqa: S314 (our own bytes)
+    space = "{http://www.w3.org/2000/svg}"
+    circles = [float(c.get("r")) for c in image.iter(f"{space}circle")]
+    assert len(circles) == 2 * len(report.periodic(atoms())[0])
+    sizes = sorted({round(r, 1) for r in circles})
+    assert len(sizes) == 4  # two elements in two views
+    assert_allclose(sizes[3] / sizes[1], (0.35 * 1.60 + 0.3) / (0.35 * 0.66 + 0.3), rtol=0.02, atol=0)
 
 
 def drawn(monkeypatch, bands, **keys):

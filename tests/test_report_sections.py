@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from helpers.material import FOLDER, SETTINGS, band, results
+from helpers.material import FOLDER, SETTINGS, band, images_of, results
 
 from mlip.core.report import DASH
 from mlip.literature import references
@@ -72,12 +72,16 @@ def test_chance_of_a_match_is_a_percentage(rows):
 
 def test_a_profile_is_drawn_for_hops_that_have_a_band(rows):
     bands = (band("bulk", "Li", "bulk_oct", 1, 0.49), band("bulk", "Mg", "bulk_oct", 1, 0.73, status="max steps"))
-    drawn = sections.profile_figures(rows.hops, bands)
-    assert [f.caption for f in drawn] == [
-        "Li, bulk_oct: converged",
-        "Mg, bulk_oct: 0 of 2 members converged: 2 max steps",
+    captions = [
+        "Li in the bulk, hop bulk_oct: converged",
+        "Mg in the bulk, hop bulk_oct: 0 of 2 members converged: 2 max steps",
     ]
-    assert sections.profile_figures(rows.hops, ()) == ()
+    figures, viewers = sections.drawn_bands(rows.hops, bands, {})
+    assert ([f.caption for f in figures], viewers) == (captions, ())
+    figures, viewers = sections.drawn_bands(rows.hops, bands, images_of(bands))
+    assert (figures, [v.caption for v in viewers]) == ((), captions)
+    assert viewers[0].level == (pytest.approx(0.516), "DFT")
+    assert sections.drawn_bands(rows.hops, (), {}) == ((), ())
 
 
 def test_orders_are_left_out_without_published_values(rows):

@@ -50,7 +50,7 @@ def make_page(name: str, result: Learned) -> Page:
     return Page(
         title=f"Learning rounds: {name}",
         subtitle=f"Potentials so far: {len(result.rounds)}; {level}.",
-        summary=f"{result.status}.",
+        summary=(f"{result.status}.",),
         sections=(
             _curve(result.rounds),
             _barriers(result.rounds),

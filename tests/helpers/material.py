@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from helpers import motions
 from mlip import config
 from mlip.atoms.structures import Host
 from mlip.core.report import Page, ReportSection, card_section
@@ -17,18 +18,21 @@ from mlip.core.status import Status
 from mlip.literature import references
 from mlip.stages.convergence.convergence import Variant
 from mlip.stages.convergence.report import convergence_section
+from mlip.stages.diffusion import kinetics
 from mlip.stages.diffusion.kinetics import Diffused
 from mlip.stages.diffusion.report import diffusion_section
 from mlip.stages.energetics.energetics import Energetics
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
 from mlip.stages.evaluate.report import accuracy_section
+from mlip.stages.md import md
 from mlip.stages.md.md import Followed
 from mlip.stages.md.report import md_section
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.neb.report import pictures_section
+from mlip.stages.neb.viewer import Images
 from mlip.stages.refine.refined import Refined, SameGeometry
 from mlip.stages.refine.report import refine_section
-from mlip.stages.report import page
+from mlip.stages.report import page, quotes
 from mlip.stages.report.given import Given
 from mlip.stages.report.rows import DftBarrier, Results
 from mlip.stages.report.settings import ReportSettings
@@ -43,6 +47,9 @@ from mlip.stages.train.training import Epoch
 TITLE = "Mg and Li migration on anatase TiO2: cross-check"
 FOLDER = Path(__file__).parents[2] / "datasets" / "references"
 SETTINGS = ReportSettings()
+MADE_BY = quotes.MadeBy(
+    members=2, crystal="anatase TiO2", images=5, version="1.2.3", run="abcdef012345", refined_run="fedcba543210"
+)
 
 
 def host(name, *, note=""):
@@ -263,6 +270,19 @@ def atoms():
     return Atoms("Ti8O16", positions=positions, cell=[7.6, 7.6, 22.3], pbc=True)
 
 
+def images_of(bands):
+    """Images of bands: the made-up slab with the ion on its way, atoms near the ion drawn along with it."""
+    out = {}
+    for one in bands:
+        frames = []
+        for place in one.ion_angstrom:
+            slab = atoms()
+            slab.positions[:, 2] += 0.1 * np.exp(-np.linalg.norm(slab.positions - place, axis=1))
+            frames.append(slab + Atoms(one.ion, positions=[place]))
+        out[one.host, one.ion, one.hop, one.member] = frames
+    return out
+
+
 def evaluation():
     rng = np.random.default_rng(1)
     force = rng.normal(size=300)
@@ -319,6 +339,7 @@ class Material:
     convergence: tuple[Variant, ...] = ()
     followed: tuple[Followed, ...] = ()
     diffused: Diffused | None = None
+    images: Images = field(default_factory=dict)
 
     def stages(self) -> tuple[ReportSection, ...]:
         """Sections of the stages that are done, in the order of the pipeline."""
@@ -364,6 +385,8 @@ def render(whole: Material, *, title: str = TITLE, crystal: Given | None = None)
         stages=whole.stages(),
         settings=whole.run_settings,
         provenance=whole.provenance,
+        images=whole.images,
+        made_by=MADE_BY,
     )
     made = page.make_page(document, whole.references, found)
     return Rendered(document, made, to_html(made), to_markdown(made), page.as_json(document))
@@ -408,6 +431,7 @@ def material(**changes):
         references=references.load(FOLDER),
         results=results(),
         bands=bands,
+        images=images_of(bands),
         pictures={"001": atoms()},
         evaluation=evaluation(),
         histories=histories(),
@@ -422,3 +446,39 @@ def material(**changes):
         provenance={"report": {"commit": "0123abc", "versions": {"ase": "3.26.0"}, "inputs": {"x": "a" * 64}}},
     )
     return replace(whole, **changes)
+
+
+def everything():
+    """A run with every optional stage."""
+    hot = [motions.motion(t, frames=300) for t in (900.0, 1200.0)]
+    diffused = kinetics.Diffused(
+        motions=tuple(hot), kinetics=(motions.lines(hot),), densities=(), target_ps=60.0, notes=()
+    )
+    outcome = md.Outcome(
+        replica="900K-1",
+        temperature_kelvin=900.0,
+        status=Status("done"),
+        length_ps=10.0,
+        mean_temperature_kelvin=909.0,
+        largest_force_std_ev_per_angstrom=0.2,
+    )
+    followed = md.Followed(
+        name="001_Li", host="001", ions=("Li",), atoms=49, mobile=37, repeat=(1, 1, 1), folders=(), replicas=(outcome,)
+    )
+    variant = Variant(
+        study="cutoff",
+        settings={"cutoff_ev": 400.0},
+        reference=False,
+        frames=2,
+        force_rms_ev_per_angstrom=0.068,
+        force_max_ev_per_angstrom=0.3,
+        force_rms_by_species={},
+        net_force_ev_per_angstrom=0.01,
+        energy_ev=0.014,
+        differences=(),
+        seconds_per_frame=None,
+        status=Status("calculated"),
+    )
+    return material(
+        refined=(refined("001_in", 1.03, 1.09),), convergence=(variant,), followed=(followed,), diffused=diffused
+    )

@@ -8,6 +8,9 @@ import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
+from urllib.parse import quote
+
+from mlip.core.report.viewer import Viewer
 
 Kind = Literal["text", "number", "verdict"]
 Level = Literal["answer", "evidence", "detail"]  # first screen; what a referee needs; folded away
@@ -18,6 +21,8 @@ DASH = "\u2013"
 MINUS = "\u2212"
 PLUS_MINUS = "\u00b1"
 ANGSTROM = "\u00c5"
+QUOTE, APOSTROPHE = '"', "'"
+SAFE = " !'()*+,-./:;=?@[]^_`{|}~"  # characters that may stand in a data URI as they are
 UNITS = {
     "1": "",
     "Angstrom": ANGSTROM,
@@ -105,7 +110,11 @@ class Figure:
 
     @property
     def uri(self) -> str:
-        """The image as a data URI."""
+        """The image as a data URI; text is written as text, which is a quarter shorter than base64."""
+        if self.form == "svg+xml":
+            text = " ".join(self.image.decode().split())
+            text = text if APOSTROPHE in text else text.replace(QUOTE, APOSTROPHE)
+            return f"data:image/svg+xml,{quote(text, safe=SAFE)}"
         return f"data:image/{self.form};base64,{base64.b64encode(self.image).decode()}"
 
 
@@ -122,6 +131,8 @@ class ReportSection:
         tables: shown in order.
         figures: after the tables.
         small_figures: figures stand side by side.
+        viewers: paths to be looked at image by image, after the figures.
+        quotes: sentences to be copied, one per row of a table.
         parts: sections inside this one.
     """
 
@@ -133,21 +144,31 @@ class ReportSection:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     small_figures: bool = False
+    viewers: tuple[Viewer, ...] = ()
+    quotes: tuple[str, ...] = ()
     parts: tuple["ReportSection", ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show below the heading."""
-        return not (self.text or self.points or self.tables or self.figures or self.parts)
+        shown = (self.text, self.points, self.tables, self.figures, self.viewers, self.quotes, self.parts)
+        return not any(shown)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The whole report: what stands above the sections, and the sections in the order of the stages."""
+    """The whole report: what stands above the sections, and the sections in the order of the stages.
+
+    Attributes:
+        title: of the page.
+        subtitle: what is compared with what.
+        summary: the answer in sentences, one per verdict.
+        sections: in the order of the stages.
+    """
 
     title: str
     subtitle: str
-    summary: str
+    summary: tuple[str, ...]
     sections: tuple[ReportSection, ...]
 
     def ordered(self) -> tuple[ReportSection, ...]:

@@ -7,7 +7,7 @@ from mlip.core.report import Page, ReportSection, Table
 
 def to_markdown(page: Page) -> str:
     """The page as Markdown text."""
-    blocks = [f"# {page.title}", page.subtitle, page.summary]
+    blocks = [f"# {page.title}", page.subtitle, *page.summary]
     for section in page.ordered():
         blocks += _section(section, depth=2)
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -18,6 +18,8 @@ def _section(section: ReportSection, *, depth: int) -> Iterator[str]:
     yield from section.text
     if section.points:
         yield "\n".join(f"- {line}" for line in section.points)
+    if section.quotes:
+        yield "\n".join(f"- {line}" for line in section.quotes)
     for table in section.tables:
         if table.caption:
             yield f"{'#' * (depth + 1)} {table.caption}"

@@ -52,7 +52,7 @@ TEXT_LINES = (
     ),
     (
         "GITT gives chemical diffusion coefficients of whole electrodes, which include concentration gradients, grain "
-        "boundaries and an assumed diffusion length. This is another quantity; only its range is drawn."
+        "boundaries and an assumed diffusion length. These are not tracer coefficients; only their range is drawn."
     ),
 )
 

@@ -32,22 +32,23 @@ USUAL_THZ = (1.0, 30.0)
 ROOM_KELVIN = 300.0
 TEXT_LINES = (
     (
-        "A saddle is proved where, on the committee mean in float64, its Hessian has exactly one unstable mode, the "
-        "mode points along the hop, and the way down on both sides ends in the two named sites, or in minima that the "
-        "band passes on its way to them below the saddle; its ends have no unstable mode. Other saddles have a status "
-        "and no barrier. The saddles that limit a path are drawn; all are in modes/hops as extended XYZ."
+        "A saddle is proved if four conditions hold for the mean of the committee in float64: the Hessian at the "
+        "saddle has exactly one unstable mode; this mode points along the hop; the descents on both sides end in the "
+        "two named sites, or in minima that the band passes below the saddle; and the Hessians at the ends have no "
+        "unstable mode. Other saddles have a status and no barrier. Only saddles that limit a path are drawn; all of "
+        "them are in modes/hops as extended XYZ."
     ),
     (
-        "Prefactors are Vineyard's products of frequencies over all atoms that may move. The range is that of the "
-        "members' own Hessians at the same geometry; a member that sees no first-order saddle there is left out. "
-        "Prefactors from the ion and its shell alone show how much of the lattice takes part."
+        "Prefactors are Vineyard's ratios of products of frequencies, over all atoms that may move. The range covers "
+        "the Hessians of the single members at the same geometry, without members for which the geometry is no "
+        "first-order saddle. Prefactors from the ion and its first shell alone show how much of the lattice takes part."
     ),
 )
 BULK_LINES = (
-    "Phonons from finite displacements in the cell of the labels, positions relaxed with the potential.",
+    "Phonons are from finite displacements in the cell of the labels, at positions relaxed with the potential.",
     (
-        "The potential is of short range, so longitudinal and transverse optical modes do not split at \u0393: the "
-        "frequencies are those of the transverse modes, and bands near \u0393 lack the splitting."
+        "The potential has no long-range electrostatics, so longitudinal and transverse optical modes do not split at "
+        "\u0393: the frequencies there are those of the transverse modes."
     ),
 )
 _HOP: list[Column] = [

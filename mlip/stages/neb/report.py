@@ -18,7 +18,7 @@ from mlip.stages.sites.sites import Site
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ELEMENTS = {"O": "#EBD3C8", "Ti": "#8EA4B8"}
+ELEMENTS, OTHER = {"O": "#EBD3C8", "Ti": "#8EA4B8"}, "#C8C8C8"
 LAYERS = {"surface": VERMILION, "subsurface": BLUE, "bulk": GREEN}
 LEGEND = (
     "Oxygen atoms are pale and metal atoms blue-grey. Surface sites are red, subsurface sites blue and bulk sites "
@@ -62,7 +62,8 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
                 line = "-" if band.status.code == CONVERGED else "--"
                 x = np.array(band.coordinate_angstrom)
                 axis.plot(x, band.energies_ev, line, color=colour, linewidth=0.7, marker=".", markersize=3, alpha=0.8)
-        _mean_line(axis, bands)
+        if mean := mean_of(bands):
+            axis.plot(*zip(*mean, strict=True), color=BLACK, linewidth=1.6, label="mean of members")
         if dft_ev is not None:
             axis.axhline(dft_ev, color=ORANGE, linewidth=1.0, linestyle=":", label="DFT barrier")
         axis.axhline(0, color="#BBBBBB", linewidth=0.5)
@@ -73,19 +74,19 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
         return encoded(figure)
 
 
-def _mean_line(axis: Axes, bands: Sequence[Band]) -> None:
-    """Mean of the members on a common coordinate; only where two or more of them all converged."""
+def mean_of(bands: Sequence[Band]) -> list[tuple[float, float]]:
+    """Mean path length (Angstrom) and energy (eV) of the members; empty unless two or more of them all converged."""
     if len(bands) < 2 or any(b.status.code != CONVERGED for b in bands):
-        return
+        return []
     lengths = [b.coordinate_angstrom[-1] for b in bands]
     if min(lengths) <= 0:
-        return
+        return []
     grid = np.linspace(0, 1, 41)
     curves = [
         np.interp(grid, np.array(b.coordinate_angstrom) / length, b.energies_ev)
         for b, length in zip(bands, lengths, strict=True)
     ]
-    axis.plot(grid * np.mean(lengths), np.mean(curves, axis=0), color=BLACK, linewidth=1.6, label="mean of members")
+    return list(zip((grid * np.mean(lengths)).tolist(), np.mean(curves, axis=0).tolist(), strict=True))
 
 
 def structure(host: Atoms, sites: Sequence[Site] = (), bands: Sequence[Band] = ()) -> bytes:
@@ -116,15 +117,21 @@ def periodic(host: Atoms, margin_angstrom: float = 1.2) -> tuple[list[str], Arra
     """Symbols and positions (Angstrom) of the atoms in the cell and of the lateral images within a margin."""
     symbols, positions = [], []
     inverse = np.linalg.inv(np.array(host.cell))
-    margin = margin_angstrom / host.cell.lengths()
     wrapped = host.get_scaled_positions(wrap=False)
     wrapped[:, :2] %= 1.0
     for shift in np.ndindex(3, 3):
         moved = wrapped + np.array([shift[0] - 1, shift[1] - 1, 0])
-        inside = np.all((moved[:, :2] > -margin[:2]) & (moved[:, :2] < 1 + margin[:2]), axis=1)
+        inside = within(moved, host, margin_angstrom)
         positions.append(moved[inside] @ np.linalg.inv(inverse))
         symbols += [s for s, keep in zip(host.get_chemical_symbols(), inside, strict=True) if keep]
     return symbols, np.concatenate(positions)
+
+
+def within(scaled: Array, host: Atoms, margin_angstrom: float = 1.2) -> Array:
+    """Whether scaled positions (n, 3) lie in the cell or within a lateral margin of it."""
+    margin = margin_angstrom / host.cell.lengths()[:2]
+    inside: Array = np.all((scaled[:, :2] > -margin) & (scaled[:, :2] < 1 + margin), axis=1)
+    return inside
 
 
 def draw_atoms(axis: Axes, host: Atoms, *, plane: tuple[int, int, int]) -> Array:
@@ -139,7 +146,7 @@ def draw_atoms(axis: Axes, host: Atoms, *, plane: tuple[int, int, int]) -> Array
     for k in np.argsort(height):
         near = (height[k] - height.min()) / span
         radius = 0.35 * covalent_radii[atomic_numbers[symbols[k]]] + 0.3
-        colour = ELEMENTS.get(symbols[k], "#C8C8C8")
+        colour = ELEMENTS.get(symbols[k], OTHER)
         style = {"facecolor": colour, "edgecolor": "#55606B", "linewidth": 0.4, "alpha": 0.3 + 0.7 * near}
         axis.add_patch(Circle((positions[k, across], positions[k, up]), radius, zorder=1 + near, **style))
     _outline(axis, host, across, up)

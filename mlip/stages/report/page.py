@@ -5,18 +5,18 @@ the other formats. Reads and writes nothing. Energies are in eV.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ase.data import atomic_numbers
 from pydantic import TypeAdapter
 
 from mlip.core.report import Page, ReportSection, card, filled
-from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED
 from mlip.literature import audit
 from mlip.literature.references import References
 from mlip.stages.energetics.energetics import Energetics
 from mlip.stages.neb.neb import Band
-from mlip.stages.report import sections, tables
+from mlip.stages.neb.viewer import Images
+from mlip.stages.report import quotes, sections, tables
 from mlip.stages.report.energies import energies_section
 from mlip.stages.report.given import Given
 from mlip.stages.report.rows import Headline, Results, Rows
@@ -47,6 +47,8 @@ class Found:
     stages: tuple[ReportSection, ...]  # sections of the stages, in the order of the pipeline
     settings: Mapping[str, object]  # every section of the config
     provenance: Mapping[str, object]  # versions, hashes, times
+    images: Images = field(default_factory=dict)  # of the bands
+    made_by: quotes.MadeBy = field(default_factory=quotes.MadeBy)
 
 
 def title(ions: Sequence[str], crystal: str) -> str:
@@ -86,11 +88,19 @@ def as_json(document: Document) -> str:
 
 def make_page(document: Document, references: References, found: Found) -> Page:
     """The sections of the comparison, those of the stages, the audit of the paper, the limits and the settings."""
-    compared = sections.comparison_sections(document.rows, found.bands, rules(document), target=document.target)
+    headline = document.rows.headline
+    compared = sections.comparison_sections(
+        document.rows,
+        found.bands,
+        rules(document),
+        target=document.target,
+        images=found.images,
+        quotes=quotes.sentences(headline, found.made_by, target=document.target),
+    )
     return Page(
         title=document.title,
         subtitle=subtitle(document, references),
-        summary=tally(document),
+        summary=answers(document),
         sections=(
             *compared,
             ReportSection(
@@ -142,13 +152,12 @@ def subtitle(document: Document, references: References) -> str:
     return f"{text} Paper under check: {checked.citation}{doi}; parts read: {checked.read}."
 
 
-def tally(document: Document) -> str:
-    """Counts of the verdicts in words."""
-    rows = document.rows.headline
-    counts = [(v, sum(r.verdict == v for r in rows)) for v in (AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED)]
-    words = ", ".join(f"{n} {v}" for v, n in counts if n)
-    of = f" of {document.crystal.name}" if document.crystal is not None else ""
-    return f"Published barriers: {words}." if words else f"No published barrier{of} is known to the references."
+def answers(document: Document) -> tuple[str, ...]:
+    """One sentence per verdict."""
+    if not document.rows.headline:
+        of = f" of {document.crystal.name}" if document.crystal is not None else ""
+        return (f"No published barrier{of} is known to the references.",)
+    return quotes.verdict_sentences(document.rows.headline)
 
 
 def rules(document: Document) -> tuple[str, ...]:
@@ -173,17 +182,17 @@ def rules(document: Document) -> tuple[str, ...]:
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:
     """The geometry of every DFT value of the headline table, and what the name of a hop beside a value means."""
-    known = [
-        f"{r.ion} {r.facet} {r.dft_hop} on the {r.dft_geometry}"
-        for r in rows
-        if r.dft_ev is not None and not r.dft_refined
+    known: dict[str, list[str]] = {}
+    for r in rows:
+        if r.dft_ev is not None and not r.dft_refined:
+            known.setdefault(r.dft_geometry or "not stated", []).append(f"{r.ion} {r.facet} {r.dft_hop}")
+    lines = [
+        f"Our DFT values of {', '.join(names)} are single points and not relaxed; geometry: {geometry}."
+        for geometry, names in known.items()
     ]
-    lines = (
-        [f"DFT values that are not relaxed are single points at fixed geometries: {'; '.join(known)}."] if known else []
-    )
     if any(r.dft_refined for r in rows):
         lines.append(
-            "Where DFT is converged, initial state and saddle are stationary in DFT; the verdict rests on DFT."
+            "Where DFT is converged, initial state and saddle are relaxed with DFT, and the verdict rests on DFT."
         )
     if any(r.dft_is_elsewhere for r in rows):
         lines.append(

@@ -104,6 +104,7 @@ class Headline:
     limiting_hop: str | None
     verdict: str  # AGREES, DIFFERS, NOT_COMPARABLE or NOT_RESOLVED
     reason: str
+    upper_bound: bool = False  # a path that is not resolved may lie below ours
 
     @property
     def ours_ev(self) -> float | None:

@@ -24,11 +24,13 @@ from mlip.core.report import (
     unit,
     with_error,
 )
+from mlip.core.report.viewer import Viewer
 from mlip.literature.audit import Finding
 from mlip.literature.references import References
 from mlip.stages.neb.neb import Band
 from mlip.stages.neb.report import profile
-from mlip.stages.report import figures
+from mlip.stages.neb.viewer import Images, band_viewer
+from mlip.stages.report import figures as headline_figure
 from mlip.stages.report.rows import Comparison, Headline, HopRow, Nearest, Other, PathRow, Rows
 
 VERDICTS_TEXT = (
@@ -39,9 +41,9 @@ VERDICTS_TEXT = (
     (
         "The uncertainty combines three terms in quadrature: the model term, which is the larger of the calibrated "
         "committee spread and the held-out path error; the convergence term; and, where D3 at the saddle is not known, "
-        "the dispersion term. Where ends and saddles are relaxed with DFT, the verdict rests on DFT; the model term is "
-        "then that of the noise of the labels and the forces left, and the convergence term that of the settings of "
-        "DFT. All tolerances were set before results were seen."
+        "the dispersion term. Where the ends and the saddle are relaxed with DFT, the model term comes from the noise "
+        "of the labels and the remaining forces, and the convergence term from the settings of DFT. All tolerances "
+        "were set before results were seen."
     ),
     (
         "Our value is that of the lowest path between neighbouring equivalent sites. The paper does not describe its "
@@ -79,8 +81,14 @@ NEAREST_TEXT = (
 PROFILES_TEXT = (
     (
         "Thin lines show the members of the committee, dashed where a band is not converged; the thick line is their "
-        "mean. Energies are relative to the initial image and at the level of the potential."
+        "mean. Energies are relative to the initial image and at the level of the potential. The dotted line is the "
+        "DFT barrier."
     ),
+)
+IMAGES_TEXT = (
+    "The atoms are those of one image of one band: the ion is red, oxygen is pale, other atoms are grey or blue-grey, "
+    "and the pink line is the path of the ion. The circle in the profile marks the image. Choose the image with the "
+    "buttons or the slider; on the slider, the arrow keys, Home and End work too."
 )
 LITERATURE_TEXT = (
     (
@@ -114,12 +122,18 @@ LIMITS = (
 
 
 def comparison_sections(
-    rows: Rows, bands: Sequence[Band], rules: Sequence[str], *, target: str
+    rows: Rows,
+    bands: Sequence[Band],
+    rules: Sequence[str],
+    *,
+    target: str,
+    images: Images | None = None,
+    quotes: Sequence[str] = (),
 ) -> tuple[ReportSection, ...]:
     """Every section that sets published values beside ours; barriers in eV."""
-    drawn = profile_figures(rows.hops, bands)
+    figures, viewers = drawn_bands(rows.hops, bands, images or {})
     return (
-        headline_section(rows.headline, rules, target=target),
+        headline_section(rows.headline, rules, target=target, quotes=quotes),
         ReportSection(
             key="order",
             heading="Published order of the barriers",
@@ -142,24 +156,28 @@ def comparison_sections(
         ),
         ReportSection(
             key="profiles",
-            heading="Energy along the hops",
-            text=PROFILES_TEXT if drawn else (),
-            figures=drawn,
+            heading="Bands, image by image",
+            text=(*(PROFILES_TEXT if figures or viewers else ()), *((IMAGES_TEXT,) if viewers else ())),
+            figures=figures,
             small_figures=True,
+            viewers=viewers,
         ),
         ReportSection(key="other", heading="Other published quantities", tables=filled(other_table(rows.other))),
     )
 
 
-def headline_section(rows: Sequence[Headline], rules: Sequence[str], *, target: str) -> ReportSection:
+def headline_section(
+    rows: Sequence[Headline], rules: Sequence[str], *, target: str, quotes: Sequence[str] = ()
+) -> ReportSection:
     """The barriers (eV), how verdicts are reached, and the uncertainty."""
     picture = Figure(
-        image=figures.headline(rows),
+        image=headline_figure.headline(rows),
         form="svg+xml",
         caption="Published and computed barriers",
-        alt="published barriers, our DFT and the potential side by side",
+        alt="Published barriers, our DFT and the potential side by side; the table below has the numbers",
     )
     reached = ReportSection(key="verdicts", heading="How the verdicts are reached", points=tuple(rules))
+    quoted = ReportSection(key="quote", heading="Quote this", quotes=tuple(quotes))
     uncertain = ReportSection(key="uncertainty", heading="Uncertainty", tables=filled(budget_table(rows)))
     return ReportSection(
         key="headline",
@@ -167,25 +185,26 @@ def headline_section(rows: Sequence[Headline], rules: Sequence[str], *, target: 
         level="answer",
         tables=filled(headline_table(rows, target=target)),
         figures=(picture,) if rows else (),
-        parts=tuple(part for part in (reached, uncertain) if not part.is_empty),
+        parts=tuple(part for part in (quoted, reached, uncertain) if not part.is_empty),
     )
 
 
-def profile_figures(rows: Sequence[HopRow], bands: Sequence[Band]) -> tuple[Figure, ...]:
-    """The energy (eV) along every hop that has a band, with the DFT barrier where there is one."""
-    drawn = []
+def drawn_bands(
+    rows: Sequence[HopRow], bands: Sequence[Band], images: Images
+) -> tuple[tuple[Figure, ...], tuple[Viewer, ...]]:
+    """The bands of every hop with the DFT barrier: a viewer, or only the profile where no images are known."""
+    figures, viewers = [], []
     for row in rows:
         own = [b for b in bands if (b.host, b.ion, b.hop) == (row.host, row.ion, row.hop)]
-        if any(b.energies_ev for b in own):
-            drawn.append(
-                Figure(
-                    image=profile(own, dft_ev=row.dft_ev),
-                    form="svg+xml",
-                    caption=f"{row.ion}, {row.hop}: {row.status.detail}",
-                    alt=f"energy along {row.hop} of {row.ion}",
-                )
-            )
-    return tuple(drawn)
+        where = "in the bulk" if row.host == "bulk" else f"on {row.host}"
+        caption = f"{row.ion} {where}, hop {row.hop}: {row.status.detail}"
+        viewer = band_viewer(own, images, caption=caption, dft_ev=row.dft_ev)
+        if viewer is not None:
+            viewers.append(viewer)
+        elif any(b.energies_ev for b in own):
+            image = profile(own, dft_ev=row.dft_ev)
+            figures.append(Figure(image=image, form="svg+xml", caption=caption, alt=f"Energy along the hop, {caption}"))
+    return tuple(figures), tuple(viewers)
 
 
 def headline_table(rows: Sequence[Headline], *, target: str) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table as Printed
 
+import mlip
 from mlip.atoms import extxyz
 from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core import files
@@ -32,8 +33,10 @@ from mlip.stages.evaluate.stage import STAGE as EVALUATE
 from mlip.stages.modes.headline import proved_barriers
 from mlip.stages.modes.stage import STAGE as MODES
 from mlip.stages.neb.stage import STAGE as NEB
+from mlip.stages.neb.stage import band_file
+from mlip.stages.neb.viewer import Images
 from mlip.stages.refine.stage import STAGE as REFINE
-from mlip.stages.report import page, sections, tables
+from mlip.stages.report import page, quotes, sections, tables
 from mlip.stages.report.given import Given
 from mlip.stages.report.refined import with_refined
 from mlip.stages.report.rows import DftBarrier, Headline, Results
@@ -63,7 +66,7 @@ def run(context: Context[ReportSettings]) -> Reported:
     references = matching.of_run(everything, crystal.identity, hosts=hosts, surfaces=surfaces)
     title = context.settings.title or page.title(context.settings_of(structures.STAGE).ions, crystal.name)
     document = page.compare(results_of(context), references, context.settings, title=title, crystal=crystal)
-    made = page.make_page(document, references, _found(context))
+    made = page.make_page(document, references, _found(context, crystal))
     for name, text in (("html", to_html(made)), ("md", to_markdown(made)), ("json", page.as_json(document))):
         files.write_text_atomic(context.folder / f"report.{name}", text)
     for section in made.ordered():
@@ -138,7 +141,7 @@ def _crystal(context: Context[ReportSettings], references: published.References)
     )
 
 
-def _found(context: Context[ReportSettings]) -> page.Found:
+def _found(context: Context[ReportSettings], crystal: Given) -> page.Found:
     """What the page shows of the run beside the comparison."""
     return page.Found(
         bands=context.result(NEB).bands,
@@ -146,6 +149,31 @@ def _found(context: Context[ReportSettings]) -> page.Found:
         stages=context.report_sections(),
         settings=context.configuration(),
         provenance=_provenance(context),
+        images=_images(context),
+        made_by=_made_by(context, crystal.name),
+    )
+
+
+def _images(context: Context[ReportSettings]) -> Images:
+    """The images of every band whose file is there."""
+    folder, images = context.folder_of(NEB), {}
+    for band in context.result(NEB).bands:
+        path = band_file(folder, band)
+        if path.is_file():
+            images[band.host, band.ion, band.hop, band.member] = extxyz.read_frames(path)
+    return images
+
+
+def _made_by(context: Context[ReportSettings], crystal: str) -> quotes.MadeBy:
+    """What a quoted number needs beside the number."""
+    runs = {name: provenance.fingerprint[:12] for name, provenance in context.provenances().items()}
+    return quotes.MadeBy(
+        crystal=crystal,
+        members=context.result(TRAIN).size,
+        images=context.settings_of(NEB).images,
+        version=mlip.__version__,
+        run=runs.get(NEB.name),
+        refined_run=runs.get(REFINE.name),
     )
 
 

@@ -312,6 +312,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         limiting_hop=case.path.limiting_hop if case.path else None,
         verdict=verdict,
         reason=reason,
+        upper_bound=bool(_bound(case)),
     )
 
 
