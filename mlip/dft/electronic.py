@@ -5,6 +5,7 @@ other meshes follow in the fixed density. The density is the all-electron one of
 (Mortensen et al., doi:10.1063/5.0182685).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from mlip.dft.engines import Mesh, Refused
 from mlip.dft.engines.gpaw import Settings
 
 EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
-MARGIN = 4  # bands more, which are not converged
+MARGIN = 0.3  # of these: bands more, which are not converged and make the others converge
+LEVELS = 1e-6  # eV^2 per valence electron, convergence of the states in the fixed density
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +101,15 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
     return own.calc
 
 
-def levels(calc: Any, mesh: Mesh) -> tuple[Levels, Any]:
+def levels(calc: Any, mesh: Mesh, log: Path | None = None) -> tuple[Levels, Any]:
     """Energies of the bands on a mesh in the density of a calculator, and the calculator that holds their states."""
     occupied = round(calc.get_number_of_electrons() / 2)
     bands = occupied + EMPTY_BANDS * len(calc.get_atoms())
     fixed = calc.fixed_density(
-        kpts={"size": mesh, "gamma": True}, nbands=bands + MARGIN, convergence={"bands": bands}, txt=None
+        kpts={"size": mesh, "gamma": True},
+        nbands=bands + math.ceil(MARGIN * (bands - occupied)),
+        convergence={"bands": bands, "eigenstates": LEVELS},
+        txt=None if log is None else str(log),
     )
     points = fixed.get_ibz_k_points()
     energies = np.array([fixed.get_eigenvalues(kpt=k) for k in range(len(points))])

@@ -67,7 +67,7 @@ def states(job: HostJob) -> HostStates:
         calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / f"scf-{_name(meshes[0])}.gpw")
     except Refused as error:
         return _nothing(job, Status(REFUSED, str(error)))
-    made = [electronic.levels(calc, mesh) for mesh in dict.fromkeys(meshes)]
+    made = [electronic.levels(calc, m, job.folder / f"levels-{_name(m)}.txt") for m in dict.fromkeys(meshes)]
     found = _states(job, made)
     files.write_record(done, found)
     return found
