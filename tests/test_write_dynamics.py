@@ -18,7 +18,7 @@ def shipped(name):
     return json.loads((script.DOCS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module", params=["md_100", "md_bulk"])
+@pytest.fixture(scope="module", params=["md_100"])
 def data(request):
     return shipped(request.param)
 
