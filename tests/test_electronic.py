@@ -146,10 +146,15 @@ def test_electrons_that_get_lost_are_told():
 
 
 def test_the_primitive_cell_keeps_the_normal_of_a_slab():
-    flat = slab().repeat((2, 1, 1))
+    """The standard setting of spglib has the normal of this slab as the second vector, and downwards."""
+    flat = slab().repeat((2, 2, 1))
+    flat.info["vacuum"] = True
     found = stage.primitive(flat)
     assert len(found) == 12
-    assert_allclose(found.cell.lengths()[2], 20.0, rtol=1e-9, atol=0)
+    assert_allclose(found.cell.array[2], [0, 0, 20.0], rtol=0, atol=1e-9)
+    assert np.linalg.det(found.cell.array) > 0
+    assert_allclose(np.sort(found.positions[:, 2]), np.sort(slab().positions[:, 2]), rtol=0, atol=1e-6)
+    assert jobs.even_mesh(found, 12.0) == (4, 4, 1)
     assert len(stage.primitive(bulk("MgO", "rocksalt", a=4.25, cubic=True))) == 2
 
 

@@ -19,6 +19,7 @@ from mlip.dft.engines.gpaw import Settings
 
 EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
 MARGIN = 0.3  # of these: bands more, which are not converged and make the others converge
+TOLERANCE = 1e-3  # of relative positions: a relaxed structure has the symmetry of its host only as exactly
 LEVELS = 1e-6  # eV^2 per valence electron, convergence of the states in the fixed density
 
 
@@ -81,7 +82,7 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
         xc="PBE",
         kpts={"size": mesh, "gamma": False},
         occupations={"name": "fermi-dirac", "width": settings.smearing_ev},
-        symmetry={} if settings.point_group else {"point_group": False},
+        symmetry={"tolerance": TOLERANCE} if settings.point_group else {"point_group": False},
         nbands=f"{settings.bands_percent:g}%",
         convergence={
             "density": settings.density_convergence,

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip.atoms import ions
+from mlip.core.arrays import Array
 from mlip.core.report import ReportSection
 from mlip.core.section import Section
 from mlip.core.stage import Context, Stage
@@ -173,8 +174,20 @@ def primitive(atoms: Atoms) -> Atoms:
     )
     made = Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True, info=dict(atoms.info))
     axis = normal_axis(atoms)
-    if axis is not None and not np.isclose(made.cell.lengths()[2], atoms.cell.lengths()[axis], atol=1e-3):
-        return atoms  # the standard setting has turned the slab
+    return made if axis is None else _with_normal_last(made, atoms.cell.array[axis])
+
+
+def _with_normal_last(atoms: Atoms, normal: Array) -> Atoms:
+    """The slab with the cell vector along its normal as the third one, pointing as before, in a right-handed cell."""
+    vectors = atoms.cell.array
+    along = [abs(v @ normal) / np.linalg.norm(v) for v in vectors]
+    last = int(np.argmax(along))
+    first, second = (k for k in range(3) if k != last)
+    up = np.sign(vectors[last] @ normal)
+    hand = np.sign(np.linalg.det([vectors[first], vectors[second], up * vectors[last]]))
+    made: Atoms = atoms.copy()
+    made.set_cell([vectors[first], hand * vectors[second], up * vectors[last]], scale_atoms=False)
+    made.wrap()
     return made
 
 
