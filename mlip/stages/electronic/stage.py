@@ -178,7 +178,7 @@ def primitive(atoms: Atoms) -> Atoms:
 
 
 def _with_normal_last(atoms: Atoms, normal: Array) -> Atoms:
-    """The slab with the cell vector along its normal as the third one, all along their largest components, right-handed.
+    """The slab with the vector along its normal as the third one; all vectors point forwards, right-handed.
 
     GPAW stops at a cell that points backwards.
     """
