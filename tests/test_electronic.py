@@ -153,6 +153,7 @@ def test_the_primitive_cell_keeps_the_normal_of_a_slab():
     assert len(found) == 12
     assert_allclose(found.cell.array[2], [0, 0, 20.0], rtol=0, atol=1e-9)
     assert np.linalg.det(found.cell.array) > 0
+    assert found.cell.array.min() > -1e-9
     assert_allclose(np.sort(found.positions[:, 2]), np.sort(slab().positions[:, 2]), rtol=0, atol=1e-6)
     assert jobs.even_mesh(found, 12.0) == (4, 4, 1)
     assert len(stage.primitive(bulk("MgO", "rocksalt", a=4.25, cubic=True))) == 2

@@ -96,6 +96,10 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
         own.get_potential_energy()
     except KohnShamConvergenceError as error:
         raise Refused(f"the electrons did not converge in {settings.max_iterations} iterations") from error
+    except OSError as error:
+        raise ValueError(f"{file.parent}: cannot be written ({error.strerror}); free space and run again") from error
+    except Exception as error:
+        raise Refused(f"GPAW gave up ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from error
     part = file.with_suffix(".part.gpw")
     own.calc.write(str(part))
     part.rename(file)

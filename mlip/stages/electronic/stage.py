@@ -178,17 +178,24 @@ def primitive(atoms: Atoms) -> Atoms:
 
 
 def _with_normal_last(atoms: Atoms, normal: Array) -> Atoms:
-    """The slab with the cell vector along its normal as the third one, pointing as before, in a right-handed cell."""
+    """The slab with the vector along its normal as the third one; all vectors point forwards, right-handed.
+
+    GPAW stops at a cell that points backwards.
+    """
     vectors = atoms.cell.array
-    along = [abs(v @ normal) / np.linalg.norm(v) for v in vectors]
-    last = int(np.argmax(along))
-    first, second = (k for k in range(3) if k != last)
-    up = np.sign(vectors[last] @ normal)
-    hand = np.sign(np.linalg.det([vectors[first], vectors[second], up * vectors[last]]))
+    last = int(np.argmax([abs(v @ normal) / np.linalg.norm(v) for v in vectors]))
+    first, second = (_forwards(vectors[k]) for k in range(3) if k != last)
+    up = np.sign(vectors[last] @ normal) * vectors[last]
+    right = np.linalg.det([first, second, up]) > 0
     made: Atoms = atoms.copy()
-    made.set_cell([vectors[first], hand * vectors[second], up * vectors[last]], scale_atoms=False)
+    made.set_cell([first, second, up] if right else [second, first, up], scale_atoms=False)
     made.wrap()
     return made
+
+
+def _forwards(vector: Array) -> Array:
+    """The vector or its opposite, with a positive largest component."""
+    return np.asarray(vector * np.sign(vector[np.abs(vector).argmax()]))
 
 
 def _require(context: Context[Settings]) -> None:
