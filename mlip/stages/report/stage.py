@@ -94,7 +94,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
                 *tables.refined_barriers(climbed.hops if climbed else ()),
                 *_dataset_barriers(context),
             ),
-            calibration=evaluation.models[0].calibration,
+            calibration=evaluation.models[0].calibration if evaluation.models else None,
             path_error_ev=path_error_ev(evaluation),
             adsorption=energies.adsorption if energies else (),
         )
@@ -105,9 +105,10 @@ def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...
     """DFT barriers that datasets of the run's level declare, of the run's crystal and facets."""
     conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
     hosts = context.result(structures.STAGE).hosts
-    level = read_card(context.file(context.settings_of(DATASET).path / "card.yaml").parent).settings_hash
+    folders = _datasets(context)
+    level = read_card(context.file(folders[0] / "card.yaml").parent).settings_hash if folders else None
     found: list[DftBarrier] = []
-    for place in _datasets(context):
+    for place in folders:
         folder = context.file(place / "card.yaml").parent
         card = read_card(folder)
         if card.settings_hash != level:
@@ -120,7 +121,8 @@ def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...
 
 
 def _datasets(context: Context[ReportSettings]) -> tuple[Path, ...]:
-    return (context.settings_of(DATASET).path, *context.settings_of(REFINE).datasets)
+    own = context.settings_of(DATASET).path
+    return (*(() if own is None else (own,)), *context.settings_of(REFINE).datasets)
 
 
 def _crystal(context: Context[ReportSettings], references: published.References) -> Given:
