@@ -33,7 +33,7 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
     measure = partial(
         evaluate.errors,
         paths=read_card(context.file(_cards(context)[0]).parent).paths,
-        ions=context.settings_of(STRUCTURES).ions,
+        ions=context.settings_of(STRUCTURES).moving,
         shell_angstrom=context.settings.first_shell_angstrom,
     )
     predicted = predictions(model_folder(context.folder_of(TRAIN)), frames, device=context.common.device)

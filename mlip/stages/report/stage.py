@@ -60,7 +60,7 @@ def run(context: Context[ReportSettings]) -> Reported:
     crystal = _crystal(context, everything)
     hosts, surfaces = context.result(structures.STAGE).hosts, context.settings_of(ENERGETICS).surfaces
     references = matching.of_run(everything, crystal.identity, hosts=hosts, surfaces=surfaces)
-    title = context.settings.title or page.title(context.settings_of(structures.STAGE).ions, crystal.name)
+    title = context.settings.title or page.title(context.settings_of(structures.STAGE).moving, crystal.name)
     document = page.compare(results_of(context), references, context.settings, title=title, crystal=crystal)
     made = page.make_page(document, references, _found(context))
     for name, text in (("html", to_html(made)), ("md", to_markdown(made)), ("json", page.as_json(document))):
