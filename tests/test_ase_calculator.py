@@ -96,7 +96,7 @@ def test_what_is_no_calculator_is_told(name):
 
 
 def test_bad_arguments_and_failures_are_told_in_a_line(tmp_path):
-    with pytest.raises(ValueError, match=r"train.calculator: helpers.lattice_potential:CHARGE .*TypeError"):
+    with pytest.raises(ValueError, match=r"calculator helpers.lattice_potential:CHARGE .*TypeError"):
         Named("helpers.lattice_potential:CHARGE", {}).made()
     with pytest.raises(ValueError, match=r"ase.calculators.emt:EMT fails on Ti2 \(NotImplementedError: No EMT-pot"):
         evaluator(tmp_path)([bulk("Ti")])

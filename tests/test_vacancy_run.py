@@ -64,7 +64,7 @@ def run(tmp_path_factory):
         "dataset": {"path": None},
         "train": {"calculator": OXIDE},
         "sites": {"fmax_ev_per_angstrom": 0.1, "rattle_angstrom": 0.002},
-        "neb": {"images": 3, "half_symmetric": True, "fmax_ev_per_angstrom": 0.2, "end_fmax_ev_per_angstrom": 0.1},
+        "neb": {"images": 3, "half_symmetric": True, "fmax_ev_per_angstrom": 0.1, "end_fmax_ev_per_angstrom": 0.05},
     }
     (folder / "c.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     made = driver.init(folder / "c.yaml", folder / "run")
