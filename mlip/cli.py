@@ -106,7 +106,11 @@ def _structure_commands(commands: Any) -> None:
     relax.add_argument("--fmax", type=_force, default=0.02, help="eV/Angstrom on every atom (0.02)")
     relax.add_argument("--max-steps", type=_count, default=500, help="of a structure (500)")
     for command, target in ((barrier, "folder for barrier.json, profile.svg and the bands"), (relax, "extended XYZ")):
-        command.add_argument("--model", type=Path, required=True, help="such as datasets/models/tio2-mg-li")
+        potential = command.add_mutually_exclusive_group(required=True)
+        potential.add_argument("--model", type=Path, help="such as datasets/models/tio2-mg-li")
+        potential.add_argument("--calculator", metavar="MODULE:CLASS", help="any ASE calculator, with --trusted")
+        command.add_argument("--arguments", default="{}", metavar="JSON", help="of the calculator, '{\"a\": 1}'")
+        command.add_argument("--trusted", action="store_true", help="the calculator runs its own code, which you trust")
         command.add_argument("-o", "--out", type=Path, required=True, help=f"where to write: {target}")
         command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     diffusion = commands.add_parser("diffusion-of", help="the diffusion coefficient of an ion in any trajectory")
@@ -182,6 +186,9 @@ def _without_run(options: argparse.Namespace) -> None:
         return
     from mlip.tools import barrier
 
+    model = options.model
+    if options.calculator is not None:
+        model = barrier.named_calculator(options.calculator, options.arguments, trusted=options.trusted)
     if options.command == "barrier":
         from mlip.stages.neb.settings import NebSettings
 
@@ -190,7 +197,7 @@ def _without_run(options: argparse.Namespace) -> None:
             options.initial,
             options.final,
             options.out,
-            model=options.model,
+            model=model,
             settings=settings,
             ion=options.ion,
             device=options.device,
@@ -200,7 +207,7 @@ def _without_run(options: argparse.Namespace) -> None:
     lines = barrier.relax_files(
         options.frames,
         options.out,
-        model=options.model,
+        model=model,
         fmax_ev_per_angstrom=options.fmax,
         max_steps=options.max_steps,
         device=options.device,

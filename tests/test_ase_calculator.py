@@ -12,13 +12,18 @@ from numpy.testing import assert_allclose
 from mlip import config, driver
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.core.status import NOT_RESOLVED
 from mlip.learn import rounds
 from mlip.potential import calculators, equivalence, models, potential, use
 from mlip.potential.backends.ase_calculator import Named
 from mlip.potential.batch import Batch
+from mlip.stages.dataset import dataset
+from mlip.stages.dataset.stage import STAGE as DATASET
+from mlip.stages.evaluate.stage import STAGE as EVALUATE
 from mlip.stages.neb import band as bands
 from mlip.stages.neb import neb
 from mlip.stages.neb.stage import STAGE as NEB
+from mlip.stages.report.stage import STAGE as REPORT
 from mlip.stages.sites import sites
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.train.settings import TrainSettings
@@ -91,7 +96,7 @@ def test_what_is_no_calculator_is_told(name):
 
 
 def test_bad_arguments_and_failures_are_told_in_a_line(tmp_path):
-    with pytest.raises(ValueError, match=r"train.calculator: helpers.lattice_potential:CHARGE .*TypeError"):
+    with pytest.raises(ValueError, match=r"calculator helpers.lattice_potential:CHARGE .*TypeError"):
         Named("helpers.lattice_potential:CHARGE", {}).made()
     with pytest.raises(ValueError, match=r"ase.calculators.emt:EMT fails on Ti2 \(NotImplementedError: No EMT-pot"):
         evaluator(tmp_path)([bulk("Ti")])
@@ -123,11 +128,11 @@ def test_trainings_from_before_this_setting_stay_valid():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Structures, sites and bands of Li in anatase by an analytic potential."""
+    """Sites, bands and report of Li in anatase by an analytic potential, without any labels."""
     folder = tmp_path_factory.mktemp("calculator")
-    data = tiny.write_dataset(folder / "data")
-    settings = tiny.run_settings(dataset={"path": str(data)})
+    settings = tiny.run_settings()
     settings |= {
+        "dataset": {"path": None},
         "structures": {"bulk_repeat": [2, 2, 1], "facets": [], "ions": ["Li"]},
         "train": {"calculator": {"name": OXIDE, "trusted": True}},
         "sites": {"max_candidates": 1, "fmax_ev_per_angstrom": 0.1, "max_hop_angstrom": 3.3},
@@ -135,7 +140,7 @@ def run(tmp_path_factory):
     }
     (folder / "c.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     made = driver.init(folder / "c.yaml", folder / "run")
-    driver.run_stages(made.folder, ["structures", "dataset", "train", "sites", "neb"])
+    driver.run_stages(made.folder, ["structures", "dataset", "train", "evaluate", "sites", "neb", "report"])
     return made.folder
 
 
@@ -166,6 +171,24 @@ def test_the_energies_of_a_run_are_those_of_the_calculator(run):
     copy.calc = own
     assert_allclose(copy.get_potential_energy(), atoms.get_potential_energy(), rtol=1e-10, atol=0)
     assert bands.largest(copy.get_forces()) < 0.11
+
+
+def test_without_labels_errors_are_not_known_and_no_verdict_is_given(run):
+    data, errors, made = (result(run, stage) for stage in (DATASET, EVALUATE, REPORT))
+    assert (data.status.code, data.parts) == (dataset.NO_LABELS, {})
+    assert (errors.exposure.code, errors.models, errors.held_out_groups) == (dataset.NO_LABELS, (), ())
+    assert {row.two_sigma_ev for row in made.headline} == {None}
+    assert {row.verdict for row in made.headline} == {NOT_RESOLVED}
+    text = (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert "has no labels (dataset.path is null), so the errors of the potential are not known" in text
+
+
+def test_what_needs_labels_is_refused_without_them(tmp_path):
+    (tmp_path / "c.yaml").write_text("dataset: {path: null}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"dataset\.path: null leaves nothing to train on; name a folder with labels"):
+        driver.init(tmp_path / "c.yaml", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"learn: dataset\.path is null, and every round trains on labels"):
+        rounds.learn(tmp_path / "c.yaml", tmp_path / "rounds")
 
 
 def test_rounds_of_training_need_a_training(tmp_path):

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.io import read, write
 from helpers import tiny
 from helpers.potentials import hop
@@ -156,6 +158,63 @@ def test_a_structure_that_does_not_relax_says_so(committee):
     image, status = mlip.relaxed(tiny.rattled(), mlip.load(committee), fmax_ev_per_angstrom=1e-6, max_steps=1)
     assert str(status) == "not converged: 1 steps"
     assert np.linalg.norm(image.get_forces(), axis=1).max() > 1e-6
+
+
+# --- an ASE calculator in the place of a model
+
+
+def test_a_calculator_relaxes_and_gives_a_barrier_without_a_spread(tmp_path, capsys):
+    """The hop of a Cu atom into the vacancy beside it, by EMT: 0.69 eV is its barrier of a relaxed saddle or less."""
+    cell = bulk("Cu", cubic=True).repeat((2, 2, 2))
+    start, end = cell[1:], cell[1:]
+    end.positions[0] = cell.positions[0]
+    for name, atoms in (("a", start), ("b", end)):
+        write(tmp_path / f"{name}.vasp", atoms)
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--arguments", '{"asap_cutoff": false}', "--trusted"]
+    for name in "ab":
+        words = ["relax", tmp_path / f"{name}.vasp", *emt, "-o", tmp_path / f"{name}.xyz"]
+        assert cli.main([str(w) for w in words]) == 0
+    relaxed = read(tmp_path / "a.xyz")
+    relaxed.calc = EMT()
+    assert np.linalg.norm(relaxed.get_forces(), axis=1).max() < 0.02
+    words = ["barrier", tmp_path / "a.xyz", tmp_path / "b.xyz", *emt, "--images", "3", "-o", tmp_path / "out"]
+    assert cli.main([str(w) for w in words]) == 0
+    found = files.read_record(tmp_path / "out" / "barrier.json", tool.HopBarrier)
+    assert (found.level, found.barrier.members, found.barrier.forward_std_ev) == ("unknown", 1, None)
+    assert found.barrier.status.code == neb.CONVERGED
+    assert_allclose(found.barrier.forward_ev, found.barrier.reverse_ev, rtol=0, atol=5e-3)
+    saddle = read(tmp_path / "out" / "band-1.extxyz", "2")
+    saddle.calc = EMT()
+    relaxed.calc = EMT()
+    height = saddle.get_potential_energy() - relaxed.get_potential_energy()
+    assert_allclose(found.barrier.forward_ev, height, rtol=0, atol=5e-3)
+    assert "(unknown; one member)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--calculator", "ase.calculators.emt:EMT"], "EMT runs its own code; if you trust it add --trusted"),
+        (["--calculator", "EMT", "--trusted"], "'EMT' is no package.module:Class"),
+        (["--calculator", "a.b:C", "--trusted", "--arguments", "x=1"], "--arguments: 'x=1' is no JSON"),
+        (["--calculator", "a.b:C", "--trusted", "--arguments", "[1]"], r"'\[1\]' is no JSON object"),
+        (["--calculator", "no.such:C", "--trusted"], "calculator no.such:C cannot be imported"),
+    ],
+)
+def test_what_is_no_calculator_is_told_in_a_line(words, told, tmp_path, capsys):
+    write(tmp_path / "a.vasp", bulk("Cu", cubic=True))
+    assert cli.main(["relax", str(tmp_path / "a.vasp"), *words, "-o", str(tmp_path / "b.xyz")]) == 1
+    line = capsys.readouterr().err.strip()
+    assert re.search(told, line), line
+    assert "\n" not in line
+
+
+def test_a_model_or_a_calculator_is_asked_for(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["relax", "a.xyz", "-o", "b.xyz"])
+    with pytest.raises(SystemExit):
+        cli.main(["relax", "a.xyz", "--model", "m", "--calculator", "a:B", "-o", "b.xyz"])
+    assert "not allowed with argument --model" in capsys.readouterr().err
 
 
 # --- bad input

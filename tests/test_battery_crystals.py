@@ -8,12 +8,15 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
+from helpers.crystal_springs import Lattice
 from numpy.testing import assert_allclose
 
 from mlip.atoms import crystals, structures
-from mlip.stages.sites import network, sites
+from mlip.atoms.symmetry import operations
+from mlip.stages.rates import lattice
+from mlip.stages.sites import network, sites, vacancies, vacancy_jobs
 from mlip.stages.sites.settings import SitesSettings
-from mlip.stages.structures import StructuresSettings
+from mlip.stages.structures import StructuresSettings, bulk_repeat
 
 DATA = Path(__file__).parent / "data" / "crystals" / "battery"
 REPEAT = StructuresSettings().bulk_repeat
@@ -113,6 +116,35 @@ def test_a_full_crystal_says_that_its_ion_needs_a_vacancy(name, ion):
         ValueError, match=rf"no void with 1.55 Angstrom around it, and {ion} of the crystal itself moves by"
     ):
         searched(name, ion)
+
+
+VACANT = {  # distinct vacancies, length of the shortest hop (Angstrom), equivalent hops of it, dimensions of the walk
+    ("licoo2", "Li"): (1, 2.816, 6, 2),
+    ("nafeo2", "Na"): (1, 3.022, 6, 2),
+    ("lifepo4", "Li"): (1, 3.005, 2, 1),
+    ("limn2o4", "Li"): (1, 3.571, 4, 3),  # past an empty octahedron
+    ("li2mno3", "Li"): (3, 2.740, None, 3),
+    ("mgo", "Mg"): (1, 2.978, 12, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "ion"), VACANT)
+def test_a_full_crystal_gives_vacancies_and_hops_at_all_defaults(name, ion):
+    count, length, ways, dimensions = VACANT[name, ion]
+    settings = StructuresSettings(vacancies=(ion,))
+    conventional = structures.crystal(str(DATA / f"{name}.cif"))
+    host = structures.bulk(conventional, bulk_repeat(conventional, settings))
+    chosen = SitesSettings()
+    own, relaxed = vacancies.relaxed_vacancies(host, ion, Lattice(host), chosen)
+    moves = vacancies.vacancy_hops(host, own, relaxed, chosen, name="bulk")
+    assert len(own) == count
+    assert_allclose(moves[0][0].length_angstrom, length, rtol=0, atol=0.02)
+    assert ways in {None, moves[0][0].multiplicity}
+    found = operations(host, tolerance_angstrom=chosen.symmetry_angstrom)
+    placed = [vacancy_jobs.site_of(host, found, "bulk", one) for one in own]
+    hops = [vacancy_jobs.hop_of(host, found, placed, move) for move, *_ in moves]
+    net = lattice.lattice(host.cell.array, placed, hops)
+    assert max(part.rank for part in lattice.parts(net, range(len(hops)), 0)) == dimensions
 
 
 def test_a_mixed_site_is_refused_by_its_name():

@@ -9,6 +9,9 @@ sorted fractional coordinates in [0, 1):  gap_k = h_k max(s_(k,i+1) - s_(k,i)), 
 of the next cell.
 """
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
@@ -49,6 +52,21 @@ def heights_angstrom(atoms: Atoms) -> Array:
     if not has_volume(atoms):
         raise ValueError("the cell has no volume; give three independent cell vectors")
     return np.asarray(1.0 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1))
+
+
+def image_angstrom(cell: Array, axes: Sequence[int] = (0, 1, 2)) -> float:
+    """Distance of a point from its nearest image in other cells along these axes, Angstrom."""
+    steps = [n for n in product((-1, 0, 1), repeat=3) if any(n) and not any(n[k] for k in range(3) if k not in axes)]
+    return float(np.linalg.norm(np.array(steps) @ cell, axis=1).min())
+
+
+def repeats(cell: Array, at_least: Sequence[int], apart_angstrom: float) -> tuple[int, int, int]:
+    """The least repeats of a cell (3, 3), from given ones on, that keep a point so far from its images."""
+    a, b, c = at_least
+    found = [a, b, c]
+    while image_angstrom(cell * np.array(found)[:, None]) < apart_angstrom:
+        found[int((np.linalg.norm(cell, axis=1) * found).argmin())] += 1
+    return found[0], found[1], found[2]
 
 
 def gaps_angstrom(atoms: Atoms) -> Array:

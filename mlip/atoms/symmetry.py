@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from mlip.core.arrays import Array
 
@@ -36,8 +37,9 @@ def operations(atoms: Atoms, *, tolerance_angstrom: float, keep_top: bool = Fals
     found: Any = spglib.get_symmetry(cell, symprec=tolerance_angstrom)
     pairs = [] if found is None else list(zip(found["rotations"], found["translations"], strict=True))
     kept = [Operation(np.eye(3), np.zeros(3), np.arange(len(atoms)))]
+    tree = _tree(atoms, atoms.get_scaled_positions())
     for rotation, translation in pairs:
-        permutation = _permutation(atoms, rotation, translation, 3 * tolerance_angstrom)
+        permutation = _permutation(atoms, tree, rotation, translation, 3 * tolerance_angstrom)
         if permutation is None or (keep_top and not _keeps_top(rotation, translation)):
             continue
         same = np.abs(rotation - np.eye(3)).max() == 0 and np.abs(translation - np.round(translation)).max() < 1e-6
@@ -117,9 +119,33 @@ def tilts(rotation: Array) -> bool:
     return bool(np.abs(rotation[2, :2]).max() + np.abs(rotation[:2, 2]).max() > 0)
 
 
-def _permutation(atoms: Atoms, rotation: Array, translation: Array, limit: float) -> NDArray[np.int64] | None:
+def _tree(atoms: Atoms, scaled: Array) -> cKDTree:
+    """Neighbours in a periodic box with the lengths of the cell and right angles: near what they are in the cell."""
+    lengths = atoms.cell.lengths()
+    return cKDTree(_inside(scaled) * lengths, boxsize=lengths)
+
+
+def _inside(scaled: Array) -> Array:
+    inside = scaled % 1.0
+    return np.where(inside < 1.0, inside, 0.0)
+
+
+def _permutation(
+    atoms: Atoms, tree: cKDTree, rotation: Array, translation: Array, limit: float
+) -> NDArray[np.int64] | None:
     scaled = atoms.get_scaled_positions()
     places = scaled @ rotation.T + translation
+    nearest = np.asarray(tree.query(_inside(places) * atoms.cell.lengths())[1], dtype=np.int64)
+    apart = places - scaled[nearest]
+    lengths = np.linalg.norm((apart - np.round(apart)) @ atoms.cell.array, axis=1)
+    same = (atoms.numbers[nearest] == atoms.numbers).all()
+    if same and lengths.max() < limit and len(set(nearest.tolist())) == len(atoms):
+        return nearest
+    return _searched(atoms, scaled, places, limit)
+
+
+def _searched(atoms: Atoms, scaled: Array, places: Array, limit: float) -> NDArray[np.int64] | None:
+    """The permutation from all distances, for the few operations that the tree does not decide."""
     apart = places[:, None, :] - scaled[None, :, :]
     apart -= np.round(apart)
     lengths = np.linalg.norm(apart @ atoms.cell.array, axis=2)

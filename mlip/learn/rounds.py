@@ -162,7 +162,10 @@ def _config(source: Path, folder: Path, number: int, data: Path) -> Path:
 
 
 def _data(sections: Sections) -> Path:
-    return cast("DatasetSettings", sections["dataset"]).path
+    path = cast("DatasetSettings", sections["dataset"]).path
+    if path is None:
+        raise ValueError("learn: dataset.path is null, and every round trains on labels; name a folder with labels")
+    return path
 
 
 def _learn(sections: Sections) -> Learn:

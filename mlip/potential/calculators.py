@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ase.data import chemical_symbols
 
 from mlip.core import texts
 from mlip.core.files import write_text_atomic
@@ -18,6 +19,7 @@ from mlip.potential.backends.ase_calculator import Named
 FILE = "calculator.json"
 COPY = "copy or make it again"
 GRAPH_ANGSTROM = 6.0  # of graphs for a calculator, which makes neighbour lists of its own: twice this is empty space
+SHAPE = {"atomic_numbers": list(range(1, len(chemical_symbols))), "r_max": GRAPH_ANGSTROM}  # which elements: not known
 
 
 def save(folder: Path, named: Named, card: Mapping[str, Any]) -> None:

@@ -229,8 +229,7 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
     place = located(path)
     if (place / calculators.FILE).is_file():
         named, card = calculators.load(place, trusted=trust_pickle)
-        every = {"atomic_numbers": list(range(1, len(chemical_symbols))), "r_max": calculators.GRAPH_ANGSTROM}
-        return Released((named,), every, card, str(place), named)
+        return Released((named,), calculators.SHAPE, card, str(place), named)
     if place.is_dir():
         with unchanged():
             return _load_folder(place)

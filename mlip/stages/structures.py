@@ -6,13 +6,14 @@ Each host is in `structures/<name>.extxyz`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
-from mlip.atoms import crystals, extxyz, slab_files, structures
+from mlip.atoms import cells, crystals, extxyz, slab_files, structures
 from mlip.atoms.slab_files import SlabFile
 from mlip.atoms.structures import Facet, Host
 from mlip.core import files
@@ -26,7 +27,7 @@ CRYSTALS = ("anatase",)  # built in
 class StructuresSettings(Section):
     """Crystal, slabs and ions."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"charges_e", "slabs"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"charges_e", "slabs", "vacancies", "vacancy_apart_angstrom"})
 
     crystal: str = Field(default="anatase", description="Name of a built-in crystal, or the path of a CIF file.")
     bulk_repeat: tuple[Count, Count, Count] = Field(
@@ -54,14 +55,37 @@ class StructuresSettings(Section):
         ),
     )
     ions: tuple[str, ...] = Field(
-        default=("Li", "Mg"), description="Chemical symbols of the ions whose motion is studied."
+        default=("Li", "Mg"),
+        description="Chemical symbols of the ions whose motion is studied, one extra ion in a complete host.",
     )
+    vacancies: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Chemical symbols of ions of the crystal itself, such as [Li] for LiFePO4: each hops into a single vacancy "
+            "beside it. With them ions is empty and bulk_repeat [1, 1, 1] unless the config has other values."
+        ),
+    )
+    vacancy_apart_angstrom: Positive = Field(
+        default=8.0,
+        description=(
+            "The bulk cell is repeated until a vacancy is at least so far from its own images (Angstrom); only with "
+            "vacancies."
+        ),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_vacancies(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("vacancies"):
+            return {"ions": (), "bulk_repeat": (1, 1, 1), **given}
+        return given
 
     @model_validator(mode="after")
     def _ions_are_elements(self) -> "StructuresSettings":
-        unknown = [s for s in self.ions if s not in chemical_symbols[1:]]
-        if unknown or not self.ions or len(set(self.ions)) < len(self.ions):
-            raise ValueError(f"ions: give distinct chemical symbols such as Li, got {list(self.ions)}")
+        unknown = [s for s in self.moving if s not in chemical_symbols[1:]]
+        if unknown or not self.moving or len(set(self.moving)) < len(self.moving):
+            also = f" and vacancies {list(self.vacancies)}" if self.vacancies else ""
+            raise ValueError(f"ions: give distinct chemical symbols such as Li, got {list(self.ions)}{also}")
         return self
 
     @model_validator(mode="after")
@@ -76,6 +100,11 @@ class StructuresSettings(Section):
         if len(set(names)) < len(names) or "bulk" in names:
             raise ValueError(f"facets: names must differ from each other and from 'bulk', got {list(names)}")
         return self
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Every ion whose motion is studied: extra ones, and those of the crystal."""
+        return (*self.ions, *self.vacancies)
 
     @property
     def slab_names(self) -> tuple[str, ...]:
@@ -127,8 +156,9 @@ def run(context: Context[StructuresSettings]) -> Hosts:
     settings = context.settings
     found = structures.loaded(crystal_name(settings), settings.charges_e)
     identity = crystals.identify(found.atoms)
-    for line in (f"{settings.crystal}: {identity.name}", *found.notes):
-        context.say(line)
+    notes = [*found.notes]
+    if settings.vacancies:
+        notes += require_vacancies(found.atoms, settings)
     hosts = []
     for atoms, name, miller in _cells(found.atoms, settings):
         kind = "bulk" if miller is None else "slab"
@@ -141,17 +171,55 @@ def run(context: Context[StructuresSettings]) -> Hosts:
             charges=settings.charges_e,
         )
         files.write_frames(host_file(context.folder, name), [atoms])
+        if settings.vacancies and miller is not None:
+            notes += _near_images(atoms, name, settings)
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
         held = f", {host.frozen} frozen" if host.frozen else ""
         context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms{held}: {counts}")
         hosts.append(host)
-    return Hosts(hosts=tuple(hosts), crystal=identity, notes=found.notes)
+    for line in (f"{settings.crystal}: {identity.name}", *notes):
+        context.say(line)
+    return Hosts(hosts=tuple(hosts), crystal=identity, notes=tuple(notes))
+
+
+def bulk_repeat(conventional: Atoms, settings: StructuresSettings) -> tuple[int, int, int]:
+    """Repeats of the conventional cell in the bulk host: larger ones where a vacancy would see its own images."""
+    if not settings.vacancies:
+        return settings.bulk_repeat
+    return cells.repeats(conventional.cell.array, settings.bulk_repeat, settings.vacancy_apart_angstrom)
+
+
+def require_vacancies(conventional: Atoms, settings: StructuresSettings) -> list[str]:
+    """What is said of the bulk cell of a run with vacancies.
+
+    Raises:
+        ValueError: an element whose ions shall leave is not in the crystal.
+    """
+    there = set(conventional.get_chemical_symbols())
+    if missing := sorted(set(settings.vacancies) - there):
+        raise ValueError(
+            f"structures.vacancies: {missing} not in the crystal, which holds {', '.join(sorted(there))}; an extra ion "
+            "belongs into structures.ions"
+        )
+    repeat = bulk_repeat(conventional, settings)
+    apart = cells.image_angstrom(conventional.cell.array * np.array(repeat)[:, None])
+    shown = " x ".join(map(str, repeat))
+    return [f"bulk cell of {shown} conventional cells: a vacancy is {apart:.1f} Angstrom from its images"]
+
+
+def _near_images(slab: Atoms, name: str, settings: StructuresSettings) -> list[str]:
+    """A warning where a vacancy in a slab is near its own images, which only the config can change."""
+    apart = cells.image_angstrom(slab.cell.array, axes=(0, 1))
+    if apart >= settings.vacancy_apart_angstrom:
+        return []
+    limit = settings.vacancy_apart_angstrom
+    return [f"slab {name}: a vacancy is {apart:.1f} Angstrom from its images, less than {limit:g}; raise its repeat"]
 
 
 def _cells(
     conventional: Atoms, settings: StructuresSettings
 ) -> Iterator[tuple[Atoms, str, tuple[int, int, int] | None]]:
-    yield structures.bulk(conventional, settings.bulk_repeat), "bulk", None
+    yield structures.bulk(conventional, bulk_repeat(conventional, settings)), "bulk", None
     for facet in settings.facets:
         made = structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom, charges=settings.charges_e)
         yield made, facet.name, facet.miller

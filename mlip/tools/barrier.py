@@ -4,6 +4,7 @@ Takes files in any format that ASE reads; gives a climbing-image band by every m
 and spread, or structures relaxed on the mean of the committee. What did not converge has a status and no number.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,21 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 from ase.io.formats import UnknownFileTypeError
+from pydantic import ValidationError
 
 from mlip.atoms.ends import matched
 from mlip.core import files
 from mlip.core.status import Status
-from mlip.potential import models, potential
+from mlip.potential import calculators, models, potential
+from mlip.potential.backends.ase_calculator import Named
 from mlip.potential.potential import Evaluator, Potential
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import neb, pool
 from mlip.stages.neb.report import profile
 from mlip.stages.neb.settings import NebSettings
+from mlip.stages.train.settings import CalculatorSettings
 
+Model = Path | Named  # a model folder, or an ASE calculator
 RELAXED, NOT_CONVERGED = "relaxed", "not converged"
 
 
@@ -72,9 +77,11 @@ def barrier(
 
 
 def barrier_from_files(
-    initial: Path, final: Path, out: Path, *, model: Path, settings: NebSettings, ion: str | None, device: str
+    initial: Path, final: Path, out: Path, *, model: Model, settings: NebSettings, ion: str | None, device: str
 ) -> HopBarrier:
     """Write `barrier.json`, `profile.svg` and `band-<member>.extxyz` of a hop between two structure files.
+
+    The device is that of a model; a calculator has one by its arguments.
 
     Raises:
         ValueError: unreadable files, structures that do not belong together, an unknown element, or a folder that
@@ -129,7 +136,7 @@ def relaxed(
 
 
 def relax_files(
-    source: Path, out: Path, *, model: Path, fmax_ev_per_angstrom: float, max_steps: int, device: str
+    source: Path, out: Path, *, model: Model, fmax_ev_per_angstrom: float, max_steps: int, device: str
 ) -> list[str]:
     """Write every structure of a file, relaxed, as extended XYZ; gives a line on each.
 
@@ -159,12 +166,42 @@ def relax_files(
     return lines
 
 
-def _loaded(model: Path, named: Sequence[tuple[Path, Sequence[Atoms]]], *, device: str) -> Potential:
-    released = models.load(model)
+def named_calculator(name: str, arguments: str, *, trusted: bool) -> Named:
+    """An ASE calculator as a command line names it.
+
+    Args:
+        name: package.module:Class.
+        arguments: of the class by keyword, JSON.
+        trusted: whether somebody says so; a calculator runs its own code.
+
+    Raises:
+        ValueError: not trusted, no such form of a name, or arguments that are no JSON object.
+    """
+    try:
+        given = json.loads(arguments)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--arguments: {arguments!r} is no JSON ({error}); write them as '{{\"key\": 1}}'") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"--arguments: {arguments!r} is no JSON object; write it as '{{\"key\": 1}}'")  # noqa: TRY004
+    try:
+        chosen = CalculatorSettings(name=name, arguments=given, trusted=trusted)
+    except ValidationError as error:
+        if not trusted:
+            raise ValueError(f"--calculator: {name} runs its own code; if you trust it add --trusted") from error
+        raise ValueError(f"--calculator: {name!r} is no package.module:Class") from error
+    return Named(chosen.name, chosen.arguments)
+
+
+def _loaded(model: Model, named: Sequence[tuple[Path, Sequence[Atoms]]], *, device: str) -> Potential:
+    released = _calculated(model) if isinstance(model, Named) else models.load(model)
     evaluator = Evaluator(released, device=device)
     for path, structures in named:
         potential.require_elements(structures, evaluator.elements, path)
     return Potential(evaluator)
+
+
+def _calculated(named: Named) -> models.Released:
+    return models.Released((named,), calculators.SHAPE, {}, named.name, named)
 
 
 def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atoms]:

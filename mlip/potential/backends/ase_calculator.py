@@ -41,20 +41,20 @@ class Named:
                 found = getattr(found, part)
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"train.calculator: {self.name} cannot be imported ({_line(error)}); give package.module:Class of an "
+                f"calculator {self.name} cannot be imported ({_line(error)}); give package.module:Class of an "
                 "installed package"
             ) from error
         try:
             made = found(**self.arguments)
         except Exception as error:  # whatever a foreign class raises
             raise ValueError(
-                f"train.calculator: {self.name} cannot be made with {dict(self.arguments)} ({_line(error)})"
+                f"calculator {self.name} cannot be made with {dict(self.arguments)} ({_line(error)})"
             ) from error
         if not isinstance(made, BaseCalculator):
             kind = type(made).__name__
-            raise ValueError(f"train.calculator: {self.name} gives a {kind}, no ASE calculator")  # noqa: TRY004  (input)
+            raise ValueError(f"calculator {self.name} gives a {kind}, no ASE calculator")  # noqa: TRY004  (input)
         if lacking := [name for name in NEEDS if name not in made.implemented_properties]:
-            raise ValueError(f"train.calculator: {self.name} gives no {' and no '.join(lacking)}; take another one")
+            raise ValueError(f"calculator {self.name} gives no {' and no '.join(lacking)}; take another one")
         return made
 
 

@@ -49,7 +49,10 @@ def report(_: Context[ConvergenceSettings], result: Convergence) -> tuple[Report
 
 
 def _frames(context: Context[ConvergenceSettings]) -> Path:
-    return context.settings_of(DATASET).path / "frames.extxyz"
+    path = context.settings_of(DATASET).path
+    if path is None:
+        raise ValueError("convergence.frames: dataset.path is null, so there are no frames; name a dataset")
+    return path / "frames.extxyz"
 
 
 STAGE = Stage(
@@ -59,6 +62,6 @@ STAGE = Stage(
     run=run,
     settings_of=(DATASET,),
     sections=(Dft,),
-    inputs=lambda context: [_frames(context)],
+    inputs=lambda context: [] if context.settings_of(DATASET).path is None else [_frames(context)],
     report=report,
 )

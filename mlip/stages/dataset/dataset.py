@@ -23,6 +23,7 @@ from mlip.atoms import copies, extxyz
 from mlip.atoms.dispersion import target_labels
 from mlip.core import files
 from mlip.core.section import Target
+from mlip.core.status import Status
 from mlip.stages.dataset import labels
 from mlip.stages.dataset.card import Card, LabelledPath, read_card
 from mlip.stages.dataset.settings import DatasetSettings
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 
+LABELLED, NO_LABELS = "labelled", "no labels"  # statuses of a dataset
+HAS_LABELS = Status(LABELLED)
 LEARNED = "learned"  # in the info of a frame that a round of `mlip learn` chose: its group stays in training
 
 
@@ -93,6 +96,7 @@ class Manifest:
     settings_hash: str
     parts: dict[str, Part]
     e0_ev: dict[str, dict[str, float]]  # level -> symbol -> eV per atom, of the training part
+    status: Status = HAS_LABELS
 
 
 def read_dataset(folder: Path, settings: DatasetSettings, *, target: Target) -> tuple[Card, list[Atoms]]:

@@ -11,8 +11,12 @@ from mlip.core.section import Positive, Section
 class DatasetSettings(Section):
     """Labelled frames, their checks and their split."""
 
-    path: Path = Field(
-        default=Path("datasets/tio2-mg-li"), description="Folder with the labelled frames and their card."
+    path: Path | None = Field(
+        default=Path("datasets/tio2-mg-li"),
+        description=(
+            "Folder with the labelled frames and their card. null: no labels, in a run whose potential is given "
+            "(train.model, train.calculator); errors of the potential are then not known."
+        ),
     )
     test_groups: tuple[str, ...] = Field(
         default=("001_perp_Li_neb", "100_11_Li_md800", "bulk1_Mg_hop"),

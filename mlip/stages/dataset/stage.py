@@ -1,6 +1,7 @@
 """The stage `dataset`: checked labels, split by group, at the target level.
 
-The split is in `dataset/train.extxyz`, `valid.extxyz` and `test.extxyz`.
+The split is in `dataset/train.extxyz`, `valid.extxyz` and `test.extxyz`. Without a dataset (`dataset.path: null`) there
+is no split, and the status says so.
 """
 
 from pathlib import Path
@@ -8,14 +9,20 @@ from pathlib import Path
 from mlip.core import files
 from mlip.core.report import ReportSection, card_section
 from mlip.core.stage import Context, Stage
+from mlip.core.status import Status
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import card_as_mapping, read_card
 from mlip.stages.dataset.settings import DatasetSettings
+
+ABSENT = Status(dataset.NO_LABELS, "dataset.path is null")
 
 
 def run(context: Context[DatasetSettings]) -> dataset.Manifest:
     """Check the labels and split them."""
     settings, common = context.settings, context.common
+    if settings.path is None:
+        context.say("no labels: the errors of the potential are not known")
+        return dataset.Manifest(target=common.target, settings_hash="", parts={}, e0_ev={}, status=ABSENT)
     _, frames = dataset.read_dataset(dataset_folder(context), settings, target=common.target)
     kept, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
     for later, earlier in dropped:
@@ -30,16 +37,22 @@ def run(context: Context[DatasetSettings]) -> dataset.Manifest:
 
 def dataset_folder(context: Context[DatasetSettings]) -> Path:
     """The folder with the labels and their card."""
+    if context.settings.path is None:
+        raise ValueError("dataset.path: null names no folder; give one with labels")
     return context.file(context.settings.path / "card.yaml").parent
 
 
-def report(context: Context[DatasetSettings], _: dataset.Manifest) -> tuple[ReportSection, ...]:
-    """The card of the dataset."""
+def report(context: Context[DatasetSettings], result: dataset.Manifest) -> tuple[ReportSection, ...]:
+    """The card of the dataset; nothing where there is none."""
+    if result.status.code == dataset.NO_LABELS:
+        return ()
     shown = card_as_mapping(read_card(dataset_folder(context)))
     return (card_section("dataset-card", "Dataset card", shown),)
 
 
 def _inputs(context: Context[DatasetSettings]) -> list[Path]:
+    if context.settings.path is None:
+        return []
     files.place(context.settings.path)  # a missing folder is named as such
     return [context.settings.path / "frames.extxyz", context.settings.path / "card.yaml"]
 

@@ -164,8 +164,14 @@ def _occupied(context: Context[Settings]) -> list[energetics.Occupied]:
             clean=relaxed_host(folder, s.host),
             covered=configuration(folder, s),
         )
-        for s in _chosen_sites(context.result(SITES).sites, context.settings.sites)
+        for s in _chosen_sites(_extra(context), context.settings.sites)
     ]
+
+
+def _extra(context: Context[Settings]) -> list[Site]:
+    """Sites of extra ions: nothing is adsorbed at a vacancy."""
+    ions = context.settings_of(built.STAGE).ions
+    return [site for site in context.result(SITES).sites if site.ion in ions]
 
 
 def _chosen_sites(found: Sequence[Site], patterns: Sequence[str]) -> list[Site]:

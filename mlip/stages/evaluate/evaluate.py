@@ -77,7 +77,8 @@ class Parity:
 class Evaluation:
     """Errors of the committee and of the models it is compared with, on identical frames.
 
-    `exposure` says whether these frames were held out when the committee was trained: HELD_OUT, TRAINED_ON or UNKNOWN.
+    `exposure` says whether these frames were held out when the committee was trained: HELD_OUT, TRAINED_ON or UNKNOWN;
+    or NO_LABELS, with no errors at all.
     """
 
     held_out_groups: tuple[str, ...]
@@ -134,6 +135,12 @@ def errors(
         paths=_along_paths(frames, predicted, paths),
         calibration=_calibration(wrong, predicted),
     )
+
+
+def not_measured(why: Status) -> Evaluation:
+    """The evaluation of a run without labels: no error of any kind."""
+    nothing = Parity(energy_ref_ev_per_atom=(), energy_ev_per_atom=(), force_ref=(), force=())
+    return Evaluation(held_out_groups=(), models=(), parity=nothing, exposure=why)
 
 
 def not_held_out(found: Errors) -> Errors:

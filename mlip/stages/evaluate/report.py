@@ -22,11 +22,17 @@ from mlip.core.report import (
     table,
     thousandth,
 )
+from mlip.stages.dataset.dataset import NO_LABELS
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
 from mlip.stages.train.given import HELD_OUT, TRAINED_ON
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+NOT_KNOWN = (
+    "The run has no labels (dataset.path is null), so the errors of the potential are not known. A committee spread, "
+    "where there is one, is not calibrated, and no verdict rests on an error along paths."
+)
 
 
 def report_sections(_: Any, result: Evaluation) -> tuple[ReportSection, ...]:
@@ -36,6 +42,8 @@ def report_sections(_: Any, result: Evaluation) -> tuple[ReportSection, ...]:
 
 def accuracy_section(result: Evaluation) -> ReportSection:
     """Errors on held-out groups; the first potential of `result` is that of the run."""
+    if result.exposure.code == NO_LABELS:
+        return ReportSection(key="accuracy", heading="Accuracy of the potential", text=(NOT_KNOWN,))
     is_held_out = result.exposure.code == HELD_OUT
     figure = Figure(
         image=parity(result.parity),

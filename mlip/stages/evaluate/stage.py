@@ -8,6 +8,7 @@ from mlip.core.stage import Context, Stage
 from mlip.core.status import Status
 from mlip.potential import models, potential
 from mlip.potential.use import predictions
+from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.evaluate import evaluate
@@ -21,6 +22,8 @@ from mlip.stages.train.stage import base_model, model_folder
 
 def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
     """Measure the errors on the held-out groups."""
+    if context.result(DATASET).status.code == dataset.NO_LABELS:
+        return evaluate.not_measured(context.result(DATASET).status)
     path = context.folder_of(DATASET) / "test.extxyz"
     if not path.exists():
         raise ValueError(
@@ -29,8 +32,8 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
     frames = extxyz.read_frames(path)
     measure = partial(
         evaluate.errors,
-        paths=read_card(context.file(_card(context)).parent).paths,
-        ions=context.settings_of(STRUCTURES).ions,
+        paths=read_card(context.file(_cards(context)[0]).parent).paths,
+        ions=context.settings_of(STRUCTURES).moving,
         shell_angstrom=context.settings.first_shell_angstrom,
     )
     predicted = predictions(model_folder(context.folder_of(TRAIN)), frames, device=context.common.device)
@@ -71,8 +74,9 @@ def _base(context: Context[EvaluateSettings]) -> models.Released | None:
     return base if base.card.get("target") == context.common.target else None
 
 
-def _card(context: Context[EvaluateSettings]) -> Path:
-    return context.settings_of(DATASET).path / "card.yaml"
+def _cards(context: Context[EvaluateSettings]) -> list[Path]:
+    path = context.settings_of(DATASET).path
+    return [] if path is None else [path / "card.yaml"]
 
 
 STAGE = Stage(
@@ -82,6 +86,6 @@ STAGE = Stage(
     run=run,
     needs=(STRUCTURES, DATASET, TRAIN),
     common=("device", "target"),
-    inputs=lambda context: [_card(context)],
+    inputs=_cards,
     report=report_sections,
 )

@@ -242,6 +242,11 @@ def _check(context: Context[MdSettings]) -> None:
     for system in context.settings.systems:
         if system.host not in hosts:
             raise ValueError(f"md.systems: host {system.host!r} is not built by structures; there are: {hosts}")
+        if own := sorted(set(system.ions) & set(built.vacancies)):
+            raise ValueError(
+                f"md.systems: {own} on {system.host} are ions of the crystal (structures.vacancies), which have no "
+                "dynamics here; leave the system out"
+            )
         if unknown := sorted(set(system.ions) - set(built.ions)):
             raise ValueError(
                 f"md.systems: {unknown} on {system.host} are not in structures.ions {list(built.ions)}; "

@@ -34,6 +34,10 @@ from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import relaxed_hosts
 
 BULK = "bulk"  # host that the facets are compared with
+VACANCY_TEXT = (
+    "{ions} of the crystal: the walk is that of a single vacancy, and D is that of the vacancy. D of the ions is "
+    "smaller by the fraction of vacant sites and by the correlation factor of the lattice; neither is calculated here."
+)
 GAIN = "claimed gain of the diffusion coefficient"  # quantity of the references, in decades
 
 
@@ -186,8 +190,10 @@ def _dynamics(context: Context[RatesSettings], systems: Sequence[System]) -> _Dy
 
 def report(context: Context[RatesSettings], result: Rates) -> tuple[ReportSection, ...]:
     """The gain over bulk, diffusion coefficients over temperature, rates."""
-    del context
-    return rates_sections(result)
+    gain, rates = rates_sections(result)
+    if own := context.settings_of(structures.STAGE).vacancies:
+        rates = replace(rates, text=(*rates.text, VACANCY_TEXT.format(ions=", ".join(own))))
+    return gain, rates
 
 
 def _check(context: Context[RatesSettings]) -> None:

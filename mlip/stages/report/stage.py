@@ -64,7 +64,7 @@ def run(context: Context[ReportSettings]) -> Reported:
     crystal = _crystal(context, everything)
     hosts, surfaces = context.result(structures.STAGE).hosts, context.settings_of(ENERGETICS).surfaces
     references = matching.of_run(everything, crystal.identity, hosts=hosts, surfaces=surfaces)
-    title = context.settings.title or page.title(context.settings_of(structures.STAGE).ions, crystal.name)
+    title = context.settings.title or page.title(context.settings_of(structures.STAGE).moving, crystal.name)
     document = page.compare(results_of(context), references, context.settings, title=title, crystal=crystal)
     made = page.make_page(document, references, _found(context, crystal))
     for name, text in (("html", to_html(made)), ("md", to_markdown(made)), ("json", page.as_json(document))):
@@ -98,7 +98,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
                 *tables.refined_barriers(climbed.hops if climbed else ()),
                 *_dataset_barriers(context),
             ),
-            calibration=evaluation.models[0].calibration,
+            calibration=evaluation.models[0].calibration if evaluation.models else None,
             path_error_ev=path_error_ev(evaluation),
             adsorption=energies.adsorption if energies else (),
             electronic=context.result_if_done(ELECTRONIC),
@@ -110,9 +110,10 @@ def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...
     """DFT barriers that datasets of the run's level declare, of the run's crystal and facets."""
     conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
     hosts = context.result(structures.STAGE).hosts
-    level = read_card(context.file(context.settings_of(DATASET).path / "card.yaml").parent).settings_hash
+    folders = _datasets(context)
+    level = read_card(context.file(folders[0] / "card.yaml").parent).settings_hash if folders else None
     found: list[DftBarrier] = []
-    for place in _datasets(context):
+    for place in folders:
         folder = context.file(place / "card.yaml").parent
         card = read_card(folder)
         if card.settings_hash != level:
@@ -125,7 +126,8 @@ def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...
 
 
 def _datasets(context: Context[ReportSettings]) -> tuple[Path, ...]:
-    return (context.settings_of(DATASET).path, *context.settings_of(REFINE).datasets)
+    own = context.settings_of(DATASET).path
+    return (*(() if own is None else (own,)), *context.settings_of(REFINE).datasets)
 
 
 def _crystal(context: Context[ReportSettings], references: published.References) -> Given:

@@ -125,11 +125,11 @@ def hop_network(
             vector_angstrom=_vector(vector),
             multiplicity=arrow.multiplicity,
             symmetric=arrow.initial.name == arrow.final.name,
-            edges=_edges(host, found, arrow),
+            edges=edges(host, found, (arrow.initial, arrow.final), arrow.start, arrow.vector),
         )
         out.append((hop, initial, final))
     by_name = {site.name: site for site in usable}
-    renamed = _named([(hop, _kind(host, hop, by_name) if registry else None) for hop, *_ in out])
+    renamed = named_once([(hop, _kind(host, hop, by_name) if registry else None) for hop, *_ in out])
     return [(hop, *ends) for hop, (_, *ends) in zip(renamed, out, strict=True)]
 
 
@@ -283,15 +283,27 @@ def _equivalent(host: Atoms, found: Sequence[Operation], arrow: _Arrow, *, limit
     return np.array(vectors)
 
 
-def _edges(host: Atoms, found: Sequence[Operation], arrow: _Arrow) -> tuple[Edge, ...]:
+def edges(
+    host: Atoms, found: Sequence[Operation], ends: tuple[Site, Site], start: Array, vector: Array
+) -> tuple[Edge, ...]:
+    """All copies of a hop in the cell, each in one direction.
+
+    Args:
+        host: relaxed.
+        found: its operations.
+        ends: initial and final site.
+        start: a position of the initial site, (3,) Angstrom.
+        vector: from there to a position of the final site, (3,) Angstrom.
+    """
+    initial, final = ends
     kept: list[Edge] = []
     for op in found:
-        moved, end = apply(host, op, arrow.start), apply(host, op, arrow.start + arrow.vector)
-        i, first = _locate(host, arrow.initial, moved)
-        j, last = _locate(host, arrow.final, end)
+        moved, end = apply(host, op, start), apply(host, op, start + vector)
+        i, first = _locate(host, initial, moved)
+        j, last = _locate(host, final, end)
         a, b, c = (y - x for x, y in zip(first, last, strict=True))
         edge, back = (i, j, a, b, c), (j, i, -a, -b, -c)
-        if edge not in kept and not (arrow.initial.name == arrow.final.name and back in kept):
+        if edge not in kept and not (initial.name == final.name and back in kept):
             kept.append(edge)
     return tuple(kept)
 
@@ -354,7 +366,7 @@ def _beside(
     return [found[int(k)] for k in near], np.asarray(places[near])
 
 
-def _named(hops: Sequence[tuple[Hop, str | None]]) -> list[Hop]:
+def named_once(hops: Sequence[tuple[Hop, str | None]]) -> list[Hop]:
     """The hops, named by their kind where they have one, each name used once."""
     taken: set[str] = set()
     out = []

@@ -11,11 +11,22 @@ TEXT_LINES = (
         "outermost plane of metal atoms."
     ),
 )
+VACANCY_TEXT = (
+    "{ions} of the crystal: an ion moves into a single vacancy in a neutral cell. A site is a vacancy, and its energy "
+    "is that of the host without the ion there. A hop from one site to another is that of the vacancy; the ion goes "
+    "the other way."
+)
 
 
-def sites_section(found: Sequence[Site]) -> ReportSection:
-    """Every site of every ion; energies in eV, depths in Angstrom."""
-    return ReportSection(key="sites", heading="Sites", text=TEXT_LINES, tables=(sites_table(found),))
+def sites_section(found: Sequence[Site], vacancies: Sequence[str] = ()) -> ReportSection:
+    """Every site of every ion; energies in eV, depths in Angstrom.
+
+    Args:
+        found: all sites.
+        vacancies: ions of the crystal, whose sites are vacancies.
+    """
+    text = (*TEXT_LINES, VACANCY_TEXT.format(ions=", ".join(vacancies))) if vacancies else TEXT_LINES
+    return ReportSection(key="sites", heading="Sites", text=text, tables=(sites_table(found),))
 
 
 def sites_table(found: Sequence[Site]) -> Table:

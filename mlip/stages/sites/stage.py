@@ -1,7 +1,7 @@
 """The stage `sites`: relaxed hosts, the distinct sites of every ion and the hops between them.
 
-Relaxed hosts are in `sites/hosts/`, occupied sites in `sites/configurations/`, the end points of each hop in
-`sites/hops/<ion>_<hop>.extxyz`.
+The sites of an ion of the crystal are its vacancies. Relaxed hosts are in `sites/hosts/`, occupied sites (hosts with a
+vacancy) in `sites/configurations/`, the end points of each hop in `sites/hops/<ion>_<hop>.extxyz`.
 """
 
 import fnmatch
@@ -19,7 +19,7 @@ from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.potential import equivalence, models
 from mlip.stages import structures
-from mlip.stages.sites import backends, extra, jobs
+from mlip.stages.sites import backends, extra, jobs, vacancy_jobs
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.report import sites_section
 from mlip.stages.sites.settings import ExtraHop, SitesSettings
@@ -44,7 +44,7 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     made = context.result(structures.STAGE)
     hosts, identity = made.hosts, structures.identity_of(built, made)
     trained = models.of_run(model_folder(context.folder_of(TRAIN)))
-    _refuse_unknown_elements(trained, hosts, built.ions)
+    _refuse_unknown_elements(trained, hosts, built.moving)
     model = backends.model_use(context)
     relaxing = [
         jobs.HostJob(
@@ -61,7 +61,9 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     failed = context.map(jobs.relax_host, relaxing, label="hosts")
     whole = [job for job, reason in zip(relaxing, failed, strict=True) if reason is None]
     searching = [jobs.SiteJob(job, ion, context.folder) for job in whole for ion in built.ions]
-    found = context.map(jobs.search_sites, searching, label="sites")
+    leaving = [jobs.SiteJob(job, ion, context.folder) for job in whole for ion in built.vacancies]
+    found = context.map(jobs.search_sites, searching, label="sites") if searching else []
+    found += context.map(vacancy_jobs.search_vacancies, leaving, label="vacancies") if leaving else []
     hops = tuple(h for part in found for h in part.hops)
     refuse_unknown_hops(context.settings.extra_hops, hops)
     notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
@@ -129,9 +131,9 @@ def chosen_hops(hops: Sequence[Hop], patterns: Sequence[str], *, section: str = 
     return [h for h in hops if any(fnmatch.fnmatchcase(h.name, p) for p in patterns)]
 
 
-def report(_: Context[SitesSettings], result: SiteNetwork) -> tuple[ReportSection, ...]:
+def report(context: Context[SitesSettings], result: SiteNetwork) -> tuple[ReportSection, ...]:
     """The table of the sites."""
-    return (sites_section(result.sites),)
+    return (sites_section(result.sites, context.settings_of(structures.STAGE).vacancies),)
 
 
 STAGE = Stage(

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 
+from mlip.atoms.slab_files import frozen
 from mlip.atoms.structures import is_slab
 from mlip.atoms.symmetry import Operation, apply, distances, operations
 from mlip.core.arrays import Array
@@ -137,7 +138,8 @@ def _operations(host: Atoms, settings: SitesSettings) -> tuple[Operation, ...]:
 
 def _movable(host: Atoms, ion: str, settings: SitesSettings) -> list[int]:
     """Numbers of the ions that may leave; on slabs those within depth_angstrom of the top face."""
-    mine = [k for k, symbol in enumerate(host.get_chemical_symbols()) if symbol == ion]
+    held = set(frozen(host))
+    mine = [k for k, symbol in enumerate(host.get_chemical_symbols()) if symbol == ion and k not in held]
     if len(mine) < 2:
         raise ValueError(
             f"{host.get_chemical_formula()} holds {len(mine)} {ion}; a vacancy exchanges with another one: give a "
@@ -233,8 +235,11 @@ def _with_vacancy(host: Atoms, found: Sequence[Operation], of: Vacancy, at: int,
     others = [k for k in range(len(host)) if k != of.index]
     op = next(op for op in found if int(op.permutation[of.index]) == at)
     moved = apply(host, op, source.positions)
+    held = set(frozen(host))
     for atom, point in zip(others, moved, strict=True):
         goal = int(op.permutation[atom])
+        if goal in held:
+            continue
         places[goal] += find_mic(point - host.positions[goal], host.cell, pbc=True)[0]
     return places
 

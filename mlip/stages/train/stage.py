@@ -95,6 +95,19 @@ def _calculated(context: Context[TrainSettings], chosen: CalculatorSettings) -> 
     return Committee(target=target, e0_ev={}, members=(), given=Given(source=chosen.name, members=1, elements=()))
 
 
+def _check(context: Context[TrainSettings]) -> None:
+    """Refuse a training without labels.
+
+    Raises:
+        ValueError: `dataset.path` is null and no potential is given.
+    """
+    if context.settings.given is None and context.settings_of(DATASET).path is None:
+        raise ValueError(
+            "dataset.path: null leaves nothing to train on; name a folder with labels, or give a potential with "
+            "train.model or train.calculator"
+        )
+
+
 def _card(context: Context[TrainSettings], manifest: Manifest, e0_ev: dict[str, float]) -> dict[str, Any]:
     return {
         "name": context.run_name,
@@ -145,5 +158,6 @@ STAGE = Stage(
     common=("seed", "device"),
     sections=(Tracking,),
     inputs=_inputs,
+    check=_check,
     report=report_sections,
 )
