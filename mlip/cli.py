@@ -31,6 +31,13 @@ def parser() -> argparse.ArgumentParser:
     for command in (init, run):
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
+    submit = commands.add_parser("submit", help="start `mlip run` as a job of SLURM")
+    submit.add_argument("config", type=Path, metavar="CONFIG", help="YAML file with common.executor: slurm")
+    submit.add_argument("run", type=Path, metavar="RUN", help="folder of the run, where the nodes see it")
+    submit.add_argument("--dry-run", action="store_true", help="print the batch scripts; submit nothing")
+    for name, text in (("status", "how far every stage is, and its tasks"), ("cancel", "cancel driver and tasks")):
+        command = commands.add_parser(name, help=f"{text}, of a run on SLURM")
+        command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     upgrade = commands.add_parser("upgrade", help="take over the results of a run folder made by version 0.1")
     upgrade.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     settings = commands.add_parser("settings", help="list the settings of a section, or of all, with their defaults")
@@ -252,6 +259,9 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _stages(options: argparse.Namespace) -> None:
+    if options.command in {"submit", "status", "cancel"}:
+        _cluster(options)
+        return
     from mlip import driver
 
     if options.command in {"init", "run"}:
@@ -264,6 +274,17 @@ def _stages(options: argparse.Namespace) -> None:
         _label(options)
     else:
         driver.run_one(options.command, options.run)
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    from mlip import cluster
+
+    if options.command == "submit":
+        print(cluster.submit(options.config, options.run, dry_run=options.dry_run))
+    elif options.command == "cancel":
+        print(cluster.cancel(options.run))
+    else:
+        print("\n".join(cluster.shown(list(cluster.status(options.run)))))
 
 
 def _upgrade(folder: Path) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mlip import config
-from mlip.core import files
+from mlip.core import files, site, slurm
 from mlip.core.progress import console
 from mlip.core.run import Run, locked
 from mlip.core.stage import Stage
+from mlip.core.task_records import Record
 from mlip.core.texts import read_text
+from mlip.core.workers import carried_out_by
 from mlip.stages import label
 from mlip.tools import export_md
 from mlip.tools.export_md import Written
@@ -53,13 +55,50 @@ def opened(folder: Path) -> Run:
 
 
 def run_all(folder: Path) -> None:
-    """Every stage that is not up to date, in order; then what the last one shows."""
+    """Every stage that is not up to date, in order; then what the last one shows.
+
+    Raises:
+        ValueError: a stage failed. Where only tasks of SLURM failed, the stages that do not need it are done before.
+    """
     run = opened(folder)
     planned = run.planned()
+    require_executor(run)
+    failed: dict[str, str] = {}
     with locked(folder):
         for stage in planned:
-            _ensure(run, stage)
+            if lacking := [other.name for other in stage.needs if other.name in failed]:
+                failed[stage.name] = f"stage {stage.name}: not run, because {' and '.join(lacking)} failed"
+                console.print(failed[stage.name], soft_wrap=True)
+                continue
+            try:
+                _ensure(run, stage)
+            except slurm.TasksFailed as error:
+                failed[stage.name] = str(error)
+                console.print(failed[stage.name], soft_wrap=True)
+    if failed:
+        raise ValueError(next(iter(failed.values())))
     _show(run, planned[-1])
+
+
+def profile(run: Run) -> site.Site:
+    """The profile of the cluster that the config names."""
+    return site.load(run.common.site, stages=[stage.name for stage in run.stages])
+
+
+def require_executor(run: Run) -> None:
+    """Nothing where the executor of the config can be used from here; else a ValueError of one line."""
+    if run.common.executor == "slurm":
+        slurm.require(profile(run), [stage.name for stage in run.stages], run.common.site)
+
+
+def _executor(run: Run, stage: AnyStage) -> slurm.Slurm | None:
+    """What carries out the jobs of a stage; None is this machine. Tasks that an earlier call left have ended."""
+    record = Record(run.folder.resolve(), stage.name)
+    if run.common.executor == "local" and not record.is_open:
+        return None
+    made = slurm.Slurm(record=record, fingerprint=run.fingerprint(stage), site=profile(run))
+    made.settle()
+    return made if run.common.executor == "slurm" else None
 
 
 def run_one(name: str, folder: Path) -> None:
@@ -70,6 +109,7 @@ def run_one(name: str, folder: Path) -> None:
     """
     run = opened(folder)
     stage = run.stage(name)
+    require_executor(run)
     with locked(folder):
         for before in stage.needs:
             if not run.is_done(before):
@@ -83,6 +123,7 @@ def run_one(name: str, folder: Path) -> None:
 def run_stages(folder: Path, names: Collection[str]) -> Run:
     """The stages of these names that are not up to date, in the order of the pipeline; gives the run."""
     run = opened(folder)
+    require_executor(run)
     with locked(folder):
         for stage in run.stages:
             if stage.name in names:
@@ -95,15 +136,18 @@ def _ensure(run: Run, stage: AnyStage) -> None:
         console.print(f"{stage.name:10s} up to date")
         return
     started = time.time()
+    executor = _executor(run, stage)
     run.prepare(stage)
     if run.is_whole(stage):
         console.print(f"{stage.name:10s} restored: these settings were run before")
         return
     console.print(f"{stage.name:10s} ...")
-    result = stage.run(run.context(stage))
+    with carried_out_by(executor):
+        result = stage.run(run.context(stage))
     made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
     made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
     files.write_result(run.path(stage.name, "result.json"), result, made)
+    Record(run.folder.resolve(), stage.name).use_up()
     console.print(f"{stage.name:10s} done in {time.time() - started:.0f} s")
 
 
