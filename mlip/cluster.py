@@ -136,7 +136,9 @@ def status(folder: Path) -> Iterator[StageState]:
 def _state(run: Run, stage: Stage[Any, Any], record: Record, alive: dict[str, slurm.Queued]) -> StageState:
     whole = run.is_whole(stage)
     last = _newest(record.arrays())
-    open_ones = {task: alive[task] for task, used in last.items() if not used and task in alive}
+    open_ones = {
+        task: alive[task] for task, used in last.items() if not used and task in alive and not record.has_ended(task)
+    }
     running = sum(one.state in slurm.RUNNING for one in open_ones.values())
     failed = [t for t, used in last.items() if t not in open_ones and not (used or record.is_done(t))]
     waiting = [one for one in open_ones.values() if one.state not in slurm.RUNNING]
@@ -167,8 +169,9 @@ def _newest(arrays: Sequence[Array]) -> dict[str, bool]:
 
 def shown(states: Sequence[StageState]) -> Iterator[str]:
     """The table, line by line."""
-    yield f"{'stage':<12s} {'state':<10s} {'done':>6s} {'running':>8s} {'waiting':>8s} {'failed':>7s} {'wall':>10s}  note"
+    counted = "".join(f" {name:>7s}" for name in ("done", "running", "waiting", "failed"))
+    yield f"{'stage':<12s} {'state':<10s}{counted} {'wall':>10s}  note"
     for one in states:
         wall = "" if one.wall_s is None else str(timedelta(seconds=round(one.wall_s)))
-        counts = f"{one.done:6d} {one.running:8d} {one.waiting:8d} {one.failed:7d}"
+        counts = f"{one.done:7d} {one.running:7d} {one.waiting:7d} {one.failed:7d}"
         yield f"{one.stage:<12s} {one.state:<10s} {counts} {wall:>10s}  {one.note}".rstrip()

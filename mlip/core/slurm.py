@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import time
 import traceback
@@ -33,6 +34,17 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 NEEDED = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 RUNNING = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT"})  # as squeue names them
+ENDED = {
+    "COMPLETED": "exited",
+    "FAILED": "exited with an error",
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "killed at its time limit",
+    "OUT_OF_MEMORY": "killed for want of memory; raise memory_gb",
+    "NODE_FAIL": "its node failed",
+    "BOOT_FAIL": "its node failed",
+    "DEADLINE": "killed at its deadline",
+    "PREEMPTED": "preempted",
+}
 NO_SUBMITIT = "submitit is not installed; install the extra hpc: pip install 'facet-mlip[hpc]'"
 VANISHED = "ended without a result (cancelled, killed for want of memory, or its node failed)"
 
@@ -51,6 +63,7 @@ class Task:
         """Whether the job succeeded, and its result or why not."""
         from submitit import JobEnvironment
 
+        signal.signal(signal.SIGTERM, _leave)
         own = JobEnvironment()
         mark = own.paths.folder / f"{own.job_id}_failed.txt"
         mark.unlink(missing_ok=True)
@@ -69,6 +82,13 @@ class Task:
         for child in multiprocessing.active_children():
             child.kill()
         return DelayedSubmission(self, *arguments)
+
+
+def _leave(*_: object) -> None:
+    """End at once and without a result: SLURM ends this task, and knows why."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(1)
 
 
 def require(site: Site, stages: Collection[str], where: Path) -> None:
@@ -134,7 +154,13 @@ class Queued:
 
 def queued() -> dict[str, Queued]:
     """Every task of this user that has not ended, by its id: one question to the controller."""
-    lines = _asked("squeue", "-h", "-r", f"--user={os.getuid()}", "-o", "%i|%j|%T|%r").splitlines()
+    return {task: one for task, one in _listed().items() if one.state not in ENDED}
+
+
+def _listed() -> dict[str, Queued]:
+    """The tasks that the controller knows; by default squeue leaves out those that are being requeued."""
+    form = "%i|%j|%T|%r"
+    lines = _asked("squeue", "-h", "-r", "--states=all", f"--user={os.getuid()}", "-o", form).splitlines()
     return {one[0]: Queued(one[1], one[2], one[3]) for line in lines if len(one := line.split("|", 3)) == 4}
 
 
@@ -152,13 +178,13 @@ class _Controller:
     _last: float = float("-inf")
     _silent: bool = False
 
-    def alive(self) -> dict[str, Queued] | None:
-        """The tasks that have not ended, where it is time to ask again and there is an answer."""
+    def tasks(self) -> dict[str, Queued] | None:
+        """The tasks that the controller knows, where it is time to ask again and there is an answer."""
         if time.monotonic() - self._last < self.seconds:
             return None
         self._last = time.monotonic()
         try:
-            found = queued()
+            found = _listed()
         except ValueError as error:
             if not self._silent:
                 console.print(f"  {error}; waiting for an answer", soft_wrap=True)
@@ -275,21 +301,22 @@ class Slurm:
             on_tick(ended)
             if not pending:
                 return
-            if (alive := self._controller.alive()) is not None:
-                gone = {task for task in pending if task not in alive}
+            if (known := self._controller.tasks()) is not None:
+                gone = {task for task in pending if task not in known or known[task].state in ENDED}
                 for task in gone & missed:
-                    self._vanished(task)
+                    self._vanished(task, known.get(task))
                     ended.add(task)
                 pending -= ended
                 missed = gone
             time.sleep(max(tick_s, 0.5))
 
-    def _vanished(self, task: str) -> None:
+    def _vanished(self, task: str, last: Queued | None) -> None:
         record, hint = self.record, ""
+        how = VANISHED if last is None else f"ended without a result ({ENDED[last.state]})"
         if not record.log(task).exists():
             hint = f"; there is no log: if the nodes do not see {record.folder}, put the run where they see it"
         if not record.failure(task).exists():
-            files.write_text_atomic(record.failure(task), f"{VANISHED}{hint}\n")
+            files.write_text_atomic(record.failure(task), f"{how}{hint}\n")
 
     def _outcome(self, task: str) -> tuple[bool, Any]:
         result = self.record.result(task)

@@ -94,7 +94,8 @@ def run_local(
     with ProcessPoolExecutor(
         min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
     ) as pool:
-        futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
+        with _signal_held():
+            futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
         pending = set(futures)
         try:
             while pending:
@@ -111,6 +112,19 @@ def run_local(
             for future in pending:
                 future.cancel()
         return [future.result() for future in futures]
+
+
+@contextmanager
+def _signal_held() -> Iterator[None]:
+    """A block whose new processes never see the signal with which SLURM announces a time limit: this one acts on it."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(uses_torch: bool) -> None:
