@@ -47,7 +47,6 @@ def parser() -> argparse.ArgumentParser:
         stage.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
         if name == "label":
             stage.add_argument("--check", action="store_true", help="print frames, tasks and cost; calculate nothing")
-            stage.add_argument("--share", type=_share, metavar="K/N", help="only part K (from 0) of N: job arrays")
     predict = commands.add_parser("predict", help="energies and forces of your structures, with the committee's spread")
     predict.add_argument("model", type=Path, metavar="MODEL", help="model folder, such as datasets/models/tio2-mg-li")
     predict.add_argument("frames", type=Path, metavar="FRAMES", help="structures, extended XYZ")
@@ -306,8 +305,6 @@ def _label(options: argparse.Namespace) -> None:
 
     if options.check:
         driver.show_label_plan(options.run)
-    elif options.share:
-        driver.label_share(options.run, options.share)
     else:
         driver.reopen_label(options.run)
         driver.run_one("label", options.run)
@@ -337,13 +334,6 @@ def _positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
-
-
-def _share(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; give K/N with K from 0 to N - 1, such as 0/16")
-    return int(part), int(parts)
 
 
 def _renamed(arguments: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ exists, the stage is whole.
 
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,20 @@ def require_executor(run: Run) -> None:
         slurm.require(profile(run), [stage.name for stage in run.stages], run.common.site)
 
 
-def _executor(run: Run, stage: AnyStage) -> slurm.Slurm | None:
-    """What carries out the jobs of a stage; None is this machine. Tasks that an earlier call left have ended."""
-    record = Record(run.folder.resolve(), stage.name)
-    if run.common.executor == "local" and not record.is_open:
-        return None
-    made = slurm.Slurm(record=record, fingerprint=run.fingerprint(stage), site=profile(run))
-    made.settle()
-    return made if run.common.executor == "slurm" else None
+@contextmanager
+def carried_out(run: Run, stage: str, fingerprint: str) -> Iterator[None]:
+    """A block whose jobs run where the config says, with the resources of this stage.
+
+    The tasks that an earlier call left have ended before. After the block their results are not taken again.
+    """
+    record = Record(run.folder.resolve(), stage)
+    made = None
+    if run.common.executor == "slurm" or record.is_open:
+        made = slurm.Slurm(record=record, fingerprint=fingerprint, site=profile(run))
+        made.settle()
+    with carried_out_by(made if run.common.executor == "slurm" else None):
+        yield
+    record.use_up()
 
 
 def run_one(name: str, folder: Path) -> None:
@@ -136,18 +143,16 @@ def _ensure(run: Run, stage: AnyStage) -> None:
         console.print(f"{stage.name:10s} up to date")
         return
     started = time.time()
-    executor = _executor(run, stage)
-    run.prepare(stage)
-    if run.is_whole(stage):
-        console.print(f"{stage.name:10s} restored: these settings were run before")
-        return
-    console.print(f"{stage.name:10s} ...")
-    with carried_out_by(executor):
+    with carried_out(run, stage.name, run.fingerprint(stage)):
+        run.prepare(stage)
+        if run.is_whole(stage):
+            console.print(f"{stage.name:10s} restored: these settings were run before")
+            return
+        console.print(f"{stage.name:10s} ...")
         result = stage.run(run.context(stage))
-    made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
-    made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
-    files.write_result(run.path(stage.name, "result.json"), result, made)
-    Record(run.folder.resolve(), stage.name).use_up()
+        made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
+        made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
+        files.write_result(run.path(stage.name, "result.json"), result, made)
     console.print(f"{stage.name:10s} done in {time.time() - started:.0f} s")
 
 
@@ -172,13 +177,6 @@ def show_label_plan(folder: Path) -> None:
     """Print what the stage `label` would do and what that would cost."""
     for line in label.plan_lines(opened(folder).context(label.STAGE)):
         console.print(line, soft_wrap=True)
-
-
-def label_share(folder: Path, share: tuple[int, int]) -> None:
-    """Label the share (k, n) of the frames; other shares may run at the same time, a whole run may not."""
-    run = opened(folder)
-    with locked(folder, shared=True):
-        label.label_share(run.context(label.STAGE), share)
 
 
 def reopen_label(folder: Path) -> None:

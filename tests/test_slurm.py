@@ -164,6 +164,7 @@ def test_a_signal_requeues_a_task_which_goes_on_from_its_files(conf, tmp_path):
     (array,) = own.record.arrays()
     subprocess.run(["scancel", "--signal=USR2", array.job_id], check=True)
     until(lambda: slurm.queued().get(array.job_id, slurm.Queued("", "", "")).state == "PENDING")
+    time.sleep(3)  # SLURM waits for two minutes, so that nothing of the first start is left
     subprocess.run(["scontrol", "update", f"jobid={array.job_id}", "starttime=now"], check=True)
     assert result() == [8]
     assert (tmp_path / "job-0" / "begun").read_text().split() == ["0", "1"]  # each step once: `once` says so
@@ -281,6 +282,31 @@ def test_slurm_or_submitit_absent_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert cli.main(["run", str(source), str(tmp_path / "run")]) == 1
     assert "submitit is not installed; install the extra hpc" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_task_at_its_time_limit_is_requeued_and_ends(conf, tmp_path):
+    own = executor(tmp_path, site=SITE.model_copy(update={"hours": 1 / 60, "signal_seconds": 30}))
+    assert mapped(own, nodes.once, counting(tmp_path, steps=20, seconds=3.0)) == [20]
+    assert (tmp_path / "job-0" / "begun").read_text().split()[:2] == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_node_does_not_see_is_told(conf, tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(tiny.REPOSITORY / "tests")!r})
+import test_slurm
+from pathlib import Path
+test_slurm.mapped(test_slurm.executor(Path({str(tmp_path / "hidden")!r})), test_slurm.nodes.square, [1])
+"""
+    (tmp_path / "hidden").mkdir()
+    own = f'mount -t tmpfs none {tmp_path / "hidden"} && exec {sys.executable} -W ignore -c "$CODE"'
+    command = ["unshare", "--mount", "sh", "-c", own]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CODE": code})
+    if "not permitted" in done.stderr or "permission denied" in done.stderr:
+        pytest.skip("no mounts here")
+    assert "there is no log: if the nodes do not see" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -91,11 +91,12 @@ def run_local(
 ) -> list[Result]:
     """The same on this machine, whatever the executor; see `run_parallel`."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
-    ) as pool:
-        with _signal_held():
-            futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
+    with _signal_held():  # for the helper process of multiprocessing, too
+        pool = ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
+        )
+        futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
+    with pool:
         pending = set(futures)
         try:
             while pending:
