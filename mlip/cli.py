@@ -31,6 +31,13 @@ def parser() -> argparse.ArgumentParser:
     for command in (init, run):
         command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/quick.yaml")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
+    submit = commands.add_parser("submit", help="start `mlip run` as a job of SLURM")
+    submit.add_argument("config", type=Path, metavar="CONFIG", help="YAML file with common.executor: slurm")
+    submit.add_argument("run", type=Path, metavar="RUN", help="folder of the run, where the nodes see it")
+    submit.add_argument("--dry-run", action="store_true", help="print the batch scripts; submit nothing")
+    for name, text in (("status", "how far every stage is, and its tasks"), ("cancel", "cancel driver and tasks")):
+        command = commands.add_parser(name, help=f"{text}, of a run on SLURM")
+        command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     upgrade = commands.add_parser("upgrade", help="take over the results of a run folder made by version 0.1")
     upgrade.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     settings = commands.add_parser("settings", help="list the settings of a section, or of all, with their defaults")
@@ -40,7 +47,6 @@ def parser() -> argparse.ArgumentParser:
         stage.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
         if name == "label":
             stage.add_argument("--check", action="store_true", help="print frames, tasks and cost; calculate nothing")
-            stage.add_argument("--share", type=_share, metavar="K/N", help="only part K (from 0) of N: job arrays")
     predict = commands.add_parser("predict", help="energies and forces of your structures, with the committee's spread")
     predict.add_argument("model", type=Path, metavar="MODEL", help="model folder, such as datasets/models/tio2-mg-li")
     predict.add_argument("frames", type=Path, metavar="FRAMES", help="structures, extended XYZ")
@@ -259,6 +265,9 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _stages(options: argparse.Namespace) -> None:
+    if options.command in {"submit", "status", "cancel"}:
+        _cluster(options)
+        return
     from mlip import driver
 
     if options.command in {"init", "run"}:
@@ -271,6 +280,17 @@ def _stages(options: argparse.Namespace) -> None:
         _label(options)
     else:
         driver.run_one(options.command, options.run)
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    from mlip import cluster
+
+    if options.command == "submit":
+        print(cluster.submit(options.config, options.run, dry_run=options.dry_run))
+    elif options.command == "cancel":
+        print(cluster.cancel(options.run))
+    else:
+        print("\n".join(cluster.shown(list(cluster.status(options.run)))))
 
 
 def _upgrade(folder: Path) -> None:
@@ -292,8 +312,6 @@ def _label(options: argparse.Namespace) -> None:
 
     if options.check:
         driver.show_label_plan(options.run)
-    elif options.share:
-        driver.label_share(options.run, options.share)
     else:
         driver.reopen_label(options.run)
         driver.run_one("label", options.run)
@@ -323,13 +341,6 @@ def _positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
-
-
-def _share(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; give K/N with K from 0 to N - 1, such as 0/16")
-    return int(part), int(parts)
 
 
 def _renamed(arguments: Sequence[str]) -> list[str]:

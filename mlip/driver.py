@@ -6,16 +6,19 @@ exists, the stage is whole.
 
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlip import config
-from mlip.core import files
+from mlip.core import files, site, slurm
 from mlip.core.progress import console
 from mlip.core.run import Run, locked
 from mlip.core.stage import Stage
+from mlip.core.task_records import Record
 from mlip.core.texts import read_text
+from mlip.core.workers import carried_out_by
 from mlip.stages import label
 from mlip.tools import export_md
 from mlip.tools.export_md import Written
@@ -53,13 +56,56 @@ def opened(folder: Path) -> Run:
 
 
 def run_all(folder: Path) -> None:
-    """Every stage that is not up to date, in order; then what the last one shows."""
+    """Every stage that is not up to date, in order; then what the last one shows.
+
+    Raises:
+        ValueError: a stage failed. Where only tasks of SLURM failed, the stages that do not need it are done before.
+    """
     run = opened(folder)
     planned = run.planned()
+    require_executor(run)
+    failed: dict[str, str] = {}
     with locked(folder):
         for stage in planned:
-            _ensure(run, stage)
+            if lacking := [other.name for other in stage.needs if other.name in failed]:
+                failed[stage.name] = f"stage {stage.name}: not run, because {' and '.join(lacking)} failed"
+                console.print(failed[stage.name], soft_wrap=True)
+                continue
+            try:
+                _ensure(run, stage)
+            except slurm.TasksFailed as error:
+                failed[stage.name] = str(error)
+                console.print(failed[stage.name], soft_wrap=True)
+    if failed:
+        raise ValueError(next(iter(failed.values())))
     _show(run, planned[-1])
+
+
+def profile(run: Run) -> site.Site:
+    """The profile of the cluster that the config names."""
+    return site.load(run.common.site, stages=[stage.name for stage in run.stages])
+
+
+def require_executor(run: Run) -> None:
+    """Nothing where the executor of the config can be used from here; else a ValueError of one line."""
+    if run.common.executor == "slurm":
+        slurm.require(profile(run), [stage.name for stage in run.stages], run.common.site)
+
+
+@contextmanager
+def carried_out(run: Run, stage: str, fingerprint: str) -> Iterator[None]:
+    """A block whose jobs run where the config says, with the resources of this stage.
+
+    The tasks that an earlier call left have ended before. After the block their results are not taken again.
+    """
+    record = Record(run.folder.resolve(), stage)
+    made = None
+    if run.common.executor == "slurm" or record.is_open:
+        made = slurm.Slurm(record=record, fingerprint=fingerprint, site=profile(run))
+        made.settle()
+    with carried_out_by(made if run.common.executor == "slurm" else None):
+        yield
+    record.use_up()
 
 
 def run_one(name: str, folder: Path) -> None:
@@ -70,6 +116,7 @@ def run_one(name: str, folder: Path) -> None:
     """
     run = opened(folder)
     stage = run.stage(name)
+    require_executor(run)
     with locked(folder):
         for before in stage.needs:
             if not run.is_done(before):
@@ -83,6 +130,7 @@ def run_one(name: str, folder: Path) -> None:
 def run_stages(folder: Path, names: Collection[str]) -> Run:
     """The stages of these names that are not up to date, in the order of the pipeline; gives the run."""
     run = opened(folder)
+    require_executor(run)
     with locked(folder):
         for stage in run.stages:
             if stage.name in names:
@@ -95,15 +143,16 @@ def _ensure(run: Run, stage: AnyStage) -> None:
         console.print(f"{stage.name:10s} up to date")
         return
     started = time.time()
-    run.prepare(stage)
-    if run.is_whole(stage):
-        console.print(f"{stage.name:10s} restored: these settings were run before")
-        return
-    console.print(f"{stage.name:10s} ...")
-    result = stage.run(run.context(stage))
-    made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
-    made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
-    files.write_result(run.path(stage.name, "result.json"), result, made)
+    with carried_out(run, stage.name, run.fingerprint(stage)):
+        run.prepare(stage)
+        if run.is_whole(stage):
+            console.print(f"{stage.name:10s} restored: these settings were run before")
+            return
+        console.print(f"{stage.name:10s} ...")
+        result = stage.run(run.context(stage))
+        made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
+        made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
+        files.write_result(run.path(stage.name, "result.json"), result, made)
     console.print(f"{stage.name:10s} done in {time.time() - started:.0f} s")
 
 
@@ -128,13 +177,6 @@ def show_label_plan(folder: Path) -> None:
     """Print what the stage `label` would do and what that would cost."""
     for line in label.plan_lines(opened(folder).context(label.STAGE)):
         console.print(line, soft_wrap=True)
-
-
-def label_share(folder: Path, share: tuple[int, int]) -> None:
-    """Label the share (k, n) of the frames; other shares may run at the same time, a whole run may not."""
-    run = opened(folder)
-    with locked(folder, shared=True):
-        label.label_share(run.context(label.STAGE), share)
 
 
 def reopen_label(folder: Path) -> None:

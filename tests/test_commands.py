@@ -18,7 +18,7 @@ from mlip.core import files
 
 OWN = re.compile(r"FRAMES|CANDIDATES|INITIAL|FINAL|FILE\b|OUT\b|RUN\b|SYSTEM")  # files of the reader
 MADE_BY = {"runs/quick": "README.md", "runs/label": "docs/labelling.md"}  # runs of one page that others go on with
-PROGRAMS = {"mlip", "make", "sbatch", "source", "ls", "GPAW_CONFIG=$PWD/configs/hpc/gpaw.siteconfig"}
+PROGRAMS = {"mlip", "make", "source", "ls", "GPAW_CONFIG=$PWD/configs/hpc/gpaw.siteconfig"}
 LAST = 10**6  # after every block
 READ = {"run", "source", "model", "frames", "initial", "final", "sources", "config", "start", "level"}
 MAKEFILE = (tiny.REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -67,15 +67,15 @@ def made_by(words):
     """What a command makes: its output, a run, or nothing."""
     if words[:2] == ["make", "run"]:
         return {"runs/quick"}
-    if words[0] == "sbatch":
-        return {words[-1]} if words[-2].endswith(".yaml") else set()
     if words[0] != "mlip":
         return set()
     try:
         options = parsed(words)
     except SystemExit:
         return set()  # another test tells
-    return {str(p) for p in paths(options, {"out", "run"} if words[1] in {"init", "run", "learn"} else {"out"})}
+    return {
+        str(p) for p in paths(options, {"out", "run"} if words[1] in {"init", "run", "learn", "submit"} else {"out"})
+    }
 
 
 def made_on(page, until):
@@ -125,7 +125,7 @@ def test_commands_are_taken_and_read_what_exists(page, number, words, capsys):
         options = parsed(words)
     except SystemExit:
         pytest.fail(f"{page}: {shlex.join(words)}: {capsys.readouterr().err}")
-    read = READ - {"run"} if words[1] in {"init", "run", "learn"} else READ
+    read = READ - {"run"} if words[1] in {"init", "run", "learn", "submit"} else READ
     made = made_on(page, number)
     for path in paths(options, read):
         assert is_there(path, made), f"{page}: {path} is neither in the repository nor made by an earlier block"
@@ -141,14 +141,6 @@ def test_make_takes_its_targets(page, number, words):
         ["make", "--dry-run", *words[1:]], cwd=tiny.REPOSITORY, env=clean, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-@of("sbatch")
-def test_batch_scripts_exist_and_are_shell(page, number, words):
-    script, *rest = [word for word in words[1:] if not word.startswith("--")]
-    assert subprocess.run(["bash", "-n", tiny.REPOSITORY / script], check=False).returncode == 0, script
-    made = made_on(page, number)
-    assert all(is_there(Path(path), made) for path in rest), page
 
 
 INLINE = [(named(page), code) for page in (*PAGES, *OTHERS) for code in inline(page, "mlip ", "make ")]

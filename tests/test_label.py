@@ -17,7 +17,6 @@ from numpy.testing import assert_allclose
 from mlip import cli, driver
 from mlip.atoms import dispersion, extxyz
 from mlip.core import files
-from mlip.core.run import locked
 from mlip.dft import queue, single_points, tasks
 from mlip.dft.settings import Dft
 from mlip.stages.dataset import labels
@@ -319,40 +318,6 @@ def test_no_gpaw_is_one_line(tmp_path):
         assert "is not installed" in done.stderr.strip().splitlines()[-1]
         assert "make setup-dft" in done.stderr
         assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("share", ["3", "2/2", "-1/2", "a/b"])
-def test_shares_that_are_none(tmp_path, capsys, share):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["label", str(tmp_path), f"--share={share}"])
-    assert caught.value.code == 2
-    assert "is no share; give K/N with K from 0 to N - 1" in capsys.readouterr().err
-
-
-def test_shares_run_together_and_never_with_a_whole_run(tmp_path, capsys):
-    folder = made_run(tmp_path, [cells.hydride(1, 0.5)])
-    with locked(folder, shared=True):
-        assert cli.main(["label", str(folder), "--share", "0/2"]) == 0
-        assert cli.main(["label", str(folder)]) == 1
-    assert "another process works in this run" in capsys.readouterr().err
-    with locked(folder):
-        assert cli.main(["label", str(folder), "--share", "0/2"]) == 1
-    assert "another process works in this run" in capsys.readouterr().err
-    assert not (folder / "label" / "result.json").exists()
-
-
-@cells.needs_gpaw
-def test_two_shares_have_all_frames_and_the_whole_gathers_them(tmp_path, capsys):
-    frames = [cells.hydride(k, 1.6 + 0.02 * k) for k in range(2)]
-    folder = made_run(tmp_path, frames)
-    store = folder / "labels" / HASH
-    assert cli.main(["label", str(folder), "--share", "0/2"]) == 0
-    first = set(names(store))
-    assert len(first) == 1
-    assert cli.main(["label", str(folder), "--share", "1/2"]) == 0
-    assert len(names(store)) == 2
-    assert cli.main(["label", str(folder)]) == 0
-    assert "2 of 2 frames" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,142 +1,334 @@
-"""A real controller and a real node daemon on this machine run the job array of configs/hpc."""
+"""The executor on a real controller and a real node daemon on this machine, set up by scripts/local_slurm.sh."""
 
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import cells, tiny
+from helpers import nodes, tiny
 
-from mlip import cli, driver
-from mlip.core import files
-from mlip.dft import queue
+from mlip import cli, cluster, driver
+from mlip.core import slurm
+from mlip.core.site import Override, Site
+from mlip.core.task_records import Record, key
+from mlip.core.workers import carried_out_by, run_parallel
 
-NEEDED = ("slurmctld", "slurmd", "munged", "mungekey", "sbatch", "squeue", "sinfo")
-CONF = """
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock
-CredType=cred/munge
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-ReturnToService=2
-SlurmctldPort={controller}
-SlurmdPort={node}
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-SchedulerType=sched/builtin
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=16000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
+SCRIPT = tiny.REPOSITORY / "scripts" / "local_slurm.sh"
+DAEMONS = ("slurmctld", "slurmd", "munged", "mungekey", "sbatch")
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+def local_slurm(*words, **extra):
+    return subprocess.run([SCRIPT, *words], env={**os.environ, **extra}, check=True, capture_output=True, text=True)
 
 
-def output(*command, env):
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
-def until(true, seconds, what):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, what()
-        time.sleep(0.5)
-
-
-@pytest.fixture
-def cluster():
-    """The environment in which sbatch and squeue talk to a cluster of this one machine."""
-    absent = [name for name in NEEDED if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
-    if absent:
-        pytest.skip(f"no {', '.join(absent)} (Debian: slurm-wlm)")
+@pytest.fixture(scope="module")
+def daemons():
+    """Folder of the daemons of a cluster of this one machine, which pretends to have eight cores."""
+    where = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    if absent := [name for name in DAEMONS if shutil.which(name, path=where) is None]:
+        pytest.skip(f"no {', '.join(absent)} (Debian: slurm-wlm munge)")
     if os.geteuid() != 0:
         pytest.skip("the daemons of SLURM need root")
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: of a socket
-    folder.chmod(0o755)
-    for part in ("state", "spool"):
-        (folder / part).mkdir()
-    controller, node = free_ports(2)
-    host = socket.gethostname().split(".")[0]
-    conf = CONF.format(folder=folder, host=host, controller=controller, node=node)
-    (folder / "slurm.conf").write_text(conf)
-    env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    subprocess.run(["mungekey", "--create", f"--keyfile={folder}/munge.key"], env=env, check=True)
-    munged = [f"--{k}={folder}/munge.{v}" for k, v in (("key-file", "key"), ("socket", "sock"), ("pid-file", "pid"))]
-    munged += [f"--{k}={folder}/munge.{v}" for k, v in (("log-file", "log"), ("seed-file", "seed"))]
-    daemons = []
     try:
-        for command in (["munged", "-F", "--force", *munged], ["slurmctld", "-D", "-i"], ["slurmd", "-D"]):
-            with (folder / f"{command[0]}.screen").open("w") as screen:
-                daemons.append(subprocess.Popen(command, env=env, stdout=screen, stderr=screen))
-            time.sleep(1)
-
-        def logs():
-            return "\n".join(p.read_text()[-1500:] for p in folder.glob("*.[ls]*") if p.suffix in {".log", ".screen"})
-
-        until(lambda: output("sinfo", "-h", "-o", "%t", env=env).stdout.strip() == "idle", 60, logs)
-        yield env
+        local_slurm("start", str(folder), CPUS="8")
+        yield folder
     finally:
-        for daemon in reversed(daemons):
-            daemon.terminate()
-        for daemon in daemons:
-            daemon.wait(20)
+        local_slurm("stop", str(folder))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.slow
-@cells.needs_gpaw
-def test_a_job_array_labels_every_frame_once(cluster, tmp_path, capsys):
-    frames = [cells.hydride(k, 1.6 + 0.02 * k) for k in range(5)] + [cells.lithium(k, 4.0 + 0.1 * k) for k in range(2)]
-    files.write_frames(tmp_path / "mine.extxyz", frames)
-    settings = {"label": {"frames": [str(tmp_path / "mine.extxyz")]}, "common": {"workers": 1}}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**settings, "dft": {"settings": cells.SETTINGS}}))
-    driver.init(tmp_path / "c.yaml", tmp_path / "run")
+@pytest.fixture
+def conf(daemons, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", str(daemons / "slurm.conf"))
+    monkeypatch.setenv("PYTHONPATH", f"{tiny.REPOSITORY}:{tiny.REPOSITORY / 'tests'}")
+    return daemons
+
+
+SITE = Site(memory_gb=0.1, hours=1)
+
+
+def executor(folder, *, fingerprint="now", site=SITE):
+    made = slurm.Slurm(record=Record(folder, "neb"), fingerprint=fingerprint, site=site)
+    made._controller.seconds = 1.0  # tests may ask the controller often
+    return made
+
+
+def mapped(own, function, jobs, **options):
+    with carried_out_by(own):
+        return run_parallel(function, jobs, workers=1, uses_torch=False, tick_s=0.2, **options)
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "did not come to pass"
+        time.sleep(0.2)
+    return found
+
+
+def counting(folder, *, count=1, steps=3, seconds=0.3):
+    return [{"folder": str(folder / f"job-{k}"), "steps": steps, "seconds": seconds} for k in range(count)]
+
+
+def alone(task, done=lambda: True):
+    """Start a function in a thread; gives a function that waits for its result."""
+    out = []
+
+    def call():
+        try:
+            out.append((True, task()))
+        except BaseException as error:  # noqa: BLE001
+            out.append((False, error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+
+    def result():
+        thread.join(120)
+        assert out, "still running"
+        if not out[0][0]:
+            raise out[0][1]
+        return out[0][1]
+
+    return result
+
+
+def test_an_array_gives_the_results_of_local_processes_in_order(conf, tmp_path):
+    seen = []
+    results = mapped(executor(tmp_path), nodes.square, [3, 1, 2, 3], on_tick=seen.append)
+    assert [r[0] for r in results] == [9, 1, 4, 9]
+    ids = [r[1] for r in results]
+    assert len(set(ids)) == 3  # equal jobs are one task
+    assert ids[0] == ids[3]
+    assert {r[2] for r in results} == {"1"}
+    assert seen == sorted(seen)
+    assert seen[-1] == 4
+    (array,) = Record(tmp_path, "neb").arrays()
+    assert len(array.keys) == 3
+
+
+def test_one_failed_task_is_named_and_the_others_go_on(conf, tmp_path):
+    own = executor(tmp_path)
+    with pytest.raises(slurm.TasksFailed, match=r"stage neb: 1 of 3 tasks failed, first \d+_1: job 2 is wrong \(log: "):
+        mapped(own, nodes.wrong_at_two, [1, 2, 3])
+    record = Record(tmp_path, "neb")
+    (first,) = record.arrays()
+    assert [record.is_done(task) for task in first.tasks] == [True, False, True]
+    assert "ValueError: job 2 is wrong" in record.log(first.tasks[1]).read_text()
+    with pytest.raises(slurm.TasksFailed, match="1 of 3 tasks failed"):
+        mapped(own, nodes.wrong_at_two, [1, 2, 3])
+    assert record.arrays()[1].keys == (key(nodes.wrong_at_two, 2),)  # nothing but what failed
+
+
+DRIVER = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_slurm
+from pathlib import Path
+folder = Path({folder!r})
+own = test_slurm.executor(folder)
+own.settle()
+print(test_slurm.mapped(own, test_slurm.nodes.once, test_slurm.counting(folder, count=3, steps=6, seconds=0.5)))
+"""
+
+
+def test_a_driver_killed_again_and_again_does_nothing_twice(conf, tmp_path):
+    script = DRIVER.format(tests=str(tiny.REPOSITORY / "tests"), folder=str(tmp_path))
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    for delay in (0.1, 0.6, 1.5):
+        before = len(Record(tmp_path, "neb").arrays())
+        process = subprocess.Popen(command)
+        if not before:
+            until(lambda: Record(tmp_path, "neb").arrays())
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[6, 6, 6]\n"
+    live = [array for array in Record(tmp_path, "neb").arrays() if array.job_id is not None]
+    assert len(live) == 1  # one array, whatever happened to its drivers
+    assert [(tmp_path / f"job-{k}" / "begun").read_text().split() for k in range(3)] == [["0"]] * 3
+
+
+def test_a_signal_requeues_a_task_which_goes_on_from_its_files(conf, tmp_path):
+    own = executor(tmp_path)
+    result = alone(lambda: mapped(own, nodes.once, counting(tmp_path, steps=8, seconds=0.5)))
+    until((tmp_path / "job-0" / "1").exists)
+    (array,) = own.record.arrays()
+    subprocess.run(["scancel", "--signal=USR2", array.job_id], check=True)
+    until(lambda: slurm.queued().get(array.job_id, slurm.Queued("", "", "")).state == "PENDING")
+    time.sleep(3)  # SLURM waits for two minutes, so that nothing of the first start is left
+    subprocess.run(["scontrol", "update", f"jobid={array.job_id}", "starttime=now"], check=True)
+    assert result() == [8]
+    assert (tmp_path / "job-0" / "begun").read_text().split() == ["0", "1"]  # each step once: `once` says so
+
+
+def test_a_cancelled_task_is_told_and_submitted_by_the_next_call(conf, tmp_path):
+    own, jobs = executor(tmp_path), counting(tmp_path, count=2, steps=5, seconds=0.4)
+    result = alone(lambda: mapped(own, nodes.once, jobs))
+    until((tmp_path / "job-1" / "0").exists)
+    (array,) = own.record.arrays()
+    subprocess.run(["scancel", array.tasks[1]], check=True)
+    with pytest.raises(slurm.TasksFailed, match=r"1 of 2 tasks failed, first \d+_1: ended without a result"):
+        result()
+    assert mapped(executor(tmp_path), nodes.once, jobs) == [5, 5]
+    assert (tmp_path / "job-0" / "begun").read_text().split() == ["0"]
+
+
+def test_a_killed_and_restarted_node_daemon_loses_nothing(conf, tmp_path):
+    own = executor(tmp_path)
+    result = alone(lambda: mapped(own, nodes.once, counting(tmp_path, steps=6, seconds=0.5)))
+    until((tmp_path / "job-0" / "0").exists)
+    local_slurm("kill-slurmd", str(conf))
+    time.sleep(1)
+    local_slurm("slurmd", str(conf))
+    assert result() == [6]
+
+
+def test_a_drained_node_makes_tasks_wait(conf, tmp_path):
+    host = subprocess.run(["sinfo", "-h", "-o", "%n"], capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run(["scontrol", "update", f"nodename={host}", "state=drain", "reason=test"], check=True)
+    own = executor(tmp_path)
+    result = alone(lambda: mapped(own, nodes.square, [4]))
+    try:
+        until(lambda: any(t.state == "PENDING" and t.name.startswith("mlip-neb") for t in slurm.queued().values()))
+    finally:
+        subprocess.run(["scontrol", "update", f"nodename={host}", "state=resume"], check=True)
+    assert result()[0][0] == 16
+
+
+def test_tasks_of_other_settings_keep_the_stage_closed(conf, tmp_path):
+    own = executor(tmp_path)
+    result = alone(lambda: mapped(own, nodes.once, counting(tmp_path, steps=60, seconds=0.5)))
+    (array,) = until(lambda: [a for a in own.record.arrays() if a.job_id])
+    with pytest.raises(ValueError, match=r"tasks of other settings still run \(job \d+\).*mlip cancel"):
+        executor(tmp_path, fingerprint="changed").settle()
+    slurm.cancel([array.job_id])
+    with pytest.raises(slurm.TasksFailed):
+        result()
+    executor(tmp_path, fingerprint="changed").settle()
+
+
+def config(folder, *, profile=None, **common):
+    (folder / "site.yaml").write_text(yaml.safe_dump({"memory_gb": 1, "hours": 1} if profile is None else profile))
+    common = {"executor": "slurm", "site": str(folder / "site.yaml"), **common}
+    return tiny.write_config(folder / "c.yaml", common=common)
+
+
+def test_scripts_are_printed_and_nothing_is_submitted(conf, tmp_path, capsys):
+    profile = {"memory_gb": 1, "setup": ["module load x"], "stages": {"neb": {"cores": 3}, "driver": {"hours": 2}}}
+    assert cli.main(["submit", str(config(tmp_path, profile=profile)), str(tmp_path / "run"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    driver_script, neb = said.split("# tasks of ")[0], said.split("# tasks of neb")[1].split("# tasks of ")[0]
+    assert "#SBATCH --time=120" in driver_script
+    assert "mlip.cli run" in driver_script
+    assert "#SBATCH --cpus-per-task=3" in neb
+    assert "module load x" in neb
+    assert "#SBATCH --signal=USR2@120" in neb
+    assert not (tmp_path / "run" / "hpc").exists()
+    for name, script in (("driver", driver_script), ("neb", neb)):
+        (tmp_path / name).write_text(script[script.index("#!") :])
+        subprocess.run(["sbatch", "--test-only", str(tmp_path / name)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ({"partition": "gpus"}, "partition 'gpus' does not exist; there are: all"),
+        ({"memory": 1}, "memory: unknown key; there are: partition, account"),
+        ({"stages": {"bands": {}}}, "stages.bands: no such stage; there are: structures"),
+        ({"stages": {"neb": {"core": 1}}}, "stages.neb.core: unknown key; there are: partition"),
+        ({"options": {"qos": "gold", "constraint": "none-such"}}, "sbatch refused the tasks"),
+    ],
+)
+def test_bad_profiles_end_in_one_line(conf, tmp_path, capsys, profile, message):
+    assert cli.main(["run", str(config(tmp_path, profile=profile)), str(tmp_path / "run")]) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("mlip run:")]
+    assert message in line
+
+
+def test_status_and_cancel(conf, tmp_path, capsys):
+    run = driver.init(config(tmp_path), tmp_path / "run")
+    record = Record(run.folder, "structures")
+    own = slurm.Slurm(record=record, fingerprint="x", site=SITE)
+    own._controller.seconds = 1.0
+    result = alone(lambda: mapped(own, nodes.once, counting(tmp_path, count=2, steps=100, seconds=0.5)))
+    until((tmp_path / "job-1" / "0").exists)
+    states = {one.stage: one for one in cluster.status(run.folder)}
+    assert (states["structures"].state, states["structures"].running) == (cluster.UNDER_WAY, 2)
+    assert states["neb"].state == cluster.NOT_BEGUN
+    assert cli.main(["cancel", str(run.folder)]) == 0
+    assert "2 tasks cancelled" in capsys.readouterr().out
+    with pytest.raises(slurm.TasksFailed):
+        result()
+    states = {one.stage: one for one in cluster.status(run.folder)}
+    assert (states["structures"].state, states["structures"].failed) == (cluster.FAILED, 2)
+    assert "ended without a result" in states["structures"].note
+
+
+def test_slurm_or_submitit_absent_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "mlip").write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m mlip.cli "$@"\n')
-    (tmp_path / "bin" / "mlip").chmod(0o755)
-    env = {**cluster, **tiny.environment(), "SLURM_CONF": cluster["SLURM_CONF"]}
-    env["PATH"] = f"{tmp_path / 'bin'}:{cluster['PATH']}"
-    script = tiny.REPOSITORY / "configs" / "hpc" / "label.sbatch"
-    limits = ("--array=0-2", "--cpus-per-task=1", f"--output={tmp_path}/out-%a", f"--chdir={tmp_path}")
-    submitted = output("sbatch", *limits, str(script), str(tmp_path / "run"), "3", env=env)
-    assert submitted.returncode == 0, submitted.stderr
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    source = config(tmp_path)
+    assert cli.main(["run", str(source), str(tmp_path / "run")]) == 1
+    assert "no sbatch, srun, squeue, scancel, sinfo, scontrol on this machine" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert cli.main(["run", str(source), str(tmp_path / "run")]) == 1
+    assert "submitit is not installed; install the extra hpc" in capsys.readouterr().err
 
-    def said():
-        return "\n".join(p.read_text() for p in sorted(tmp_path.glob("out-*")))
 
-    until(lambda: output("squeue", "-h", env=env).stdout.strip() == "", 240, said)
-    assert len(list(tmp_path.glob("out-*"))) == 3
-    counts = re.findall(r"(\d+)/(\d+)", said())
-    assert all(done == whole for done, whole in counts), said()
-    assert sum(int(done) for done, _ in counts) == 7  # each frame by one array task
-    store = tmp_path / "run" / "labels" / queue.settings_hash(cells.DFT)
-    before = {p: p.stat().st_mtime_ns for p in store.glob("*.xyz")}
-    assert len(before) == 7
-    assert cli.main(["label", str(tmp_path / "run")]) == 0
-    assert "7 of 7 frames" in capsys.readouterr().err
-    assert {p: p.stat().st_mtime_ns for p in store.glob("*.xyz")} == before
+@pytest.mark.slow
+def test_a_task_at_its_time_limit_is_requeued_and_ends(conf, tmp_path):
+    own = executor(tmp_path, site=SITE.model_copy(update={"hours": 1 / 60, "signal_seconds": 30}))
+    assert mapped(own, nodes.once, counting(tmp_path, steps=20, seconds=3.0)) == [20]
+    assert (tmp_path / "job-0" / "begun").read_text().split()[:2] == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_node_does_not_see_is_told(conf, tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(tiny.REPOSITORY / "tests")!r})
+import test_slurm
+from pathlib import Path
+test_slurm.mapped(test_slurm.executor(Path({str(tmp_path / "hidden")!r})), test_slurm.nodes.square, [1])
+"""
+    (tmp_path / "hidden").mkdir()
+    own = f'mount -t tmpfs none {tmp_path / "hidden"} && exec {sys.executable} -W ignore -c "$CODE"'
+    command = ["unshare", "--mount", "sh", "-c", own]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CODE": code})
+    if "not permitted" in done.stderr or "permission denied" in done.stderr:
+        pytest.skip("no mounts here")
+    assert "there is no log: if the nodes do not see" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_thousand_tasks_are_submitted_in_half_a_minute(conf, tmp_path):
+    own = executor(tmp_path, site=SITE.model_copy(update={"stages": {"neb": Override(options={"begin": "now+1hour"})}}))
+    started = time.monotonic()
+    found = own._submitted(nodes.square, {key(nodes.square, k): k for k in range(1000)}, uses_torch=False)
+    took = time.monotonic() - started
+    slurm.cancel([own.record.arrays()[0].job_id])
+    assert len(found) == 1000
+    assert took < 30, took
+
+
+@pytest.mark.slow
+def test_a_whole_run_gives_the_results_of_a_local_one(conf, tmp_path):
+    for name, changes in (("local", {"executor": "local"}), ("slurm", {})):
+        driver.init(config(tmp_path, **changes), tmp_path / name)
+        driver.run_all(tmp_path / name)
+    for path in sorted((tmp_path / "local").glob("*/result.json")):
+        one, other = (
+            driver.files.read_json(tmp_path / name / path.parent.name / path.name) for name in ("local", "slurm")
+        )
+        assert one["provenance"]["fingerprint"] == other["provenance"]["fingerprint"]
+        if path.parent.name not in {"report", "train"}:  # these hold times
+            assert one["result"] == other["result"], path

@@ -170,15 +170,15 @@ def _name(path: Path) -> str:
 
 
 @contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the run folder: a second process working in it is refused; with `shared`, one that does not share."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder: a second process working in it is refused."""
     try:
         handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written ({error.strerror}); choose a folder you may write to") from error
     try:
         try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(f"{folder}: another process works in this run; wait for it or stop it") from error
         yield

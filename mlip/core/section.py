@@ -87,6 +87,13 @@ class Common(Section):
     workers: Count = Field(
         default=2, description="Processes that run side by side; on a CPU each of them uses one thread."
     )
+    executor: Literal["local", "slurm"] = Field(
+        default="local", description="Where the jobs of a stage run: processes of this machine, or tasks of SLURM."
+    )
+    site: Path = Field(
+        default=Path("configs/hpc/site.yaml"),
+        description="Profile of the cluster, read where the executor is slurm: partition, memory and time of tasks.",
+    )
     target: Target = Field(
         default="pbe",
         description="Level that labels, potential and report share. With pbe-d3 the potential contains D3(BJ).",

@@ -28,7 +28,8 @@ Found = TypeVar("Found")
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 
-EXECUTION = frozenset({"workers"})  # settings of `common` that change how long a stage takes, never its result
+# settings of `common` that change where and how long a stage runs, never its result
+EXECUTION = frozenset({"workers", "executor", "site"})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Independent jobs in processes side by side.
+"""Independent jobs in processes side by side, on this machine or wherever an executor carries them out.
 
 Takes a function of one job (importable, both picklable); gives results in order. Workers use one thread each, die with
 their parent, and keep what they finished on disk: after a kill the same call goes on.
@@ -9,16 +9,46 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
 
 from mlip.core import process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Executor(Protocol):
+    """Carries out jobs elsewhere; the arguments are those of `run_parallel`."""
+
+    def __call__(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Sequence[Job],
+        *,
+        on_tick: Callable[[int], None],
+        tick_s: float,
+        uses_torch: bool,
+    ) -> list[Result]:
+        """Results in the order of the jobs."""
+
+
+_EXECUTOR: ContextVar[Executor | None] = ContextVar("executor", default=None)
+
+
+@contextmanager
+def carried_out_by(executor: Executor | None) -> Iterator[None]:
+    """A block in which `run_parallel` gives its jobs to this executor; None is this machine."""
+    before = _EXECUTOR.set(executor)
+    try:
+        yield
+    finally:
+        _EXECUTOR.reset(before)
 
 
 def run_parallel(
@@ -45,11 +75,28 @@ def run_parallel(
     """
     if not jobs:
         return []
+    if (executor := _EXECUTOR.get()) is not None:
+        return executor(function, jobs, on_tick=on_tick, tick_s=tick_s, uses_torch=uses_torch)
+    return run_local(function, jobs, workers=workers, on_tick=on_tick, tick_s=tick_s, uses_torch=uses_torch)
+
+
+def run_local(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    on_tick: Callable[[int], None] = lambda _: None,
+    tick_s: float = 0.5,
+    uses_torch: bool = True,
+) -> list[Result]:
+    """The same on this machine, whatever the executor; see `run_parallel`."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
-    ) as pool:
+    with _signal_held():  # for the helper process of multiprocessing, too
+        pool = ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
+        )
         futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
+    with pool:
         pending = set(futures)
         try:
             while pending:
@@ -66,6 +113,19 @@ def run_parallel(
             for future in pending:
                 future.cancel()
         return [future.result() for future in futures]
+
+
+@contextmanager
+def _signal_held() -> Iterator[None]:
+    """A block whose new processes never see the signal with which SLURM announces a time limit: this one acts on it."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(uses_torch: bool) -> None:

@@ -59,7 +59,6 @@ def label(
     store: Path,
     *,
     workers: int,
-    share: tuple[int, int] = (0, 1),
     on_tick: Tick = lambda _done, _all, _left: None,
 ) -> Labelled:
     """Labels of the frames, calculated where they are not in the store.
@@ -69,8 +68,7 @@ def label(
         dft: level of theory.
         store: folder of the labels of all levels.
         workers: processes side by side, of one core each.
-        share: (k, n): only the tasks whose number mod n is k; all processes of a job array do their own share.
-        on_tick: called with the frames of this share that are settled, their number, and the estimated seconds left.
+        on_tick: called with the frames that are settled, their number, and the estimated seconds left.
 
     Raises:
         ValueError: a frame is not fit for labelling at all, the engine is not installed or lacks data of an element, a
@@ -80,13 +78,11 @@ def label(
     place = Store(store / settings_hash(dft))
     unique = _unique(named)
     files.require_writable(place.folder / "x")
-    if share == (0, 1):  # no other process writes here: what a kill left half-written is litter
-        for half in place.folder.glob(".*.tmp"):
-            half.unlink()
+    for half in place.folder.glob(".*.tmp"):  # no other process writes here: what a kill left half-written is litter
+        half.unlink()
     _refuse(unique, place)
-    every = tasks(unique, dft, streams=workers * share[1])
-    mine = [task for number, task in enumerate(every) if number % share[1] == share[0]]
-    waiting = _calculated(mine, unique, dft, place, workers=workers, on_tick=on_tick)
+    every = tasks(unique, dft, streams=workers)
+    waiting = _calculated(every, unique, dft, place, workers=workers, on_tick=on_tick)
     return _gathered(named, place, waiting)
 
 

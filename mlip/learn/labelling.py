@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 
+from mlip import driver
 from mlip.core import files
 from mlip.core.progress import console, estimate
 from mlip.dft import queue
@@ -104,7 +105,7 @@ def labelled(own: Round) -> Labelled | Waiting | None:
     choice, frames = chosen(own)
     if not frames:
         return None
-    with estimate(f"labels of round {own.number}") as tick:
+    with driver.carried_out(own.run, "label", "learn"), estimate(f"labels of round {own.number}") as tick:
         made = queue.label([c.atoms for c in frames], own.dft, own.store, workers=own.run.common.workers, on_tick=tick)
     waiting = tuple(p for p in made.problems if p.file is None)
     if waiting:

@@ -38,7 +38,7 @@ class LabelledFrames:
 def run(context: Context[LabelSettings]) -> LabelledFrames:
     """Label the frames and write them in the format of a dataset."""
     dft = context.section(Dft)
-    made = label_share(context, (0, 1))
+    made = _labelled(context)
     there = [frame for frame in made.frames if frame is not None]
     if not there:
         raise ValueError(f"none of {len(made.frames)} frames has a label; the first: {made.problems[0].reason}")
@@ -54,11 +54,10 @@ def run(context: Context[LabelSettings]) -> LabelledFrames:
     )
 
 
-def label_share(context: Context[LabelSettings], share: tuple[int, int]) -> queue.Labelled:
-    """Label the share (k, n) of the frames; other shares may run at the same time."""
+def _labelled(context: Context[LabelSettings]) -> queue.Labelled:
     dft, store = context.section(Dft), queue.labels_folder(context.run_folder)
     with estimate("frames") as tick:
-        made = queue.label(_named(context), dft, store, workers=context.workers, share=share, on_tick=tick)
+        made = queue.label(_named(context), dft, store, workers=context.workers, on_tick=tick)
     for problem in made.problems:
         context.say(f"{problem.frame_id}: {problem.reason}")
     return made
