@@ -78,8 +78,8 @@ def require(sections: Sections, folder: Path) -> None:
         raise ValueError("learn.choose: committee-spread needs train.members of 2 or more, or use barrier-variance")
     if train.members < 2 and settings.stop_below_ev is not None:
         raise ValueError("learn.stop_below_ev: needs a spread, so train.members of 2 or more; or leave it out")
-    engines.engine(dft).require(engines.settings_of(dft), ())
     data = _data(sections)
+    engines.engine(dft).require(engines.settings_of(dft), ())
     level = extxyz.settings_hash(read_card(files.place(data)).settings)
     labelling.require_level(queue.settings_hash(dft), level, data=data, preset=dft.preset)
     files.require_writable(folder / "learn.json")
