@@ -33,10 +33,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/quick")
     submit = commands.add_parser("submit", help="start `mlip run` as a job of SLURM")
     submit.add_argument("config", type=Path, metavar="CONFIG", help="YAML file with common.executor: slurm")
-    submit.add_argument("run", type=Path, metavar="RUN", help="folder of the run, where the nodes see it")
+    submit.add_argument("run", type=Path, metavar="RUN", help="folder of the run, which the compute nodes must see")
     submit.add_argument("--dry-run", action="store_true", help="print the batch scripts; submit nothing")
-    for name, text in (("status", "how far every stage is, and its tasks"), ("cancel", "cancel driver and tasks")):
-        command = commands.add_parser(name, help=f"{text}, of a run on SLURM")
+    for name, text in (
+        ("status", "show the progress of every stage and its tasks"),
+        ("cancel", "cancel the driver and all tasks"),
+    ):
+        command = commands.add_parser(name, help=f"{text} of a run on SLURM")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     upgrade = commands.add_parser("upgrade", help="take over the results of a run folder made by version 0.1")
     upgrade.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -94,7 +97,7 @@ def _data_commands(commands: Any) -> None:
         "--start", type=Path, help="lammps: a start of the md stage, such as runs/quick/md/001_Li.extxyz"
     )
     export.add_argument(
-        "--config", type=Path, help="lammps: whose md section gives lengths and steps; else the defaults"
+        "--config", type=Path, help="lammps: config whose md section gives lengths and steps; else the defaults"
     )
 
 
@@ -104,18 +107,22 @@ def _structure_commands(commands: Any) -> None:
     barrier.add_argument("initial", type=Path, metavar="INITIAL", help="structure: extended XYZ, POSCAR, CIF ...")
     barrier.add_argument("final", type=Path, metavar="FINAL", help="the same atoms in any order, the ion moved")
     barrier.add_argument("--ion", help="symbol of the ion that hops; else the atom that moves farthest")
-    barrier.add_argument("--images", type=_count, default=5, help="between the ends (5)")
-    barrier.add_argument("--fmax", type=_force, default=0.05, help="eV/Angstrom at which a band is converged (0.05)")
-    barrier.add_argument("--max-steps", type=_count, default=300, help="of a band (300)")
+    barrier.add_argument("--images", type=_count, default=5, help="images between the ends (5)")
+    barrier.add_argument(
+        "--fmax", type=_force, default=0.05, help="force at which a band is converged, eV/Angstrom (0.05)"
+    )
+    barrier.add_argument("--max-steps", type=_count, default=300, help="most steps of a band (300)")
     relax = commands.add_parser("relax", help="relax structures in their fixed cells, without a run")
     relax.add_argument("frames", type=Path, metavar="FILE", help="structures: extended XYZ, POSCAR, CIF ...")
-    relax.add_argument("--fmax", type=_force, default=0.02, help="eV/Angstrom on every atom (0.02)")
-    relax.add_argument("--max-steps", type=_count, default=500, help="of a structure (500)")
+    relax.add_argument("--fmax", type=_force, default=0.02, help="largest force on an atom, eV/Angstrom (0.02)")
+    relax.add_argument("--max-steps", type=_count, default=500, help="most steps of a structure (500)")
     for command, target in ((barrier, "folder for barrier.json, profile.svg and the bands"), (relax, "extended XYZ")):
         potential = command.add_mutually_exclusive_group(required=True)
-        potential.add_argument("--model", type=Path, help="such as datasets/models/tio2-mg-li")
+        potential.add_argument("--model", type=Path, help="model folder, such as datasets/models/tio2-mg-li")
         potential.add_argument("--calculator", metavar="MODULE:CLASS", help="any ASE calculator, with --trusted")
-        command.add_argument("--arguments", default="{}", metavar="JSON", help="of the calculator, '{\"a\": 1}'")
+        command.add_argument(
+            "--arguments", default="{}", metavar="JSON", help="keyword arguments of the calculator, '{\"a\": 1}'"
+        )
         command.add_argument("--trusted", action="store_true", help="the calculator runs its own code, which you trust")
         command.add_argument("-o", "--out", type=Path, required=True, help=f"where to write: {target}")
         command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -124,14 +131,24 @@ def _structure_commands(commands: Any) -> None:
         "trajectories", type=Path, nargs="+", metavar="TRAJECTORY", help="extended XYZ, ASE .traj or LAMMPS dump"
     )
     diffusion.add_argument("--ion", required=True, help="symbol of the ion that moves")
-    diffusion.add_argument("--frame-time", type=_positive, metavar="FS", help="from stored frame to frame")
-    diffusion.add_argument("--time-step", type=_positive, metavar="FS", help="of LAMMPS, for a dump")
+    diffusion.add_argument("--frame-time", type=_positive, metavar="FS", help="time between stored frames")
+    diffusion.add_argument(
+        "--time-step", type=_positive, metavar="FS", help="time step of the simulation, for a LAMMPS dump"
+    )
     diffusion.add_argument("--species", default="", help="elements of the LAMMPS types, such as Li,O,Ti")
-    diffusion.add_argument("--temperature", type=_positive, metavar="K", help="for the conductivity of a crystal")
-    diffusion.add_argument("--charge", type=_positive, metavar="E", help="of the ion; else the usual one")
-    diffusion.add_argument("--skip", type=_positive, default=0.0, metavar="PS", help="equilibration, left out (0)")
-    diffusion.add_argument("--dimensions", type=int, choices=(2, 3), help="2 on a slab; else by the vacuum")
-    diffusion.add_argument("--jump", type=_positive, default=2.0, metavar="A", help="displacement of a jump (2)")
+    diffusion.add_argument(
+        "--temperature", type=_positive, metavar="K", help="temperature, for the conductivity of a crystal"
+    )
+    diffusion.add_argument("--charge", type=_positive, metavar="E", help="charge of the ion; else the usual one")
+    diffusion.add_argument(
+        "--skip", type=_positive, default=0.0, metavar="PS", help="equilibration time to leave out (0)"
+    )
+    diffusion.add_argument(
+        "--dimensions", type=int, choices=(2, 3), help="dimensions of D; else 2 with vacuum, 3 without"
+    )
+    diffusion.add_argument(
+        "--jump", type=_positive, default=2.0, metavar="A", help="displacement that counts as a jump (2)"
+    )
     diffusion.add_argument("-o", "--out", type=Path, help="where to write the result, JSON")
 
 

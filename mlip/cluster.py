@@ -37,14 +37,14 @@ class StageState:
 
 
 def submit(config: Path, folder: Path, *, dry_run: bool) -> str:
-    """Submit the driver as a job of SLURM; gives what to tell, or the scripts of driver and tasks.
+    """Submit the driver as a job of SLURM; gives a message with the job, or the scripts of driver and tasks.
 
     Raises:
         ValueError: anything wrong with the config, the profile or the cluster, or a driver is there already.
     """
     run = driver.init(config, folder)
     if run.common.executor != "slurm":
-        raise ValueError(f"{config}: common.executor is local; write slurm, or call: mlip run {config} {folder}")
+        raise ValueError(f"{config}: common.executor is local; set it to slurm, or call: mlip run {config} {folder}")
     driver.require_executor(run)
     profile, record = driver.profile(run), Record(folder.resolve(), site.DRIVER)
     text = _script(profile, record, [str(config.resolve() if config.exists() else config), str(folder.resolve())])
@@ -54,7 +54,7 @@ def submit(config: Path, folder: Path, *, dry_run: bool) -> str:
         return "\n".join([f"# driver\n{text}", *made])
     alive = slurm.queued()
     if there := [task for one in record.arrays() for task in one.tasks if task in alive]:
-        raise ValueError(f"{folder}: its driver is job {there[-1]} already; see mlip status {folder}")
+        raise ValueError(f"{folder}: its driver is already in the queue, job {there[-1]}; see: mlip status {folder}")
     path = folder / FOLDER / "driver.sh"
     files.write_text_atomic(path, text)
     job_id = slurm.submit_script(path)
@@ -109,7 +109,9 @@ def cancel(folder: Path) -> str:
     mine = [one.job_id for one in jobs if one.job_id and any(task in alive for task in one.tasks)]
     slurm.cancel(mine)
     tasks = sum(task in alive for one in jobs for task in one.tasks)
-    return f"{tasks} tasks cancelled; what is finished is kept: mlip run goes on" if tasks else "no task is there"
+    if not tasks:
+        return "no task of this run is in the queue"
+    return f"{tasks} {'task' if tasks == 1 else 'tasks'} cancelled; finished results are kept, and mlip run continues"
 
 
 def _records(run: Run, *, driver_too: bool = False) -> list[Record]:
@@ -142,7 +144,7 @@ def _state(run: Run, stage: Stage[Any, Any], record: Record, alive: dict[str, sl
     running = sum(one.state in slurm.RUNNING for one in open_ones.values())
     failed = [t for t, used in last.items() if t not in open_ones and not (used or record.is_done(t))]
     waiting = [one for one in open_ones.values() if one.state not in slurm.RUNNING]
-    notes = [slurm.reason(record, t) for t in failed] or [f"waits: {t.reason}" for t in waiting if t.reason != "None"]
+    notes = [slurm.reason(record, t) for t in failed] or [f"waiting: {t.reason}" for t in waiting if t.reason != "None"]
     ended = FAILED if failed else STOPPED if last else NOT_BEGUN
     state = DONE if whole else UNDER_WAY if open_ones else ended
     first = min((one.submitted for one in record.arrays() if not one.used), default=None)

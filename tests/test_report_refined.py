@@ -37,7 +37,7 @@ def test_the_verdict_rests_on_dft_where_the_limiting_hop_is_refined(published):
     assert_allclose(row.difference_ev, 0.41 - 0.02 - 0.381, rtol=1e-9, atol=0)
     assert (row.ours_ev, row.two_sigma_ev) == (alone.ours_ev, alone.two_sigma_ev), "the potential keeps its own"
     assert row.decided_ev == row.dft_ev
-    assert sections.dft_how(row) == "converged: 4 calls, 40 meV/\u00c5 left"
+    assert sections.dft_how(row) == "converged: 4 calls, residual force 40 meV/\u00c5"
     assert sections.dft_how(alone) == ""
 
 

@@ -41,7 +41,7 @@ def test_a_row_for_every_temperature_and_one_for_all(found, moved):
     assert found[3].hops == sum(r.hops for r in found[:3])
     assert found[3].hops + found[3].others == sum(m.jumps for m in moved)
     assert found[3].others == sum(len(m.unknown) for m in moved)
-    assert f"{found[3].others} jumps more are no hop of the network" in sentence(found[3])
+    assert f"{found[3].others} other jumps joined sites that no hop of the network connects." in sentence(found[3])
     assert_allclose(found[3].expected, sum(r.expected for r in found[:3]), rtol=1e-12, atol=0)
     assert_allclose(found[3].ps, sum(m.ion_ps for m in moved), rtol=1e-12, atol=0)
 
@@ -70,7 +70,12 @@ def test_the_ratio_is_that_of_crossings_times_hops_per_crossing(moved):
     (row,) = rows([back])
     assert (row.crossings, row.reversed, row.reversed_expected) == (3 * hot.jumps, 20, 5.0)
     assert_allclose(row.crossings_ratio, 3 * hot.jumps / row.expected, rtol=1e-12, atol=0)
-    assert "33 % of the crossings were hops, the others recrossings. 20 hops were reversed within 0.5" in sentence(row)
+    assert "33 % of the crossings were hops; the others were recrossings. 20 hops were reversed within 0.5" in sentence(
+        row
+    )
+    assert "; 5.0 would be expected if successive hops were independent." in sentence(row)
+    assert " 1 hop was reversed within 0.5 ps; " in sentence(replace(row, reversed=1))
+    assert sentence(row).startswith(f"{row.ion} in {row.system}, 1200 K, ")
     (old,) = rows([replace(hot, recrossing=None)])
     assert (old.crossings, old.crossings_ratio, old.reversed) == (None, None, None)
 
@@ -83,7 +88,7 @@ def test_without_a_hop_there_is_an_upper_limit_and_no_slope():
     (row,) = rows([motions.motion(600.0, value=1e-9)])
     assert (row.hops, row.ratio.value, row.crossings_ratio, row.barrier_ev) == (0, None, None, None)
     assert row.ratio.high > 0
-    assert sentence(row).endswith(f"no hop with a rate was seen, where {row.expected:.1f} are predicted.")
+    assert sentence(row).endswith(f"; harmonic transition-state theory predicts {row.expected:.1f} hops.")
 
 
 def test_hops_without_a_rate_are_not_compared(moved):
@@ -91,4 +96,4 @@ def test_hops_without_a_rate_are_not_compared(moved):
     assert 0 < some[0].hops < moved[-1].jumps
     (none,) = rows(moved[-1:], modes=())
     assert (none.hops, none.expected, none.ratio) == (0, 0.0, Interval())
-    assert sentence(none).endswith("0.0 are predicted.")
+    assert sentence(none).endswith("transition-state theory predicts 0.0 hops.")

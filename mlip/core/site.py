@@ -1,7 +1,7 @@
 """The profile of a cluster: where SLURM runs the tasks of a stage, and with which resources.
 
 Takes a YAML file such as configs/hpc/site.yaml; gives, per stage, partition, account, GPUs, cores, memory and time. The
-profile says where and how long, never what: no number of a run depends on it.
+profile says where and how long, never what: no number of a run depends on the profile.
 """
 
 from collections.abc import Collection
@@ -20,7 +20,7 @@ Line = Annotated[str, Field(pattern=r"^[^\n]*$")]
 class Resources(Section):
     """Resources of one task."""
 
-    partition: str | None = Field(default=None, description="Partition; null is the default one of the cluster.")
+    partition: str | None = Field(default=None, description="Partition; null is the default partition of the cluster.")
     account: str | None = Field(default=None, description="Account that is charged.")
     gpus: Annotated[int, Field(ge=0)] = Field(default=0, description="GPUs of a task.")
     cores: Count = Field(default=1, description="Cores of a task.")
@@ -48,7 +48,9 @@ class Override(Section):
 class Site(Resources):
     """The profile of a cluster."""
 
-    setup: tuple[Line, ...] = Field(default=(), description="Lines of shell before every task: modules, environment.")
+    setup: tuple[Line, ...] = Field(
+        default=(), description="Shell commands before every task, such as those that load the environment."
+    )
     python: Line | None = Field(
         default=None, description="Command that starts Python on a node, such as apptainer exec mlip.sif python."
     )
@@ -60,9 +62,9 @@ class Site(Resources):
     )
     array_size: Count = Field(default=1000, description="Largest array (MaxArraySize of the cluster less one).")
     poll_seconds: Annotated[float, Field(ge=10)] = Field(
-        default=10.0, description="Seconds between two questions to the controller."
+        default=10.0, description="Least time between two calls of squeue, seconds."
     )
-    stages: dict[str, Override] = Field(default={}, description="What differs for a stage, or for the driver.")
+    stages: dict[str, Override] = Field(default={}, description="Resources that differ for a stage, or for the driver.")
 
     def resources(self, stage: str) -> Resources:
         """The resources of the tasks of a stage."""

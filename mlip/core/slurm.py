@@ -39,14 +39,14 @@ ENDED = {
     "FAILED": "exited with an error",
     "CANCELLED": "cancelled",
     "TIMEOUT": "killed at its time limit",
-    "OUT_OF_MEMORY": "killed for want of memory; raise memory_gb",
+    "OUT_OF_MEMORY": "killed because it exceeded its memory; raise memory_gb",
     "NODE_FAIL": "its node failed",
     "BOOT_FAIL": "its node failed",
     "DEADLINE": "killed at its deadline",
     "PREEMPTED": "preempted",
 }
 NO_SUBMITIT = "submitit is not installed; install the extra hpc: pip install 'facet-mlip[hpc]'"
-VANISHED = "ended without a result (cancelled, killed for want of memory, or its node failed)"
+VANISHED = "ended without a result (the task was cancelled, exceeded its memory, or its node failed)"
 
 
 class TasksFailed(ValueError):  # noqa: N818  (told to the user)
@@ -92,7 +92,7 @@ def _leave(*_: object) -> None:
 
 
 def require(site: Site, stages: Collection[str], where: Path) -> None:
-    """Nothing where tasks can be submitted from here.
+    """Check that tasks can be submitted from this machine.
 
     Raises:
         ValueError: submitit or a command of SLURM is missing, or a partition does not exist.
@@ -110,9 +110,10 @@ def require(site: Site, stages: Collection[str], where: Path) -> None:
 
 
 def require_commands() -> None:
-    """Nothing where the commands of SLURM are on this machine; else a ValueError."""
+    """Check that the commands of SLURM are on this machine; a ValueError names those that are missing."""
     if missing := [name for name in NEEDED if shutil.which(name) is None]:
-        raise ValueError(f"slurm: no {', '.join(missing)} on this machine; run where SLURM is, or use executor: local")
+        advice = "run on a machine with SLURM, or set common.executor: local"
+        raise ValueError(f"slurm: no {', '.join(missing)} on this machine; {advice}")
 
 
 def submit_script(path: Path) -> str:
@@ -187,7 +188,7 @@ class _Controller:
             found = _listed()
         except ValueError as error:
             if not self._silent:
-                console.print(f"  {error}; waiting for an answer", soft_wrap=True)
+                console.print(f"  {error}; waiting until SLURM answers", soft_wrap=True)
             self._silent = True
             return None
         self._silent = False
@@ -245,8 +246,8 @@ class Slurm:
         left = [one for one in every if any(task in alive for task in one.tasks)]
         if other := [one for one in left if one.fingerprint != self.fingerprint]:
             raise ValueError(
-                f"stage {self.record.stage}: tasks of other settings still run (job {other[0].job_id}); wait for them, "
-                f"or stop them with: mlip cancel {self.record.run}"
+                f"stage {self.record.stage}: tasks of other settings still run (job {other[0].job_id}); wait for "
+                f"their end, or stop them with: mlip cancel {self.record.run}"
             )
         tasks = [task for one in left for task in one.tasks if task in alive]
         if tasks:
@@ -314,7 +315,7 @@ class Slurm:
         record, hint = self.record, ""
         how = VANISHED if last is None else f"ended without a result ({ENDED[last.state]})"
         if not record.log(task).exists():
-            hint = f"; there is no log: if the nodes do not see {record.folder}, put the run where they see it"
+            hint = f"; there is no log: if the nodes do not see {record.folder}, use a run folder that they see"
         if not record.failure(task).exists():
             files.write_text_atomic(record.failure(task), f"{how}{hint}\n")
 
@@ -328,7 +329,7 @@ class Slurm:
     def _why(self, task: str, reason: str, failed: int, all_of_them: int) -> str:
         return (
             f"stage {self.record.stage}: {failed} of {all_of_them} tasks failed, first {task}: {reason} "
-            f"(log: {self.record.log(task)}); what is finished is kept, run again to do the rest"
+            f"(log: {self.record.log(task)}); finished tasks are kept; the same command submits the others again"
         )
 
 
@@ -341,7 +342,8 @@ def _told_in_one_line() -> Iterator[None]:
         yield
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
         said = re.findall(r"sbatch: (?:error: )?(.*)", str(error)) or [" ".join(str(error).split())[:200]]
-        raise ValueError(f"sbatch refused the tasks ({'; '.join(said)}); mend the profile in common.site") from error
+        advice = "correct the profile that common.site names"
+        raise ValueError(f"sbatch refused the tasks ({'; '.join(said)}); {advice}") from error
 
 
 def executor(site: Site, record: Record, name: str) -> Any:

@@ -264,7 +264,7 @@ def _capacitive(r: References) -> list[Number]:
     gain = dual - r.value("capacity-dual-anatase").value
     return [
         Number("capacitive part of the dual-salt capacity", (1 - share) * dual, "mAh/g"),
-        Number("gain over anatase that is to be interfacial", gain, "mAh/g"),
+        Number("gain over anatase that the paper calls interfacial", gain, "mAh/g"),
     ]
 
 

@@ -27,8 +27,8 @@ CLAIMS: dict[str, Claim] = {
         "Conclusion",
         "exp((E_bulk - E_facet)/kT), 298.15 K, equal prefactors",
         (
-            "The words fit the barriers of (001), not those of (100); but the barriers promise Mg a larger gain "
-            "than the measured one, and prefactors and geometry are left out."
+            "The published barriers agree with this claim on (001), but not on (100). The barriers also predict a "
+            "larger gain for Mg than the measured one. The formula leaves out prefactors and geometry."
         ),
     ),
     "voltage-metal": Claim(
@@ -36,10 +36,7 @@ CLAIMS: dict[str, Claim] = {
         "Mg adsorbs more strongly than Li on (001), so interfacial Mg storage is favoured.",
         "Abstract, section 3.2",
         "V = -E_ads/n; Li shifted by the difference of standard potentials",
-        (
-            "Per electron and against one electrode Li is the more favourable ion: the stated conclusion does not"
-            " follow."
-        ),
+        "Per electron and against one electrode, Li is the more favourable ion. The stated conclusion does not follow.",
         "P, C, M",
     ),
     "voltage-atom": Claim(
@@ -48,8 +45,8 @@ CLAIMS: dict[str, Claim] = {
         "section 3.2",
         "V = -(E_ads + E_coh)/n, PBE cohesive energies",
         (
-            "Li could not be stored at all in this reading, against the measured Li-salt capacity: the metal is "
-            "the likelier reference."
+            "In this reading, Li could not be stored at all, which contradicts the measured capacity in Li salt. The "
+            "bulk metal is therefore the likelier reference."
         ),
         "P, C, S, M",
     ),
@@ -58,14 +55,17 @@ CLAIMS: dict[str, Claim] = {
         "Adsorption on (001) and (100) is compared at one ion per Ti16O32 slab.",
         "sections 2.4, 3.2",
         "area of the surface cell",
-        "The facets are compared at unequal coverage; ion-ion repulsion differs between them.",
+        "The facets are compared at unequal coverage, and the repulsion between ions differs between them.",
     ),
     "layers": Claim(
         "Thickness of the two slabs",
         "2x2 supercell with 16 Ti for both facets.",
         "section 2.4",
-        "16 Ti over Ti per layer of the surface cell",
-        "Read literally, (100) p(2x2) has two layers and no six-fold Ti: both readings are built and labelled.",
+        "16 Ti divided by the number of Ti in a layer of the surface cell",
+        (
+            "Read literally, the (100) slab is p(2x2), with two layers and without six-fold Ti. Both readings are "
+            "therefore built and labelled here."
+        ),
     ),
     "k-points": Claim(
         "k-point meshes",
@@ -73,8 +73,8 @@ CLAIMS: dict[str, Claim] = {
         "section 2.4",
         "2 pi/(n L)",
         (
-            "Uneven on the square (001) cell for no stated reason, and coarse for a metallic, doped slab; 3x2x1 "
-            "fits (100) p(2x1)."
+            "The mesh of (001) is uneven on a square cell, for no stated reason, and is coarse for a metallic, doped "
+            "slab. The mesh 3x2x1 fits the p(2x1) cell of (100)."
         ),
     ),
     "dipole": Claim(
@@ -83,18 +83,18 @@ CLAIMS: dict[str, Claim] = {
         "section 2.4",
         "p^2/(2 eps0 A L), unscreened upper bound",
         (
-            "Up to tenths of an eV in adsorption energies; much less in barriers, where only the change of p "
-            "along the path counts."
+            "The missing correction may change adsorption energies by up to tenths of an eV. Barriers change much "
+            "less, because only the change of the dipole p along the path counts."
         ),
     ),
     "diffusion-ranges": Claim(
         "GITT diffusion coefficients",
         "Mg from 1e-13 to 1e-11 and Li from 1e-11 to 1e-7 cm2/s, 2-3 orders better than conventional TiO2.",
         "Conclusion against section 3.3",
-        "log10 of the ratio (001)/anatase, end by end",
+        "log10 of the ratio (001)/anatase, at the lower and at the upper end",
         (
-            "The quoted pairs are the range within the (001) sample, and the second one is the dual salt: they "
-            "are no gain over anatase."
+            "Each quoted pair of values is the range within the (001) sample, and the second pair belongs to the dual "
+            "salt. These pairs show no gain over anatase."
         ),
     ),
     "diffusion-absolute": Claim(
@@ -102,7 +102,10 @@ CLAIMS: dict[str, Claim] = {
         "Barriers explain the measured coefficients.",
         "sections 3.2, 3.3",
         "nu exp(-E/kT), nu = 1e13/s; bulk (2/3) d^2, (001) a^2",
-        "They fall into the GITT ranges, which span many decades: overlap is no test.",
+        (
+            "The calculated coefficients fall into the GITT ranges. These ranges span many decades, so the overlap is "
+            "no test of the barriers."
+        ),
     ),
     "composition": Claim(
         "Dilute bulk barrier and real composition",
@@ -110,8 +113,8 @@ CLAIMS: dict[str, Claim] = {
         "section 3.2",
         "q/(F/(3.6 M)) per TiO2",
         (
-            "At working compositions the Mg barrier is far higher than the dilute one: concentration, not the "
-            "dilute barrier, limits bulk."
+            "At working compositions, the Mg barrier is far higher than the dilute barrier. The concentration limits "
+            "the bulk, and not the dilute barrier."
         ),
         "P, C, S",
     ),
@@ -121,8 +124,8 @@ CLAIMS: dict[str, Claim] = {
         "Abstract, section 3.3",
         "q = n e S_BET/(A_site 3.6)",
         (
-            "The gain needs about one Mg on every surface cell of the whole BET area, a multiple of the modelled "
-            "coverage; the dual-salt capacity cannot be surface storage."
+            "The gain needs about one Mg on every surface cell of the whole BET area, which is a multiple of the "
+            "modelled coverage. The dual-salt capacity cannot be surface storage."
         ),
         "P, C, M",
     ),
@@ -131,14 +134,17 @@ CLAIMS: dict[str, Claim] = {
         "The dual-salt gain stems mainly from interfacial storage of Mg.",
         "section 3.3, Fig. S22",
         "(1 - diffusion-controlled share) q; the share is from CV at 0.1 mV/s, q at 50 mA/g",
-        "By the paper's own split almost nothing of the dual-salt capacity is capacitive.",
+        "According to the paper's own split, almost nothing of the dual-salt capacity is capacitive.",
     ),
     "areas": Claim(
         "BET areas and particle sizes",
         "126 and 67 m2/g for 12 x 40 nm sheets and 120 nm rods.",
         "section 3.1",
         "2/(rho t) + 4/(rho w); rods 4/(rho w)",
-        "Sizes and areas do not belong together (AFM of stacks, or fine particles beside the imaged ones).",
+        (
+            "The stated sizes and areas are not consistent. Possible reasons are that AFM measured stacks, or that "
+            "finer particles exist beside the imaged ones."
+        ),
         "P, C, M",
     ),
     "fringes": Claim(
@@ -147,8 +153,8 @@ CLAIMS: dict[str, Claim] = {
         "section 3.1, Fig. 1b",
         "1/d^2 = (h^2 + k^2)/a^2 + l^2/c^2",
         (
-            "No (001) spacing is near 0.372 nm. It is nearest to d(100), which body centring forbids, and clearly"
-            " above d(101)."
+            "No (001) spacing is near 0.372 nm. The value is nearest to d(100), which body centring forbids, and is "
+            "clearly above d(101)."
         ),
         "P, C, M",
     ),
@@ -157,7 +163,7 @@ CLAIMS: dict[str, Claim] = {
         "Mg2+ and Li+ adsorb.",
         "section 3.2",
         "charge transfer over formal charge",
-        "Mg gives up less than it does in oxides: Mg2+ is a label here, not a result.",
+        "Mg gives up less charge than in oxides. The label Mg2+ is therefore an assumption here and not a result.",
         "P, C, M",
     ),
     "gaps": Claim(
@@ -166,8 +172,8 @@ CLAIMS: dict[str, Claim] = {
         "section 3.2, Fig. 2g",
         "gap(bulk) - gap(facet)",
         (
-            "The narrowings are alike, but a slab of four layers and a blue (reduced, perhaps fluorinated) powder"
-            " of 12 nm sheets do not measure the same thing."
+            "The calculated and measured narrowings are alike, but a slab of four layers and a blue (reduced, perhaps "
+            "fluorinated) powder of 12 nm sheets do not measure the same thing."
         ),
     ),
     "percentages": Claim(
@@ -175,6 +181,9 @@ CLAIMS: dict[str, Claim] = {
         "+90.24 % in Mg salt, +70.77 % in Li salt; the facet doubles the capacity.",
         "Highlights, Introduction, Conclusion",
         "q(001)/q(anatase) - 1",
-        "Small arithmetic differences; 'doubles' is a little less than a factor of two.",
+        (
+            "The stated percentages differ slightly from those that the stated capacities give. In Mg salt, the "
+            "ratio is a little less than the factor of two that 'doubles' means."
+        ),
     ),
 }

@@ -6,7 +6,7 @@ residence times and rates with intervals.
 A random walk on a network is not that of independent jumps: an ion that dips into a dead end comes back the same way.
 So jumps are also given between harmonic coordinates y of the basins, those for which the mean jump from every basin is
 zero, sum_h w_h (y_to - y_from) = 0 with the frequencies w_h of the hops. The sum of such jumps differs from the way of
-the ion by no more than a constant, and as a martingale they are uncorrelated if the ion forgets how it came.
+the ion by no more than a constant, and as a martingale they are uncorrelated if the ion has no memory of earlier hops.
 
 Milestoning with memory: an ion belongs to the basin whose core it was in last; it has hopped when it comes into the
 core of another basin, so that a look over the saddle and back is no hop (Faradjian and Elber, doi:10.1063/1.1738640).

@@ -29,7 +29,7 @@ class Recrossing:
     crossings: int
     within_ps: float
     reversed: int
-    expected: float  # reversed hops of an ion that forgets how it came
+    expected: float  # reversed hops if successive hops are independent
 
 
 def recrossing(found: Sequence[Visits], rates: Sequence[Rate], where: Basins, *, within_ps: float) -> Recrossing:

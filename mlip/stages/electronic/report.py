@@ -9,25 +9,27 @@ from mlip.stages.electronic.result import Electronic, HostStates, IonCharge
 
 GAP_TEXT = (
     (
-        "Gaps are those of the Kohn-Sham levels of PBE, which are too small against experiment, and are compared with "
-        "PBE alone. The gap of a slab is that of all its states, surface states included. A gap is given where the two "
-        "finest meshes agree within the limit of the settings."
+        "Gaps are differences of Kohn-Sham levels in PBE. PBE gaps are smaller than measured gaps, so the report "
+        "compares them with published PBE gaps alone. The gap of a slab is the gap of all its states, surface states "
+        "included. A gap has a value if the two finest meshes agree within the limit of the settings."
     ),
     (
-        "Outer layers: the part of the states within 0.2 eV of an edge that the two outermost formula layers hold, and "
-        "in brackets their part of the atoms. A part far above the one in brackets marks surface states."
+        "Outer layers: the percentage of the states within 0.2 eV of the band edge that lies in the two outermost "
+        "formula layers; the number in brackets is the percentage of the atoms in these layers. A percentage of states "
+        "far above the number in brackets indicates surface states."
     ),
 )
 CHARGE_TEXT = (
     (
-        "Bader charge: valence electrons of the neutral atom less the valence electrons in its basin of the density; "
-        "positive where the ion has given electrons away. The basins are those of the all-electron density with the "
-        "cores. A charge is given where two grids agree within the limit of the settings."
+        "Bader charge: the number of valence electrons of the neutral atom minus the number of valence electrons in "
+        "its Bader basin. The charge is positive if the ion has given electrons away. The basins are those of the "
+        "all-electron density, core electrons included. A charge has a value if two grids agree within the limit of "
+        "the settings."
     ),
     (
-        "Moved electrons: half of the integral of the absolute change of the density when the neutral ion joins the "
-        "host in the same positions. In PBE the electrons that Li and Mg give are spread over the Ti atoms; PBE does "
-        "not localise them as polarons."
+        "Moved electrons: half of the integral of the absolute change of the density when the neutral ion is added to "
+        "the host, all atoms in the same positions. In PBE, the electrons that Li and Mg give away are spread over the "
+        "Ti atoms; PBE does not localise these electrons as polarons."
     ),
 )
 
@@ -56,7 +58,7 @@ def electronic_sections(result: Electronic) -> tuple[ReportSection, ...]:
 
 
 def gaps_table(rows: Sequence[HostStates]) -> Table:
-    """Gaps in eV, and where the edges are."""
+    """Gaps in eV, and the layers and elements of the states at both band edges."""
     columns = [
         Column("Host", TEXT, lambda r: r.host),
         Column("Gap (eV)", NUMBER, lambda r: number(r.gap_ev, 2)),
@@ -126,7 +128,7 @@ def charges_table(rows: Sequence[IonCharge]) -> Table:
 
 
 def neighbours_table(rows: Sequence[IonCharge]) -> Table:
-    """By how much (e) the charges of the nearest atoms change when the ion joins."""
+    """By how much (e) the charges of the nearest atoms change when the ion is added."""
     every = [(row, near) for row in rows for near in row.neighbours]
     columns = [
         Column("Host", TEXT, lambda p: p[0].host),
@@ -154,7 +156,7 @@ def _change_figure(row: IonCharge) -> Figure:
         form="svg+xml",
         caption=f"Change of the density by {row.ion} at {row.site} on {row.host}: section and average over planes",
         alt=(
-            f"section through {row.ion} on {row.host}: density gained and lost when the ion joins, and beside it the "
-            "average over planes along the normal"
+            f"section through {row.ion} on {row.host}: density gained and lost when the ion is added, and "
+            "beside the section the average over planes along the normal"
         ),
     )

@@ -42,47 +42,52 @@ from mlip.stages.rates.together import sentence
 
 D_UNIT = "(cm\u00b2/s)"
 GAIN_TEXT = (
-    "The ratio of the diffusion coefficient on a facet to that in bulk, from rates: barriers, prefactors, zero-point "
-    "energies, tunnelling and the geometry of all hops enter. The diffusion coefficient of a facet is the mean of its "
-    "two in-plane directions, that of bulk the mean of three. Barriers contain D3. The interval holds 95 % of the "
-    "samples; what the members of the committee share cancels in the ratio."
+    "The table compares the diffusion coefficient on a facet with that in bulk, both calculated from rates. Barriers "
+    "with D3, prefactors, zero-point energies, tunnelling and the geometry of all hops enter. The diffusion "
+    "coefficient of a facet is the mean of its two in-plane directions, that of bulk the mean of three directions. The "
+    "interval holds 95 % of the samples. Every sample varies facet and bulk together, so the deviations of committee "
+    "members that are equal in both cancel in the ratio."
 )
 VERDICT_TEXT = (
-    "agrees: the interval reaches the claimed gain; differs: the whole interval lies below; not resolved: a rate is "
-    "missing, or the interval reaches the claim but is wider than the limit that was set before results were seen."
+    "agrees: the interval reaches the claimed gain; differs: the whole interval lies below the claimed gain; not "
+    "resolved: a rate is missing, or the interval reaches the claim but is wider than the limit that was set before "
+    "results were seen."
 )
 TEXT_LINES = (
     (
-        "Rates follow from harmonic transition-state theory: Vineyard prefactors and barriers give the classical rate; "
-        "quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
-        "it. A hop whose saddle is not proved by its modes has no rate. Over two equal saddles in series the rate, and "
-        "so the prefactor shown, is half of that over one of them. Where a saddle is converged in DFT (stage refine), "
-        "the barrier is that of DFT; prefactors and the difference between the two sites stay the potential's."
+        "Rates follow from harmonic transition-state theory. Vineyard prefactors and barriers give the classical rate. "
+        "Quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
+        "this rate. A hop whose saddle is not proved by its modes has no rate. If a hop passes two equal saddles in "
+        "series, its rate, and so the prefactor shown, is half of the rate over one of them. Where the stage refine "
+        "has converged the saddle in DFT, the barrier is that of DFT; the prefactors and the energy difference between "
+        "the two sites are still those of the potential."
     ),
     (
-        "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops; nothing "
-        "is sampled but the uncertainties. Barriers are varied with the calibrated spread of the committee, drawn "
-        "jointly for all hops; with what the held-out path error exceeds that spread by; and with the convergence of "
-        "the bands. The committee's spread of the prefactors and a factor for what their Hessians leave out are varied "
-        "too."
+        "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops. Only the "
+        "uncertainties are sampled. Barriers are varied by the calibrated committee spread, jointly for all hops, and "
+        "by the part of the held-out path error that exceeds this spread, and by the convergence error of the bands. "
+        "Prefactors are varied by their committee spread and by a factor for the contributions that their Hessians "
+        "leave out."
     ),
     (
-        "D is resolved where hops without a rate could not change D by more than 5 %, even if they were as fast as a "
-        "hop can be. Otherwise D without them is a lower bound. The effective barrier is the slope of -ln D over 1/kT; "
-        "the bottleneck is the lowest highest saddle on a way to the next cell, from the same barriers."
+        "D is resolved if the hops without a rate could change D by no more than 5 %, even if these hops were as fast "
+        "as a hop can be. Otherwise D without these hops is a lower bound. The effective barrier is the slope of -ln D "
+        "over 1/kT. The bottleneck is the highest saddle on the path to the next cell, for the path whose highest "
+        "saddle is lowest, from the same barriers."
     ),
 )
 DYNAMICS_TEXT = (
-    "Molecular dynamics of a lone ion against harmonic transition-state theory with the same potential: the member of "
-    "the committee that moved the atoms, classical, without D3. Intervals of numbers of hops are those of Poisson "
-    "numbers. Transition-state theory counts every crossing of the plane midway between two sites, dynamics only those "
-    "that end in the core of the other site: crossings over predicted hops show what anharmonic vibrations do, hops "
-    "per crossing what recrossings do. Crossings faster than the distance of stored frames are not seen. An ion that "
-    "forgets how it came goes back at once in the number of cases shown as without memory."
+    "Molecular dynamics of a lone ion is compared with harmonic transition-state theory. Both use the same potential: "
+    "the committee member that moved the atoms, classical and without D3. Intervals of numbers of hops are 95 % "
+    "Poisson intervals. Transition-state theory counts every crossing of the plane midway between two sites; dynamics "
+    "counts only the crossings that end in the core of the other site. The ratio of crossings to predicted hops shows "
+    "the effect of anharmonic vibrations, and the number of hops per crossing shows the effect of recrossings. "
+    "Crossings back and forth between two stored frames are not seen. The number of reversed hops without memory is "
+    "the number that is expected if successive hops are independent."
 )
 WALKS_TEXT = (
-    "Kinetic Monte Carlo of several ions with the same rates. Ions block sites near them and do not interact "
-    "otherwise; attraction and repulsion are not contained. The tracer diffusion coefficient of each species stands "
+    "Several ions are simulated by kinetic Monte Carlo with the same rates. An ion blocks the sites near it; "
+    "attraction and repulsion between ions are not included. The tracer diffusion coefficient of each species is shown "
     "beside that of one ion alone."
 )
 
@@ -291,7 +296,7 @@ def together_table(rows: Sequence[DynamicsTogether]) -> Table:
         Column("Reversed hops", NUMBER, lambda r: DASH if r.reversed is None else str(r.reversed)),
         Column("Reversed hops without memory", NUMBER, lambda r: number(r.reversed_expected, 1)),
     ]
-    return table("rates_dynamics_hops", columns, rows, caption="Numbers of hops in dynamics and by rates")
+    return table("rates_dynamics_hops", columns, rows, caption="Numbers of hops in dynamics and from rates")
 
 
 def slopes_table(rows: Sequence[DynamicsTogether]) -> Table:
@@ -305,7 +310,9 @@ def slopes_table(rows: Sequence[DynamicsTogether]) -> Table:
         Column("Barrier of the most frequent hop (eV)", NUMBER, lambda r: number(r.barrier_ev, 3)),
     ]
     several = [row for row in rows if len(row.temperatures_kelvin) > 1]
-    return table("rates_dynamics_slopes", columns, several, caption="Slopes of D in dynamics and by rates")
+    return table(
+        "rates_dynamics_slopes", columns, several, caption="Activation energies of D in dynamics and from rates"
+    )
 
 
 def hop_dynamics_table(rows: Sequence[HopAgainstDynamics]) -> Table:

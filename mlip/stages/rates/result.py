@@ -68,7 +68,7 @@ class Diffusivity:
     points: tuple[Point, ...]
     at_reference: Point
     effective_ev: Interval  # slope of -ln D over 1/kT at the reference temperature
-    bottleneck_ev: float | None  # lowest highest saddle on a way to the next cell, from the same barriers
+    bottleneck_ev: float | None  # highest saddle of the path to the next cell whose highest saddle is lowest
     on_surface: float | None  # part of the time at surface sites at the reference temperature; None in bulk
     missing: tuple[str, ...]  # hops without a rate
 

@@ -35,8 +35,8 @@ from mlip.stages.sites.stage import relaxed_hosts
 
 BULK = "bulk"  # host that the facets are compared with
 VACANCY_TEXT = (
-    "{ions} of the crystal: the walk is that of a single vacancy, and D is that of the vacancy. D of the ions is "
-    "smaller by the fraction of vacant sites and by the correlation factor of the lattice; neither is calculated here."
+    "{ions} of the crystal: rates and D belong to a single vacancy. D of the ions is smaller by the fraction of "
+    "vacant sites and by the correlation factor of the lattice; neither factor is calculated here."
 )
 GAIN = "claimed gain of the diffusion coefficient"  # quantity of the references, in decades
 

@@ -117,28 +117,33 @@ def _barrier(rows: Sequence[HopAgainstDynamics], system: System) -> float | None
 
 
 def sentence(row: DynamicsTogether) -> str:
-    """What anharmonicity and recrossing do, in words; of a row over all temperatures of a system."""
+    """The effects of anharmonicity and recrossing in words, for a row over all temperatures of a system."""
     low, high = row.temperatures_kelvin[0], row.temperatures_kelvin[-1]
-    where = f"{row.ion} in {row.system}, {low:g} to {high:g} K, {row.ps:.0f} ps in all: "
+    kelvin = f"{low:g} K" if low == high else f"{low:g} to {high:g} K"
+    where = f"{row.ion} in {row.system}, {kelvin}, {row.ps:.0f} ps in total: "
     ratio = row.ratio
     if ratio.value is None or ratio.low is None or ratio.high is None:
-        return f"{where}no hop with a rate was seen, where {row.expected:.1f} are predicted."
+        return f"{where}no hop with a rate was seen; harmonic transition-state theory predicts {row.expected:.1f} hops."
     said = (
-        f"{where}{row.hops} hops, {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times the {row.expected:.1f} "
-        "of harmonic transition-state theory. "
+        f"{where}{_counted(row.hops, 'hop')}, {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times the "
+        f"{row.expected:.1f} hops that harmonic transition-state theory predicts. "
     )
     if row.others:
-        said += f"{row.others} jumps more are no hop of the network. "
+        said += f"{_counted(row.others, 'other jump')} joined sites that no hop of the network connects. "
     if row.crossings is None or row.crossings_ratio is None or row.reversed is None:
         return said.strip()
     return (
-        f"{said}In stored frames the ion crossed the planes between neighbouring sites {row.crossings} times, "
-        f"{row.crossings_ratio:.2f} times the prediction: the part of anharmonic wells and saddles, as far as no "
-        "crossings are hidden between frames. "
-        f"{_percent(row.hops + row.others, row.crossings)} of the crossings were hops, the others recrossings. "
-        f"{row.reversed} hops were reversed within {row.within_ps:g} ps, where {row.reversed_expected:.1f} would be by "
-        "an ion that forgets how it came."
+        f"{said}In the stored frames the ion crossed the planes midway between neighbouring sites "
+        f"{_counted(row.crossings, 'time')}, {row.crossings_ratio:.2f} times the predicted number of hops. This factor "
+        "is the effect of anharmonic wells and saddles, if no crossings are hidden between frames. "
+        f"{_percent(row.hops + row.others, row.crossings)} of the crossings were hops; the others were recrossings. "
+        f"{_counted(row.reversed, 'hop')} {'was' if row.reversed == 1 else 'were'} reversed within {row.within_ps:g} "
+        f"ps; {row.reversed_expected:.1f} would be expected if successive hops were independent."
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _percent(part: int, whole: int) -> str:

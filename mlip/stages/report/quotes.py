@@ -83,7 +83,7 @@ def quotable(row: Headline, made: MadeBy, *, target: str) -> str:
 
 def _by_dft(row: Headline) -> str:
     force = row.dft_force_ev_per_angstrom
-    left = "" if force is None else f", largest force left {1e3 * force:.0f} meV/{ANGSTROM}"
+    left = "" if force is None else f", largest residual force {1e3 * force:.0f} meV/{ANGSTROM}"
     return f"initial state and saddle relaxed with DFT ({row.dft_calls} DFT calculations{left})"
 
 

@@ -74,8 +74,8 @@ HOPS_TEXT = (
 NEAREST_TEXT = (
     (
         "This table is a caution, not a result: among many hops, some barrier is close to any published value. The "
-        "chance is the probability of at least one match within the tolerance if as many values were spread evenly "
-        "over the computed range."
+        "chance is the probability of at least one match within the tolerance if the same number of barriers were "
+        "distributed evenly over the computed range."
     ),
 )
 PROFILES_TEXT = (
@@ -92,14 +92,14 @@ IMAGES_TEXT = (
 )
 LITERATURE_TEXT = (
     (
-        "Evidence: S read in the source, C computed from public data or geometry, M expert knowledge that was not "
-        "verified, I judgement. These values are for comparison; no verdict uses them."
+        "Evidence: S, read in the source; C, computed from public data or geometry; M, expert knowledge that was not "
+        "verified; I, judgement. These values are for comparison; no verdict uses them."
     ),
 )
 LIMITS = (
     (
-        "Barriers are for ideal, unreconstructed facets in vacuum at zero temperature with one ion in the cell: "
-        "without electrolyte, fluorine, steps or other coverages."
+        "Barriers are for ideal, unreconstructed facets in vacuum at zero temperature with one ion in the cell. "
+        "Electrolyte, fluorine, steps and other coverages are not included."
     ),
     (
         "Band gaps and charges are those of PBE, which underestimates gaps and spreads added electrons over many Ti "
@@ -114,8 +114,8 @@ LIMITS = (
         "+U, about 0.1 eV) are not part of the uncertainty."
     ),
     (
-        "A lowest path is the lowest among the sites and hops that were found; a path through a site that was missed "
-        "may be lower still."
+        "A lowest path is the lowest among the sites and hops that were found; a path through a site that was not "
+        "found may be lower."
     ),
     "Rates, prefactors and diffusion coefficients do not follow from a barrier alone; trajectories are classical.",
 )
@@ -239,7 +239,7 @@ def dft_how(row: Headline) -> str:
     if not row.dft_refined:
         return "not relaxed"
     force = row.dft_force_ev_per_angstrom
-    left = "" if force is None else f", {1e3 * force:.0f} meV/{ANGSTROM} left"
+    left = "" if force is None else f", residual force {1e3 * force:.0f} meV/{ANGSTROM}"
     return f"converged: {row.dft_calls} calls{left}"
 
 
@@ -349,8 +349,8 @@ def _symmetry(row: HopRow) -> str:
 def audit_section(found: Sequence[Finding], not_stated: Sequence[str]) -> ReportSection:
     """What follows from the numbers that the paper states, and what the paper does not state."""
     text = (
-        "Each part starts from numbers that the paper states and calculates what follows from them. Evidence: P stated "
-        "in the paper, C computed here, S read in another source, M expert knowledge that was not verified."
+        "Each part starts from numbers that the paper states and calculates their consequences. Evidence: P, stated in "
+        "the paper; C, computed here; S, read in another source; M, expert knowledge that was not verified."
     )
     gaps = ReportSection(key="not-stated", heading="What the paper does not state", points=tuple(not_stated))
     return ReportSection(

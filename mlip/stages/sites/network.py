@@ -59,7 +59,7 @@ class Hop:
 
 @dataclass(frozen=True, kw_only=True)
 class Bottleneck:
-    """The path of lowest highest saddle from a site to its copy one period away."""
+    """The path from a site to its copy one period away whose highest saddle is lowest."""
 
     host: str
     ion: str

@@ -1,4 +1,4 @@
-"""The path of lowest highest saddle through a periodic network.
+"""The path through a periodic network whose highest saddle is lowest.
 
 Takes steps (hops with all their copies in one cell) and the energy of the saddle of each; gives the names of the steps
 on the minimax path between two nodes. A node is a copy of a site in a lattice image, so the way from a site to its own

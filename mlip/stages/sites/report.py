@@ -13,8 +13,8 @@ TEXT_LINES = (
 )
 VACANCY_TEXT = (
     "{ions} of the crystal: an ion moves into a single vacancy in a neutral cell. A site is a vacancy, and its energy "
-    "is that of the host without the ion there. A hop from one site to another is that of the vacancy; the ion goes "
-    "the other way."
+    "is that of the host without the ion at this position. A hop describes the motion of the vacancy from one site to "
+    "another; the ion moves in the opposite direction."
 )
 
 
