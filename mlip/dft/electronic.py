@@ -15,7 +15,7 @@ from ase import Atoms
 
 from mlip.core.arrays import Array
 from mlip.dft.engines import Mesh, Refused
-from mlip.dft.engines.gpaw import Settings
+from mlip.dft.engines.gpaw import Settings, arguments
 
 EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
 MARGIN = 0.3  # of these: bands more, which are not converged and make the others converge
@@ -77,21 +77,10 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
     if settings.spin == "polarised":
         own.set_initial_magnetic_moments([settings.moments_bohr.get(a.symbol, 0.0) for a in own])
     file.parent.mkdir(parents=True, exist_ok=True)
-    own.calc = GPAW(
-        mode={"name": "pw", "ecut": settings.cutoff_ev},
-        xc="PBE",
-        kpts={"size": mesh, "gamma": False},
-        occupations={"name": "fermi-dirac", "width": settings.smearing_ev},
-        symmetry={"tolerance": TOLERANCE} if settings.point_group else {"point_group": False},
-        nbands=f"{settings.bands_percent:g}%",
-        convergence={
-            "density": settings.density_convergence,
-            "eigenstates": settings.eigenstates_convergence,
-            "energy": settings.energy_convergence_ev,
-        },
-        maxiter=settings.max_iterations,
-        txt=str(file.with_suffix(".txt")),
-    )
+    given = arguments(settings, mesh)
+    if settings.point_group:
+        given["symmetry"] = {"tolerance": TOLERANCE}
+    own.calc = GPAW(**given, txt=str(file.with_suffix(".txt")))
     try:
         own.get_potential_energy()
     except KohnShamConvergenceError as error:

@@ -143,6 +143,24 @@ def seconds(atoms: Atoms, settings: Settings) -> float:
     return float(5.0 + 0.0041 * half * len(atoms) ** 1.48 * plane_waves * spins)
 
 
+def arguments(s: Settings, points: Mesh) -> dict[str, Any]:
+    """What GPAW is called with for these settings on a mesh of k-points."""
+    return {
+        "mode": {"name": "pw", "ecut": s.cutoff_ev},
+        "xc": "PBE",
+        "kpts": {"size": points, "gamma": False},
+        "occupations": {"name": "fermi-dirac", "width": s.smearing_ev},
+        "symmetry": {} if s.point_group else {"point_group": False},
+        "nbands": f"{s.bands_percent:g}%",
+        "convergence": {
+            "density": s.density_convergence,
+            "eigenstates": s.eigenstates_convergence,
+            "energy": s.energy_convergence_ev,
+        },
+        "maxiter": s.max_iterations,
+    }
+
+
 def session(settings: Settings) -> "Session":
     """A function of structure and folder; see `Engine`."""
     return Session(settings)
@@ -208,23 +226,8 @@ class Session:
     def _calculator(self, points: Mesh, log: Path, *, corrected: bool) -> Any:
         from gpaw import GPAW
 
-        s = self._settings
-        return GPAW(
-            mode={"name": "pw", "ecut": s.cutoff_ev},
-            xc="PBE",
-            kpts={"size": points, "gamma": False},
-            occupations={"name": "fermi-dirac", "width": s.smearing_ev},
-            symmetry={} if s.point_group else {"point_group": False},
-            nbands=f"{s.bands_percent:g}%",
-            convergence={
-                "density": s.density_convergence,
-                "eigenstates": s.eigenstates_convergence,
-                "energy": s.energy_convergence_ev,
-            },
-            maxiter=s.max_iterations,
-            txt=str(log),
-            **({"poissonsolver": {"dipolelayer": "xy"}} if corrected else {}),
-        )
+        extra = {"poissonsolver": {"dipolelayer": "xy"}} if corrected else {}
+        return GPAW(**arguments(self._settings, points), txt=str(log), **extra)
 
     def _why(self, error: Exception, folder: Path) -> str:
         from gpaw import KohnShamConvergenceError
