@@ -176,10 +176,9 @@ def change(job: IonJob) -> IonCharge:
         calcs = [_electrons(job, atoms, name) for name, atoms in parts.items()]
     except Refused as error:
         return replace(without(job, Status(RESOLVED)), difference_status=Status(REFUSED, str(error)))
-    densities = [electronic.density(c, refinement=job.settings.refinements[-1], core=False) for c in calcs]
-    together, host = (
-        _bader(a, c, job.settings.refinements[-1]) for a, c in zip((job.atoms, job.atoms[:-1]), calcs, strict=False)
-    )
+    grid = job.settings.refinements[0]  # enough for differences of two densities on one grid
+    densities = [electronic.density(c, refinement=grid, core=False) for c in calcs]
+    together, host = (_bader(a, c, grid) for a, c in zip((job.atoms, job.atoms[:-1]), calcs, strict=False))
     found = replace(
         without(job, Status(RESOLVED)),
         neighbours=_neighbours(job.atoms, together.charges[:-1] - host.charges),
