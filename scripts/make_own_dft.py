@@ -268,6 +268,17 @@ def crystal_of(run: Path, folder: Path) -> dict[str, object]:
     return {"crystal": entry | {"lengths_angstrom": lengths, "angles_degrees": angles}}
 
 
+def write(
+    out: Path, head: str, crystal: dict[str, object], citations: dict[str, str], values: list[dict[str, object]]
+) -> None:
+    """Write a references file of our own numbers; `citations` has one line per source."""
+    sources = {key: {"citation": line, "read": "own data"} for key, line in citations.items()}
+    body = {"role": "own", **crystal, "sources": sources, "values": values}
+    text = yaml.safe_dump(body, sort_keys=False, width=160, default_flow_style=None, allow_unicode=True)
+    files.write_text_atomic(out, head + text)
+    print(f"{out}: {len(values)} values")
+
+
 def main() -> None:
     """Read the run, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -287,16 +298,7 @@ def main() -> None:
     if options.labels is not None:
         found = with_labels(found, options.labels)
     citation = f"this project: {level}, {made.finished[:10]}; differs for {differs}; atoms in their spin state"
-    listed = values(found)
-    body = {
-        "role": "own",
-        **crystal_of(options.run, options.out.parent),
-        "sources": {"D": {"citation": citation, "read": "own data"}},
-        "values": listed,
-    }
-    text = yaml.safe_dump(body, sort_keys=False, width=160, default_flow_style=None, allow_unicode=True)
-    files.write_text_atomic(options.out, HEAD + text)
-    print(f"{options.out}: {len(listed)} values")
+    write(options.out, HEAD, crystal_of(options.run, options.out.parent), {"D": citation}, values(found))
 
 
 if __name__ == "__main__":

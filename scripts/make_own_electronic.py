@@ -10,8 +10,7 @@ not converged is not written.
 import argparse
 from pathlib import Path
 
-import yaml
-from make_own_dft import crystal_of
+from make_own_dft import crystal_of, write
 
 from mlip.core import files
 from mlip.dft.settings import Dft
@@ -75,15 +74,7 @@ def main() -> None:
     )
     listed = [gap(row) for row in found.hosts if row.gap_ev is not None]
     listed += [charge(row) for row in found.ions if row.charge_e is not None]
-    body = {
-        "role": "own",
-        **crystal_of(options.run, options.out.parent),
-        "sources": {"Q": {"citation": citation, "read": "own data"}},
-        "values": listed,
-    }
-    text = yaml.safe_dump(body, sort_keys=False, width=160, default_flow_style=None, allow_unicode=True)
-    files.write_text_atomic(options.out, HEAD + text)
-    print(f"{options.out}: {len(listed)} values")
+    write(options.out, HEAD, crystal_of(options.run, options.out.parent), {"Q": citation}, listed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ written to the file that the caption names. A `text` block after a block that ru
 the output allows more; after `<!-- varies -->` the output is not compared, as of chaotic trajectories. Pictures that a
 page shows must be among the files that its code makes.
 
-`--write` puts what came out into the pages instead, and copies the pictures beside them.
+`--write` puts what came out into the pages instead, and copies the pictures beside them. Two pages run at once, each on
+one thread.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ REPOSITORY = Path(__file__).parents[1]
 PAGES = REPOSITORY / "docs" / "tutorials"
 NUMBER = re.compile(r"(?<![\w.])([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w]|\.\d)")
 WITHIN = re.compile(r"<!-- within (\d+) % -->")
+AT_ONCE = 2  # pages
 VARIES = "<!-- varies -->"
 CAPTION = re.compile(r":caption: (\S+)\n+")
 
@@ -162,7 +165,10 @@ def main() -> int:
     pages = [p.resolve() for p in options.pages] or [p for p in sorted(PAGES.glob("*.md")) if blocks(p.read_text())]
     if len(pages) > 1:
         again = [sys.executable, __file__, *(["--write"] if options.write else [])]
-        return max(subprocess.run([*again, str(page)], check=False).returncode for page in pages)
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            done = pool.map(lambda page: subprocess.run([*again, str(page)], check=False, env=one_thread), pages)
+        return max(page.returncode for page in done)
     with tempfile.TemporaryDirectory(prefix="tutorial-") as folder:
         for name in ("datasets", "configs"):
             (Path(folder) / name).symlink_to(REPOSITORY / name)

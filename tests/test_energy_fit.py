@@ -2,27 +2,15 @@
 
 import numpy as np
 import pytest
+from helpers.small_graphs import without_edges
 from numpy.testing import assert_allclose
 
-from mlip.potential import graphs
 from mlip.stages.train import energy_fit
 from mlip.stages.train.settings import EnergyFitSettings
 
 SETTINGS = EnergyFitSettings(prior_ev=0.5, noise_ev=0.02, small_noise_ev=0.1, min_atoms=3)
 SIZES = (1, 2, 3, 4, 5, 3)
 PARAMETERS = 12
-
-
-def cell(atoms):
-    """A graph of so many atoms without edges."""
-    return graphs.Graph(
-        positions=np.zeros((atoms, 3)),
-        species=np.zeros(atoms, int),
-        edge_index=np.zeros((2, 0), int),
-        shifts=np.zeros((0, 3)),
-        unit_shifts=np.zeros((0, 3)),
-        cell=np.eye(3),
-    )
 
 
 class Linear:
@@ -32,7 +20,7 @@ class Linear:
         import torch
 
         draw = np.random.default_rng(1)
-        self.frames = [cell(n) for n in SIZES]
+        self.frames = [without_edges(n) for n in SIZES]
         self.jacobian = draw.normal(size=(len(SIZES), PARAMETERS))
         self.of_forces = draw.normal(size=(len(SIZES), PARAMETERS)) * np.geomspace(0.1, 3, PARAMETERS)
         self.parameters = [torch.zeros(5, dtype=torch.double), torch.zeros(7, dtype=torch.double)]
@@ -87,7 +75,7 @@ def test_a_linear_network_moves_to_the_minimum():
 
 def test_where_no_cell_is_large_all_count():
     network = Linear()
-    network.frames = [cell(2) for _ in SIZES]
+    network.frames = [without_edges(2) for _ in SIZES]
     assert network.fit().cells == len(SIZES)
 
 

@@ -1,27 +1,15 @@
 """Covariances under the linearised network, on a network that is linear: Bayesian linear regression is the answer."""
 
 import numpy as np
+from helpers.small_graphs import without_edges
 from numpy.testing import assert_allclose
 
-from mlip.potential import graphs
 from mlip.stages.train import energy_fit, tangent
 from mlip.stages.train.settings import EnergyFitSettings
 
 SETTINGS = EnergyFitSettings(prior_ev=0.5, noise_ev=0.02, small_noise_ev=0.1, min_atoms=3)
 TRAINING, FURTHER = (1, 3, 4, 2, 5), (3, 2, 4)
 PARAMETERS = 7
-
-
-def cell(atoms):
-    """A graph of so many atoms without edges."""
-    return graphs.Graph(
-        positions=np.zeros((atoms, 3)),
-        species=np.zeros(atoms, int),
-        edge_index=np.zeros((2, 0), int),
-        shifts=np.zeros((0, 3)),
-        unit_shifts=np.zeros((0, 3)),
-        cell=np.eye(3),
-    )
 
 
 class Linear:
@@ -31,7 +19,7 @@ class Linear:
         import torch
 
         draw = np.random.default_rng(2)
-        self.frames = [cell(n) for n in sizes]
+        self.frames = [without_edges(n) for n in sizes]
         self.jacobian = draw.normal(size=(len(sizes), PARAMETERS))
         self.of_forces = draw.normal(size=(len(sizes), PARAMETERS))
         self.parameters = [torch.zeros(PARAMETERS, dtype=torch.double, requires_grad=True)]
