@@ -19,7 +19,7 @@ from mlip.core.report import ReportSection, number, with_error
 from mlip.core.report.csv import to_csv
 from mlip.core.report.html import to_html
 from mlip.core.report.markdown import to_markdown
-from mlip.core.stage import Context, Stage
+from mlip.core.stage import Context, Kept, Stage
 from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
@@ -241,5 +241,6 @@ STAGE = Stage(
     settings_of=(REFINE,),
     sections=(Literature,),
     inputs=_inputs,
+    artifact=Kept(kind="report", patterns=("report.*", "*.csv", "*/*.csv")),
     show=show,
 )
