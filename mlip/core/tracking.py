@@ -12,6 +12,7 @@ is removed, and its steps are recorded again from the files of the run: over all
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ INSTALL = "pip install 'facet-mlip[wandb]'"
 FOLDER = "wandb"  # of a run folder
 CLOSED = "closed.txt"  # in the folder of a W&B run that is whole: the step that comes next
 LARGEST_FILE_BYTES = 20_000_000  # a larger one stays where it is: the artifact holds its path and checksum
+EMPTY_BYTES = 7  # the head of a file of W&B
+WAIT_S = 0.1
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -189,6 +192,7 @@ class Tracker:
         return self._run
 
     def _init(self) -> Any:
+        """A new run of W&B; None where W&B fails offline."""
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
@@ -207,8 +211,8 @@ class Tracker:
                 reinit="create_new",
                 settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
             )
-        except wandb.errors.Error as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             if self._settings.mode == "offline":  # a record is not worth a run
                 _say_once(f"tracking.mode: offline failed ({reason}); the run goes on without a record")
                 return None
@@ -226,4 +230,16 @@ class Tracker:
         """Close the run, marked as failed after an error."""
         if self._run is not None:
             self._run.finish(exit_code=0 if kind is None else 1)
-            files.write_text_atomic(Path(self._run.dir).parent / CLOSED, f"{self.next_step}\n")
+            folder = Path(self._run.dir).parent
+            _wait_until_written(folder)
+            files.write_text_atomic(folder / CLOSED, f"{self.next_step}\n")
+
+
+def _wait_until_written(folder: Path) -> None:
+    """Wait for the service of W&B, which writes the last block of a record after the run is finished."""
+    sizes = [-1, 0]
+    for _ in range(100):
+        sizes.append(sum(path.stat().st_size for path in folder.glob("*.wandb")))
+        if sizes[-1] > EMPTY_BYTES and sizes[-1] == sizes[-2]:
+            return
+        time.sleep(WAIT_S)
