@@ -99,5 +99,11 @@ def values(table: Table) -> list[list[float | str | None]]:
 
 
 def _column(cells: Sequence[str], *, numeric: bool) -> list[float | str | None]:
-    numbers = [cell for cell in cells if isinstance(cell, Cell) and (cell.value is not None or cell == DASH)]
+    numbers = [cell for cell in cells if isinstance(cell, Cell) and _is_number_alone(cell)]
     return [cell.value for cell in numbers] if numeric and len(numbers) == len(cells) else [str(cell) for cell in cells]
+
+
+def _is_number_alone(cell: Cell) -> bool:
+    """Whether the cell is a number without error, range and words, or a dash."""
+    bare = cell.error is None and cell.low is None and cell.high is None and not cell.note
+    return cell == DASH or (cell.value is not None and bare)

@@ -54,7 +54,7 @@ def _upload(record: Path) -> None:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "WANDB_SILENT": "false"},
+        env={**os.environ, "WANDB_SILENT": "false", "WANDB_DIR": str(record.parents[1])},
     )
     if not list(record.glob("*.wandb.synced")):
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]

@@ -193,6 +193,11 @@ def _provenance(context: Context[ReportSettings]) -> dict[str, Any]:
     }
 
 
+def recorded(context: Context[ReportSettings], result: Reported) -> tuple[ReportSection, ...]:
+    """The barriers with their verdicts: the other sections are recorded with their own stages."""
+    return (sections.headline_section(result.headline, (), target=context.result(TRAIN).target),)
+
+
 def show(context: Context[ReportSettings], result: Reported) -> None:
     """Print the headline table and where the report is."""
     head, *body = headline_lines(result.headline)
@@ -242,5 +247,6 @@ STAGE = Stage(
     sections=(Literature,),
     inputs=_inputs,
     artifact=Kept(kind="report", patterns=("report.*", "*.csv", "*/*.csv")),
+    recorded=recorded,
     show=show,
 )
