@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -155,7 +156,7 @@ class Tracker:
         """An image of W&B from its data URI, which keeps vectors as they are."""
         import wandb
 
-        return wandb.Html(f'<img src="{uri}" alt="{alt}" style="max-width:100%">', inject=False)
+        return wandb.Html(f'<img src="{uri}" alt="{escape(alt)}" style="max-width:100%">', inject=False)
 
     def make(self, artifact: Artifact) -> None:
         """Log an artifact that the task made."""

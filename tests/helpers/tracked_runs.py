@@ -14,6 +14,7 @@ class Stored:
     """An offline run."""
 
     id: str
+    begun: int
     group: str
     job_type: str
     name: str
@@ -57,13 +58,14 @@ def whole(folder):
 
 
 def stored(folder):
-    """What every offline run in a folder holds, those begun first first."""
+    """What every offline run in a run folder holds, in the order in which they were begun."""
     out = []
     for found in whole(folder):
         run = next(r.run for r in found if r.HasField("run"))
         out.append(
             Stored(
                 id=run.run_id,
+                begun=run.start_time.ToNanoseconds(),
                 group=run.run_group,
                 job_type=run.job_type,
                 name=run.display_name,
@@ -78,7 +80,7 @@ def stored(folder):
                 exit_code=next(r.exit.exit_code for r in found if r.HasField("exit")),
             )
         )
-    return out
+    return sorted(out, key=lambda run: run.begun)
 
 
 def _is_artifact(record, *, used):
