@@ -93,7 +93,7 @@ def _media(tracker: Tracker, sections: Sequence[ReportSection]) -> dict[str, Any
 
 
 def values(table: Table) -> list[list[float | str | None]]:
-    """The rows of a table; a column of numbers and dashes as numbers, every other one as text."""
+    """The rows of a table that has some; a column of numbers and dashes as numbers, every other one as text."""
     columns = zip(table.kinds, zip(*table.rows, strict=True), strict=True)
     return [list(row) for row in zip(*(_column(cells, numeric=kind == NUMBER) for kind, cells in columns), strict=True)]
 
