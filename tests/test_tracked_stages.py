@@ -7,6 +7,7 @@ from helpers.tracked_runs import steps, stored
 from mlip import config, driver
 from mlip.core import tracked_stages, tracking
 from mlip.core.report import NUMBER, TEXT, Column, number, table, with_error
+from mlip.core.tracking import Task
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,17 @@ def test_a_whole_run_is_one_group_with_a_run_per_stage_and_member(finished, runs
     assert len({run.id for run in runs}) == len(runs)
     assert {run.exit_code for run in runs} == {0}
     assert [steps([run]) for run in runs if "/member-" in run.name] == [[0, 1, 2]] * 2
+
+
+def test_the_history_of_a_member_is_that_of_its_result_under_the_id_of_what_is_computed(finished, runs):
+    run = driver.opened(finished.folder)
+    result = json.loads((finished.folder / "train" / "result.json").read_text())["result"]
+    for member in result["members"]:
+        name = f"member-{member['member']}"
+        (own,) = (one for one in runs if one.name.endswith(f"/{name}"))
+        fingerprint = run.fingerprint(run.stage("train"))
+        assert own.id == Task(run=finished.folder, stage="train", fingerprint=fingerprint, name=name).run_id
+        assert [line["valid_loss"] for line in own.history] == [epoch["valid_loss"] for epoch in member["history"]]
 
 
 def test_artifacts_are_made_and_used_by_the_stages_that_the_pipeline_says(finished, runs):
