@@ -12,7 +12,7 @@ from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.stages import structures
 from mlip.stages.neb import band_jobs, neb
-from mlip.stages.neb.report import pictures_section
+from mlip.stages.neb.report import pictures_section, profiles_section
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import backends, network
 from mlip.stages.sites.sites import Site
@@ -42,7 +42,7 @@ def run(context: Context[NebSettings]) -> Barriers:
         for member in range(1, committee.size + 1)
     ]
     with progress("bands", len(todo)) as tick:
-        outcomes = band_jobs.run_bands(todo, workers=context.workers, on_tick=tick)
+        outcomes = band_jobs.run_bands(todo, workers=context.workers, gpus=context.gpus, on_tick=tick)
     barriers = []
     for hop in chosen:
         own = [o for job, o in zip(todo, outcomes, strict=True) if job.hop == hop]
@@ -89,6 +89,11 @@ def report(context: Context[NebSettings], result: Barriers) -> tuple[ReportSecti
     return (pictures_section(hosts, context.result(SITES).sites, result.bands),)
 
 
+def recorded(_: Context[NebSettings], result: Barriers) -> tuple[ReportSection, ...]:
+    """The energy along every band, as a table and a figure per hop."""
+    return (profiles_section(result.bands),)
+
+
 STAGE = Stage(
     name="neb",
     settings=NebSettings,
@@ -97,4 +102,5 @@ STAGE = Stage(
     needs=(*backends.NEEDS, SITES),
     common=backends.SETTINGS,
     report=report,
+    recorded=recorded,
 )
