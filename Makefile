@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dft setup-browser run test docs tutorials wheel bench check format clean
+.PHONY: help setup setup-dft setup-browser run test wandb-sync docs tutorials wheel bench check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ run: setup ## train, relax, NEB, report: CONFIG=configs/quick.yaml RUN=runs/quic
 
 test: setup ## the test-suite, minutes on two cores
 	$(BIN)/python -m pytest -n 2
+
+wandb-sync: setup ## upload the records of Weights & Biases: RUN=runs/quick
+	$(BIN)/mlip wandb-sync $(RUN)
 
 docs: setup ## build the documentation site, docs/_build/html/index.html; a warning is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

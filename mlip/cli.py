@@ -41,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=f"{text} of a run on SLURM")
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    upload = commands.add_parser("wandb-sync", help="upload the offline records of Weights & Biases of a run")
+    upload.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     upgrade = commands.add_parser("upgrade", help="take over the results of a run folder made by version 0.1")
     upgrade.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     settings = commands.add_parser("settings", help="list the settings of a section, or of all, with their defaults")
@@ -193,8 +195,8 @@ def _do(options: argparse.Namespace) -> None:
 
         for line in rounds.shown(rounds.learn(options.config, options.run).rounds):
             print(line)
-    elif options.command == "upgrade":
-        _upgrade(options.run)
+    elif options.command in {"upgrade", "wandb-sync"}:
+        _of_a_folder(options)
     elif options.command == "settings":
         _settings(options.section)
     elif options.command == "export":
@@ -310,10 +312,16 @@ def _cluster(options: argparse.Namespace) -> None:
         print("\n".join(cluster.shown(list(cluster.status(options.run)))))
 
 
-def _upgrade(folder: Path) -> None:
+def _of_a_folder(options: argparse.Namespace) -> None:
+    if options.command == "wandb-sync":
+        from mlip.tools import wandb_sync
+
+        for line in wandb_sync.upload(options.run):
+            print(line)
+        return
     from mlip import driver
 
-    for stage, outcome in driver.upgrade(folder).items():
+    for stage, outcome in driver.upgrade(options.run).items():
         print(f"{stage:12s} {outcome}")
 
 

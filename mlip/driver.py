@@ -4,6 +4,7 @@ Takes a config file and a folder; each stage leaves `<run>/<stage>/result.json`,
 exists, the stage is whole.
 """
 
+import os
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from mlip import config
-from mlip.core import files, site, slurm
+from mlip.core import files, site, slurm, tracked_stages, tracking
 from mlip.core.progress import console
 from mlip.core.run import Run, locked
+from mlip.core.section import Common
 from mlip.core.stage import Stage
 from mlip.core.task_records import Record
 from mlip.core.texts import read_text
-from mlip.core.workers import carried_out_by
+from mlip.core.workers import GPUS_OF_A_PROCESS, OnGpus, carried_out_by, chosen_gpus
 from mlip.stages import label
 from mlip.tools import export_md
 from mlip.tools.export_md import Written
@@ -87,9 +89,28 @@ def profile(run: Run) -> site.Site:
 
 
 def require_executor(run: Run) -> None:
-    """Nothing where the executor of the config can be used from here; else a ValueError of one line."""
+    """Nothing where executor and tracking of the config can be used from here; else a ValueError of one line."""
     if run.common.executor == "slurm":
         slurm.require(profile(run), [stage.name for stage in run.stages], run.common.site)
+    else:
+        _on_gpus(run.common)
+    tracking.is_on(tracked_stages.settings_of(run))
+
+
+def _on_gpus(common: Common) -> OnGpus | None:
+    """The executor that gives each job a GPU of its own; None without `common.gpus`.
+
+    Raises:
+        ValueError: the device is the CPU, or there are fewer GPUs.
+    """
+    if common.gpus is None:
+        return None
+    if common.device == "cpu":
+        raise ValueError(f"common.gpus: {common.gpus} with device: cpu; set common.device: cuda, or gpus: null")
+    import torch
+
+    gpus = chosen_gpus(common.gpus, visible=os.environ.get(GPUS_OF_A_PROCESS), there=torch.cuda.device_count())
+    return OnGpus(gpus=gpus, workers=common.workers)
 
 
 @contextmanager
@@ -103,7 +124,7 @@ def carried_out(run: Run, stage: str, fingerprint: str) -> Iterator[None]:
     if run.common.executor == "slurm" or record.is_open:
         made = slurm.Slurm(record=record, fingerprint=fingerprint, site=profile(run))
         made.settle()
-    with carried_out_by(made if run.common.executor == "slurm" else None):
+    with carried_out_by(made if run.common.executor == "slurm" else _on_gpus(run.common)):
         yield
     record.use_up()
 
@@ -141,12 +162,14 @@ def run_stages(folder: Path, names: Collection[str]) -> Run:
 def _ensure(run: Run, stage: AnyStage) -> None:
     if run.is_whole(stage):
         console.print(f"{stage.name:10s} up to date")
+        tracked_stages.record(run, stage, again=False)
         return
     started = time.time()
     with carried_out(run, stage.name, run.fingerprint(stage)):
         run.prepare(stage)
         if run.is_whole(stage):
             console.print(f"{stage.name:10s} restored: these settings were run before")
+            tracked_stages.record(run, stage, again=False)
             return
         console.print(f"{stage.name:10s} ...")
         result = stage.run(run.context(stage))
@@ -154,6 +177,7 @@ def _ensure(run: Run, stage: AnyStage) -> None:
         made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
         files.write_result(run.path(stage.name, "result.json"), result, made)
     console.print(f"{stage.name:10s} done in {time.time() - started:.0f} s")
+    tracked_stages.record(run, stage, again=True)
 
 
 def _show(run: Run, stage: AnyStage) -> None:

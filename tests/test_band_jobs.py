@@ -26,6 +26,11 @@ def test_pools_hold_every_band_once(tmp_path, device, sizes):
     if device == "cpu":
         assert all(len({job.member for job in part}) == 1 for part in found)
         assert sorted(map(len, band_jobs.pools(todo[:6:2], workers=2))) == [1, 2]  # nobody idles
+    else:
+        shared = band_jobs.pools(todo, workers=2, gpus=3)
+        assert sorted(map(len, shared)) == [6, 7, 7]
+        assert {(job.hop, job.member) for part in shared for job in part} == {(job.hop, job.member) for job in todo}
+        assert len(band_jobs.pools(todo[:2], workers=2, gpus=3)) == 2
     assert band_jobs.pools([], workers=2) == []
 
 

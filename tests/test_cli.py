@@ -221,7 +221,7 @@ def base_of(tmp_path, elements):
 
 @pytest.mark.usefixtures("here")
 def test_base_model_without_an_element(tmp_path, fails):
-    run = started(tmp_path, train={"base": str(base_of(tmp_path, ("O", "Ti")))}, tracking={"mode": "disabled"})
+    run = started(tmp_path, train={"base": str(base_of(tmp_path, ("O", "Ti")))})
     assert cli.main(["dataset", str(run)]) == 0
     fails("train", run, match=r"train\.base: .* knows \['O', 'Ti'\] and not \['Li', 'Mg'\]")
     assert (run / "dataset" / "result.json").exists()
@@ -230,7 +230,7 @@ def test_base_model_without_an_element(tmp_path, fails):
 @pytest.mark.usefixtures("here")
 def test_architecture_without_an_element(tmp_path, fails):
     small = tiny.ARCHITECTURE.model_dump(mode="json") | {"elements": ["O", "Ti", "Li"]}
-    run = started(tmp_path, train={"architecture": small}, tracking={"mode": "disabled"})
+    run = started(tmp_path, train={"architecture": small})
     assert cli.main(["dataset", str(run)]) == 0
     fails("train", run, match=r"\['Mg'\] are not in the model")
 
@@ -238,10 +238,27 @@ def test_architecture_without_an_element(tmp_path, fails):
 @pytest.mark.usefixtures("here")
 def test_training_on_a_gpu_that_is_not_there(tmp_path, fails, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    run = started(tmp_path, common={"device": "cuda"}, tracking={"mode": "disabled"})
+    run = started(tmp_path, common={"device": "cuda"})
     assert cli.main(["dataset", str(run)]) == 0
     fails("train", run, match="cuda was asked for and no GPU is visible; use cpu")
     assert (run / "dataset" / "result.json").exists()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("common", "match"),
+    [
+        ({"gpus": 2}, "common.gpus: 2 with device: cpu; set common.device: cuda, or gpus: null"),
+        ({"gpus": 2, "device": "cuda"}, "common.gpus: 2 asked for and 1 found; lower common.gpus"),
+    ],
+)
+def test_gpus_that_are_not_there_are_told_before_the_first_stage(tmp_path, fails, monkeypatch, common, match):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    run = tmp_path / "run"
+    assert cli.main(["init", str(tiny.write_config(tmp_path / "c.yaml", common=common)), str(run)]) == 0
+    fails("structures", run, match=match)
+    assert not (run / "structures").exists()
 
 
 def test_predict(committee, frames, tmp_path, capsys):

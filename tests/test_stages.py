@@ -149,17 +149,6 @@ def test_predict_agrees_with_the_evaluation(finished, tmp_path):
     assert energies == pytest.approx(parity.energy_ev_per_atom, abs=1e-6)
 
 
-def test_training_is_tracked_offline_under_the_id_of_what_is_computed(finished):
-    from helpers.tracked_runs import stored
-
-    ids, history = stored(finished.folder)
-    assert ids == {train_fingerprint(finished.folder)[:16]}
-    assert [int(line["_step"]) for line in history] == [0, 1, 2]
-    assert {f"member-{k}/valid_loss" for k in (1, 2)} <= history[0].keys()
-    told = results(finished.folder)["train"].members[1].history
-    assert [float(line["member-2/valid_loss"]) for line in history] == pytest.approx([e.valid_loss for e in told])
-
-
 def test_second_run_does_nothing(finished, copied, watched):
     before = {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file() and p.name != ".lock"}
     assert cli.main(["run", str(finished.config), str(copied)]) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import tiny
 
-from mlip.core.workers import run_parallel
+from mlip.core.workers import OnGpus, carried_out_by, chosen_gpus, run_parallel
 
 
 def slow_square(x):
@@ -56,7 +56,7 @@ PARENT = """
 import sys
 sys.path.insert(0, {tests!r})
 import test_workers
-from mlip.core.workers import run_parallel
+from mlip.core.workers import OnGpus, carried_out_by, chosen_gpus, run_parallel
 if __name__ == "__main__":
     run_parallel(test_workers.forever, [{mark!r}, {mark!r}], workers=2)
 """
@@ -89,3 +89,60 @@ def test_workers_die_with_their_parent(tmp_path):
     while any(alive(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.05)
     assert not [pid for pid in pids if alive(pid)]
+
+
+def seen_gpus(mark):
+    """What a job sees, once as many jobs as there are GPUs run at the same time."""
+    folder, together = mark
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < together:
+        time.sleep(0.02)
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def on_gpus(jobs, *, workers=1, **options):
+    with carried_out_by(OnGpus(gpus=("4", "6"), workers=workers)):
+        return run_parallel(seen_gpus, jobs, workers=workers, **options)
+
+
+def test_every_worker_sees_one_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    found = on_gpus([(tmp_path, 2)] * 6)
+    gpu_of = dict(found)
+    assert sorted(gpu_of.values()) == ["4", "6"]  # two processes, a GPU each
+    assert all(gpu_of[pid] == gpu for pid, gpu in found)  # for good
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6,7"
+
+
+def test_jobs_without_torch_keep_the_workers_and_see_what_the_driver_sees(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    found = on_gpus([(tmp_path, 3)] * 3, workers=3, uses_torch=False)
+    assert len({pid for pid, _ in found}) == 3
+    assert {gpu for _, gpu in found} == {"4,6,7"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "visible", "there", "chosen"),
+    [
+        (1, None, 2, ("0",)),
+        (4, None, 4, ("0", "1", "2", "3")),
+        (2, "3,1", 2, ("3", "1")),
+        (2, " GPU-8a, GPU-1c ", 2, ("GPU-8a", "GPU-1c")),
+    ],
+)
+def test_gpus_by_number_or_as_the_environment_names_them(asked, visible, there, chosen):
+    assert chosen_gpus(asked, visible=visible, there=there) == chosen
+
+
+@pytest.mark.parametrize(
+    ("visible", "there", "message"),
+    [
+        (None, 1, r"common\.gpus: 2 asked for and 1 found; lower common\.gpus"),
+        ("5", 1, r"2 asked for and 1 found \(CUDA_VISIBLE_DEVICES=5\)"),
+        ("0,9", 1, r"2 asked for and 1 found \(CUDA_VISIBLE_DEVICES=0,9\)"),
+        ("", 0, r"2 asked for and 0 found"),
+    ],
+)
+def test_more_gpus_than_there_are(visible, there, message):
+    with pytest.raises(ValueError, match=message):
+        chosen_gpus(2, visible=visible, there=there)

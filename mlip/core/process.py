@@ -61,6 +61,21 @@ def imported(name: str) -> ModuleType:
 
 
 @contextlib.contextmanager
+def with_variables(**variables: str) -> Iterator[None]:
+    """A block with these variables in the environment."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def unchanged(**variables: str) -> Iterator[None]:
     """A quiet block after which logging, random numbers and the settings of torch are as before, too.
 

@@ -87,6 +87,14 @@ class Common(Section):
     workers: Count = Field(
         default=2, description="Processes that run side by side; on a CPU each of them uses one thread."
     )
+    gpus: Count | None = Field(
+        default=None,
+        description=(
+            "Number of GPUs, for device: cuda. The local executor runs one job at a time on each GPU: a member, a "
+            "group of bands, a batch of molecular dynamics. Bands are divided into as many groups. With null, all "
+            "workers share one GPU."
+        ),
+    )
     executor: Literal["local", "slurm"] = Field(
         default="local", description="Where the jobs of a stage run: processes of this machine, or tasks of SLURM."
     )

@@ -29,7 +29,15 @@ Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 
 # settings of `common` that change where and how long a stage runs, never its result
-EXECUTION = frozenset({"workers", "executor", "site"})
+EXECUTION = frozenset({"workers", "gpus", "executor", "site"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Files of a stage that belong together: an artifact of Weights & Biases."""
+
+    kind: str  # such as model
+    patterns: tuple[str, ...]  # in the folder of the stage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +59,8 @@ class Stage(Generic[S, R]):
         version: raised when the same settings and inputs give other numbers than before.
         check: raises ValueError where settings of several stages contradict each other; asked before any computing.
         report: sections of the report.
+        artifact: files of the stage that Weights & Biases keeps, with the stages that use them.
+        recorded: tables and figures for Weights & Biases that are not in the sections of the report.
         show: prints what a person wants to see after the stage.
     """
 
@@ -68,6 +78,8 @@ class Stage(Generic[S, R]):
     version: int = 1
     check: Callable[[Context[S]], None] | None = None
     report: Callable[[Context[S], R], Sequence[ReportSection]] | None = None
+    artifact: Kept | None = None
+    recorded: Callable[[Context[S], R], Sequence[ReportSection]] | None = None
     show: Callable[[Context[S], R], None] | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +119,11 @@ class Context(Generic[S]):
     def workers(self) -> int:
         """Processes that may run side by side."""
         return self._run.common.workers
+
+    @property
+    def gpus(self) -> int:
+        """Jobs on GPUs that may run side by side."""
+        return self._run.common.gpus or 1
 
     @property
     def folder(self) -> Path:

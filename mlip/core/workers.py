@@ -14,12 +14,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from mlip.core import process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+GPUS_OF_A_PROCESS = "CUDA_VISIBLE_DEVICES"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -88,12 +90,17 @@ def run_local(
     on_tick: Callable[[int], None] = lambda _: None,
     tick_s: float = 0.5,
     uses_torch: bool = True,
+    gpus: Sequence[str] = (),
 ) -> list[Result]:
-    """The same on this machine, whatever the executor; see `run_parallel`."""
+    """The same on this machine, whatever the executor; see `run_parallel`. Each worker sees one of `gpus`, if any."""
     context = multiprocessing.get_context("spawn")
+    count = min(workers, len(jobs))
     with _signal_held():  # for the helper process of multiprocessing, too
+        own = context.SimpleQueue()
+        for gpu in gpus[:count]:
+            own.put(gpu)
         pool = ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(uses_torch,)
+            count, mp_context=context, initializer=_begin, initargs=(uses_torch, own if gpus else None)
         )
         futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
     with pool:
@@ -128,9 +135,59 @@ def _signal_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(uses_torch: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class OnGpus:
+    """The executor of a machine with several GPUs: one job on each at a time.
+
+    Attributes:
+        gpus: each as CUDA_VISIBLE_DEVICES names it.
+        workers: processes side by side for jobs that use no GPU.
+    """
+
+    gpus: tuple[str, ...]
+    workers: int
+
+    def __call__(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Sequence[Job],
+        *,
+        on_tick: Callable[[int], None],
+        tick_s: float,
+        uses_torch: bool,
+    ) -> list[Result]:
+        """Results of the jobs in order; see `run_parallel`."""
+        gpus = self.gpus if uses_torch else ()
+        workers = len(gpus) or self.workers
+        return run_local(
+            function, jobs, workers=workers, on_tick=on_tick, tick_s=tick_s, uses_torch=uses_torch, gpus=gpus
+        )
+
+
+def chosen_gpus(asked: int, *, visible: str | None, there: int) -> tuple[str, ...]:
+    """The GPUs of the workers, each as CUDA_VISIBLE_DEVICES names it.
+
+    Args:
+        asked: how many.
+        visible: the value of CUDA_VISIBLE_DEVICES: numbers or UUIDs; None where the variable is not set.
+        there: how many CUDA finds.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    named = [str(k) for k in range(there)] if visible is None else [n.strip() for n in visible.split(",") if n.strip()]
+    named = named[:there]  # CUDA stops at the first name that it does not know
+    if asked > len(named):
+        seen = "" if visible is None else f" ({GPUS_OF_A_PROCESS}={visible})"
+        raise ValueError(f"common.gpus: {asked} asked for and {len(named)} found{seen}; lower common.gpus")
+    return tuple(named[:asked])
+
+
+def _begin(uses_torch: bool, gpus: Any = None) -> None:
     """Set up a worker: one thread, and death with the parent so that two runs never write to the same folder."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    if gpus is not None:
+        os.environ[GPUS_OF_A_PROCESS] = gpus.get()  # before CUDA starts in this process
     process.own()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

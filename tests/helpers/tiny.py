@@ -52,6 +52,7 @@ def run_settings(**changes):
     """
     settings = {
         "common": {"workers": 1, "seed": 3, "symmetrix": False},  # a compiled model takes longer than the whole run
+        "tracking": {"mode": "disabled"},
         "structures": {
             "bulk_repeat": [1, 1, 1],
             "facets": [{"name": "001", "miller": [0, 0, 1], "layers": 2, "repeat": [2, 1], "vacuum_angstrom": 8.0}],

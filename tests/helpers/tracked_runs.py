@@ -1,9 +1,28 @@
 """What W&B wrote into a folder in offline mode."""
 
+import json
 import struct
 import time
+from dataclasses import dataclass
+from typing import Any
 
 BLOCK = 32768
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An offline run."""
+
+    id: str
+    begun: int
+    group: str
+    job_type: str
+    name: str
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    made: dict[str, Any]
+    used: dict[str, Any]
+    exit_code: int
 
 
 def records(path):
@@ -27,8 +46,8 @@ def records(path):
 
 
 def whole(folder):
-    """The records of every offline run in a folder; W&B's service may write the last ones after `finish` returns."""
-    for path in sorted(folder.rglob("*.wandb")):
+    """The records of every offline run in a run folder; W&B's service may write the last ones after `finish` returns."""
+    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
         until = time.monotonic() + 20
         found = list(records(path))
         while not any(r.HasField("exit") for r in found):
@@ -39,12 +58,38 @@ def whole(folder):
 
 
 def stored(folder):
-    """Run ids, and the logged history in order, of all offline runs in a folder."""
-    ids, history = [], []
+    """What every offline run in a run folder holds, in the order in which they were begun."""
+    out = []
     for found in whole(folder):
-        for record in found:
-            if record.HasField("run"):
-                ids.append(record.run.run_id)
-            if record.HasField("history"):
-                history.append({i.key or ".".join(i.nested_key): i.value_json for i in record.history.item})
-    return set(ids), history
+        run = next(r.run for r in found if r.HasField("run"))
+        out.append(
+            Stored(
+                id=run.run_id,
+                begun=run.start_time.ToNanoseconds(),
+                group=run.run_group,
+                job_type=run.job_type,
+                name=run.display_name,
+                config={i.key: json.loads(i.value_json) for i in run.config.update},
+                history=[
+                    {i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in r.history.item}
+                    for r in found
+                    if r.HasField("history")
+                ],
+                made={r.artifact.name: r.artifact for r in found if _is_artifact(r, used=False)},
+                used={r.artifact.name: r.artifact for r in found if _is_artifact(r, used=True)},
+                exit_code=next(r.exit.exit_code for r in found if r.HasField("exit")),
+            )
+        )
+    return sorted(out, key=lambda run: run.begun)
+
+
+def _is_artifact(record, *, used):
+    """Whether it is an artifact that the run used, or made; a table of W&B is one of its own kind."""
+    return (
+        record.HasField("artifact") and record.artifact.type != "run_table" and record.artifact.use_after_commit is used
+    )
+
+
+def steps(runs):
+    """The steps of runs, in order."""
+    return [line["_step"] for run in runs for line in run.history]

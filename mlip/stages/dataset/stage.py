@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlip.core import files
 from mlip.core.report import ReportSection, card_section
-from mlip.core.stage import Context, Stage
+from mlip.core.stage import Context, Kept, Stage
 from mlip.core.status import Status
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import card_as_mapping, read_card
@@ -65,4 +65,5 @@ STAGE = Stage(
     common=("seed", "target"),
     inputs=_inputs,
     report=report,
+    artifact=Kept(kind="dataset", patterns=("result.json", "*.extxyz")),
 )

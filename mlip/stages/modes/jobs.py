@@ -95,6 +95,7 @@ def run_all(
     sites: SitesSettings,
     *,
     workers: int,
+    gpus: int = 1,
     on_tick: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[HopModes], CrystalPhonons]:
     """Results of all hops in order and of the crystal; what is on disk is not done again.
@@ -106,6 +107,7 @@ def run_all(
         settings: section `modes`.
         sites: section `sites`, which tells sites apart.
         workers: processes at the same time.
+        gpus: parts into which the hops are divided on GPUs.
         on_tick: called with the number of jobs that are done, again and again.
 
     Raises:
@@ -113,7 +115,7 @@ def run_all(
     """
     require_float64(model)
     left = [job for job in hops if not job.done.exists()]
-    pools = 1 if model.device == "cuda" else min(workers, len(left))
+    pools = min(gpus if model.device == "cuda" else workers, len(left))
     parts: list[tuple[HopJob, ...] | CrystalJob] = [] if crystal.done.exists() else [crystal]
     parts += [tuple(left[k::pools]) for k in range(pools)]
     every: list[HopJob | CrystalJob] = [*hops, crystal]

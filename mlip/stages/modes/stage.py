@@ -52,6 +52,7 @@ def run(context: Context[ModesSettings]) -> Modes:
             context.settings,
             context.settings_of(SITES),
             workers=context.workers,
+            gpus=context.gpus,
             on_tick=tick,
         )
     by_hop = {one.key: one for one in found}

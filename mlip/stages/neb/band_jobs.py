@@ -58,19 +58,20 @@ class BandJob:
 
 
 def run_bands(
-    todo: Sequence[BandJob], *, workers: int, on_tick: Callable[[int], None] = lambda _: None
+    todo: Sequence[BandJob], *, workers: int, gpus: int = 1, on_tick: Callable[[int], None] = lambda _: None
 ) -> list[BandOutcome]:
     """The band of every job, continued if it was begun: pools side by side, the bands of a pool in one batch.
 
     Args:
         todo: bands to run; those with an outcome on disk are not run again.
         workers: pools at the same time.
+        gpus: pools on GPUs.
         on_tick: called with the number of finished bands, again and again.
     """
     left = [job for job in todo if not job.done.exists()]
     run_parallel(
         run_pool,
-        pools(left, workers=workers),
+        pools(left, workers=workers, gpus=gpus),
         workers=workers,
         on_tick=lambda _: on_tick(sum(job.done.exists() for job in todo)),
     )
@@ -78,12 +79,12 @@ def run_bands(
     return [files.read_record(job.done, BandOutcome) for job in todo]
 
 
-def pools(todo: Sequence[BandJob], *, workers: int) -> list[tuple[BandJob, ...]]:
-    """Bands that advance together: up to POOL, of one member each, on a CPU, where more bring nothing; all on a GPU."""
+def pools(todo: Sequence[BandJob], *, workers: int, gpus: int = 1) -> list[tuple[BandJob, ...]]:
+    """Bands that advance together: up to POOL, of one member each, on a CPU, where more bring nothing; one a GPU."""
     if not todo:
         return []
     if todo[0].model.backend.device == "cuda":
-        return [tuple(todo)]
+        return [tuple(todo[k::gpus]) for k in range(min(gpus, len(todo)))]
     out = []
     members = sorted({job.member for job in todo})
     for member in members:

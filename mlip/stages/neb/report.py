@@ -11,7 +11,7 @@ from ase.data import atomic_numbers, covalent_radii
 
 from mlip.core.arrays import Array
 from mlip.core.figures import BLACK, BLUE, GREEN, GREY, MEMBERS, ORANGE, PURPLE, VERMILION, canvas, encoded
-from mlip.core.report import Figure, ReportSection
+from mlip.core.report import NUMBER, TEXT, Column, Figure, ReportSection, number, table
 from mlip.stages.neb.neb import CONVERGED, Band
 from mlip.stages.sites.sites import Site
 
@@ -72,6 +72,38 @@ def profile(bands: Sequence[Band], *, dft_ev: float | None = None) -> bytes:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(loc="best")
         return encoded(figure)
+
+
+def profiles_section(bands: Sequence[Band]) -> ReportSection:
+    """The energy along every band: a row per image, a row without numbers per unconverged band, a figure per hop."""
+    columns = [
+        Column("Host", TEXT, lambda p: p[0].host),
+        Column("Ion", TEXT, lambda p: p[0].ion),
+        Column("Hop", TEXT, lambda p: p[0].hop),
+        Column("Member", NUMBER, lambda p: number(p[0].member, 0)),
+        Column("Status", TEXT, lambda p: p[0].status.code),
+        Column("Path length (\u00c5)", NUMBER, lambda p: number(p[1])),
+        Column("Energy (eV)", NUMBER, lambda p: number(p[2])),
+    ]
+    points = [(band, x, energy) for band in bands for x, energy in _points(band)]
+    figures = []
+    for host, ion, hop in dict.fromkeys((b.host, b.ion, b.hop) for b in bands):
+        own = [b for b in bands if (b.host, b.ion, b.hop) == (host, ion, hop)]
+        caption = f"{host}: {ion} along {hop}"
+        figures.append(Figure(image=profile(own), form="svg+xml", caption=caption, alt=f"{caption}: energy by length"))
+    return ReportSection(
+        key="band-profiles",
+        heading="Energy along the bands",
+        tables=(table("band-profiles", columns, points),),
+        figures=tuple(figures),
+    )
+
+
+def _points(band: Band) -> list[tuple[float | None, float | None]]:
+    """Path length (Angstrom) and energy (eV) of the images of a converged band."""
+    if band.status.code != CONVERGED:
+        return [(None, None)]
+    return list(zip(band.coordinate_angstrom, band.energies_ev, strict=True))
 
 
 def mean_of(bands: Sequence[Band]) -> list[tuple[float, float]]:

@@ -13,7 +13,7 @@ from mlip.core.stage import Context, Stage
 from mlip.potential.use import ModelUse
 from mlip.stages import structures
 from mlip.stages.neb import band_jobs, neb, zero_shot
-from mlip.stages.neb.report import pictures_section
+from mlip.stages.neb.report import pictures_section, profiles_section
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.neb.zero_shot import ZeroShot
 from mlip.stages.sites import backends, network
@@ -64,7 +64,7 @@ def _converged(
         for member in range(1, members + 1)
     ]
     with progress(folder, len(todo)) as tick:
-        outcomes = band_jobs.run_bands(todo, workers=context.workers, on_tick=tick)
+        outcomes = band_jobs.run_bands(todo, workers=context.workers, gpus=context.gpus, on_tick=tick)
     barriers = []
     for hop in hops:
         own = [o for job, o in zip(todo, outcomes, strict=True) if job.hop == hop]
@@ -107,6 +107,11 @@ def report(context: Context[NebSettings], result: Barriers) -> tuple[ReportSecti
     return (pictures_section(hosts, context.result(SITES).sites, result.bands),)
 
 
+def recorded(_: Context[NebSettings], result: Barriers) -> tuple[ReportSection, ...]:
+    """The energy along every band, as a table and a figure per hop."""
+    return (profiles_section(result.bands),)
+
+
 STAGE = Stage(
     name="neb",
     settings=NebSettings,
@@ -116,4 +121,5 @@ STAGE = Stage(
     common=backends.SETTINGS,
     check=zero_shot.check,
     report=report,
+    recorded=recorded,
 )

@@ -19,7 +19,7 @@ from mlip.core.report import ReportSection, number, with_error
 from mlip.core.report.csv import to_csv
 from mlip.core.report.html import to_html
 from mlip.core.report.markdown import to_markdown
-from mlip.core.stage import Context, Stage
+from mlip.core.stage import Context, Kept, Stage
 from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
@@ -196,6 +196,11 @@ def _provenance(context: Context[ReportSettings]) -> dict[str, Any]:
     }
 
 
+def recorded(context: Context[ReportSettings], result: Reported) -> tuple[ReportSection, ...]:
+    """The barriers with their verdicts: the other sections are recorded with their own stages."""
+    return (sections.headline_section(result.headline, (), target=context.result(TRAIN).target),)
+
+
 def show(context: Context[ReportSettings], result: Reported) -> None:
     """Print the headline table and where the report is."""
     head, *body = headline_lines(result.headline)
@@ -244,5 +249,7 @@ STAGE = Stage(
     settings_of=(REFINE,),
     sections=(Literature,),
     inputs=_inputs,
+    artifact=Kept(kind="report", patterns=("report.*", "*.csv", "*/*.csv")),
+    recorded=recorded,
     show=show,
 )

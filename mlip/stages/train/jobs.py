@@ -4,6 +4,7 @@ Takes frozen descriptions of jobs (paths and settings, no open files); gives fro
 a finished job is not done again after a kill.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from ase import Atoms
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.progress import progress
-from mlip.core.tracking import Tracker, Tracking
+from mlip.core.tracking import Task, Tracker, Tracking
 from mlip.core.workers import run_parallel
 from mlip.potential import models, potential
 from mlip.stages.dataset import dataset, labels
 from mlip.stages.train import train
 from mlip.stages.train.settings import TrainSettings
 from mlip.stages.train.training import Epoch
+
+CURVES = ("train_loss", "valid_loss", "valid_force_rmse_ev_per_angstrom", "valid_energy_rmse_ev_per_atom")
 
 
 @dataclass(frozen=True)
@@ -101,33 +104,31 @@ def train_member(job: TrainJob) -> train.Trained:
 
 
 def train_members(
-    todo: Sequence[TrainJob], *, workers: int, tracking: Tracking, folder: Path, run_id: str
+    todo: Sequence[TrainJob], *, workers: int, tracking: Tracking, run_folder: Path, fingerprint: str
 ) -> list[train.Trained]:
-    """Train every member side by side, with a bar in epochs (a fit of energies counts as one) and one W&B run."""
+    """Train every member side by side, with a bar in epochs (a fit of energies counts as one), a W&B run for each."""
     fitted = [job for job in todo if job.settings.energy_fit is not None]
     total = sum(job.settings.epochs for job in todo) + len(fitted)
-    name = f"{folder.name}-train"
-    settings = todo[0].settings.model_dump(mode="json")
-    logged = folder / "train" / "tracked_epochs"
-    with (
-        Tracker(tracking, folder, run_id=run_id, name=name, config=settings) as tracker,
-        progress("epochs", total) as tick,
-    ):
+    with contextlib.ExitStack() as stack, progress("epochs", total) as tick:
+        trackers = [stack.enter_context(_tracker(job, tracking, run_folder, fingerprint)) for job in todo]
 
         def watch(_: int) -> None:
             histories = [_history(job.folder / "history.jsonl") for job in todo]
             tick(sum(len(h) for h in histories) + sum(_finished(job) for job in fitted))
-            first = int(logged.read_text(encoding="utf-8")) if logged.exists() else 0
-            ready = min((len(h) for h, job in zip(histories, todo, strict=True) if not _finished(job)), default=None)
-            last = max(len(h) for h in histories) if ready is None else ready
-            for epoch in range(first, last):
-                tracker.log(_metrics(histories, epoch), step=epoch)
-            if last > first:
-                files.write_text_atomic(logged, f"{last}\n")
+            for tracker, history in zip(trackers, histories, strict=True):
+                for line in history[tracker.next_step :]:
+                    tracker.log({name: line[name] for name in CURVES}, step=line["epoch"])
 
         done = run_parallel(train_member, todo, workers=workers, on_tick=watch)
         watch(len(todo))
     return done
+
+
+def _tracker(job: TrainJob, tracking: Tracking, run_folder: Path, fingerprint: str) -> Tracker:
+    """The W&B run of a member."""
+    task = Task(run=run_folder, stage="train", fingerprint=fingerprint, name=f"member-{job.member}")
+    config = {**job.settings.model_dump(mode="json"), "member": job.member, "seed": job.seed, "commit": files.commit()}
+    return Tracker(tracking, task, config=config)
 
 
 def _finished(job: TrainJob) -> bool:
@@ -136,15 +137,6 @@ def _finished(job: TrainJob) -> bool:
 
 def _history(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
-def _metrics(histories: Sequence[list[dict[str, Any]]], epoch: int) -> dict[str, float]:
-    return {
-        f"member-{k}/{name}": float(lines[epoch][name])
-        for k, lines in enumerate(histories, start=1)
-        if epoch < len(lines)
-        for name in ("train_loss", "valid_loss", "valid_force_rmse_ev_per_angstrom", "valid_energy_rmse_ev_per_atom")
-    }
 
 
 def save_committee(folder: Path, todo: Sequence[TrainJob], card: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.section import Target
-from mlip.core.stage import Context, Stage
+from mlip.core.stage import Context, Kept, Stage
 from mlip.core.tracking import Tracking
 from mlip.potential import calculators, models
 from mlip.potential.backends.ase_calculator import Named
@@ -58,8 +58,8 @@ def run(context: Context[TrainSettings]) -> Committee:
         todo,
         workers=context.workers,
         tracking=context.section(Tracking),
-        folder=context.run_folder,
-        run_id=context.fingerprint[:16],
+        run_folder=context.run_folder,
+        fingerprint=context.fingerprint,
     )
     jobs.save_committee(model_folder(context.folder), todo, _card(context, manifest, e0_ev))
     return Committee(target=manifest.target, e0_ev=e0_ev, members=tuple(done))
@@ -161,4 +161,5 @@ STAGE = Stage(
     inputs=_inputs,
     check=_check,
     report=report_sections,
+    artifact=Kept(kind="model", patterns=("model/*",)),
 )
