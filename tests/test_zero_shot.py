@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from helpers import tiny
 from helpers.material import FOLDER, SETTINGS, barrier, path, results
 from numpy.testing import assert_allclose
@@ -12,10 +14,17 @@ from mlip import cli
 from mlip.core import files
 from mlip.core.status import Status
 from mlip.literature import references
-from mlip.potential import models
+from mlip.potential.potential import load
+from mlip.potential.use import calculator
+from mlip.stages.neb import zero_shot
+from mlip.stages.neb.settings import NebSettings
 from mlip.stages.neb.stage import Barriers
 from mlip.stages.report import page, sections, tables
 from mlip.stages.sites.network import UPPER_BOUND
+from mlip.stages.structures import STAGE as STRUCTURES
+from mlip.stages.structures import StructuresSettings
+from mlip.stages.train.settings import TrainSettings
+from mlip.stages.train.stage import STAGE as TRAIN
 
 FAILED = Status("not converged", "0 of 2 members converged: 2 max steps")
 
@@ -84,49 +93,49 @@ def test_the_report_says_what_the_base_model_is(rows):
     assert not any("Zero-shot" in rule for rule in page.rules(plain))
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, committee):
-    """A run whose training starts from a tiny committee, up to its bands."""
-    place = tmp_path_factory.mktemp("zero")
-    data = tiny.write_dataset(place / "data")
-    tiny.write_config(
-        place / "c.yaml",
-        dataset={"path": str(data)},
-        train={"base": str(committee), "epochs": 1, "members": 2},
-        neb={"zero_shot": True, "fmax_ev_per_angstrom": 50.0},
+@pytest.fixture
+def context(tmp_path, committee):
+    """What the stage `neb` sees of a run on Li in bulk whose training started from the tiny committee."""
+    host = tiny.rattled("TiO2")
+    files.write_frames(tmp_path / "structures" / "bulk.extxyz", [host])
+    sections = {TRAIN: TrainSettings(base=str(committee)), STRUCTURES: StructuresSettings(facets=(), ions=("Li",))}
+    return SimpleNamespace(
+        settings=NebSettings(zero_shot=True),
+        common=SimpleNamespace(device="cpu"),
+        folder=tmp_path / "neb",
+        folder_of=lambda stage: tmp_path / stage.name,
+        settings_of=sections.__getitem__,
+        result=lambda stage: SimpleNamespace(target="pbe"),
+        sections=sections,
     )
-    assert cli.main(["init", str(place / "c.yaml"), str(place / "run")]) == 0
-    for stage in ("structures", "dataset", "train", "sites", "neb"):
-        assert cli.main([stage, str(place / "run")]) == 0
-    return place / "run"
 
 
-def test_a_run_has_bands_of_the_base_model_from_the_same_sites(run, committee):
-    found = files.read_result(run / "neb" / "result.json", Barriers)
-    before = found.zero_shot
-    assert before.members == len(models.load(committee).members) == 2
-    assert before.source == str(committee)
-    assert [(b.host, b.ion, b.hop) for b in before.barriers] == [(b.host, b.ion, b.hop) for b in found.barriers]
-    bands = sorted(p.name for p in (run / "neb" / "bands-base").glob("*.extxyz"))
-    assert bands == sorted(p.name for p in (run / "neb" / "bands").glob("*.extxyz"))
-    assert {p.name for p in (run / "neb").iterdir()} >= {"base", "bands", "bands-base"}
+def test_the_base_model_is_used_as_it_is(context, committee):
+    use, model, level = zero_shot.prepared(context)
+    assert (model.source, model.members) == (str(committee), 2)
+    assert use.folder == context.folder / "base"
+    assert level == "level not stated", "the card of the tiny committee has none"
+    ours, theirs = tiny.rattled(seed=4), tiny.rattled(seed=4)
+    ours.calc, theirs.calc = calculator(use, 2), load(committee, members=[2])
+    assert_allclose(ours.get_forces(), theirs.get_forces(), rtol=0, atol=1e-10)
+    assert_allclose(ours.get_potential_energy(), theirs.get_potential_energy(), rtol=1e-12)
 
 
-def test_its_energies_are_those_of_the_base_model(run, committee):
-    """One image of a band by the base, evaluated again with the base model itself."""
-    from mlip.atoms import extxyz
-    from mlip.potential.potential import load
-
-    place = next((run / "neb" / "bands-base").glob("*member-2.extxyz"))
-    image = extxyz.read_frames(place)[1]
-    stored = image.get_potential_energy()
-    image.calc = load(committee, members=[2])
-    assert_allclose(image.get_potential_energy(), stored, rtol=0, atol=1e-8)
+def test_a_base_model_without_an_element_or_at_another_level_is_refused(context):
+    context.sections[STRUCTURES] = StructuresSettings(facets=(), ions=("Na",))
+    with pytest.raises(ValueError, match=r"neb.zero_shot: .* and not Na, which the run needs"):
+        zero_shot.prepared(context)
+    context.sections[STRUCTURES] = StructuresSettings(facets=(), ions=("Li",))
+    context.result = lambda stage: SimpleNamespace(target="pbe-d3")
+    with pytest.raises(ValueError, match=r"neb.zero_shot: .* is at pbe and the run at pbe-d3"):
+        zero_shot.prepared(context)
 
 
 @pytest.mark.parametrize("train", [{"base": None}, {"model": "datasets/models/tio2-mg-li"}])
 def test_without_a_base_model_it_is_refused(tmp_path, capsys, train):
-    tiny.write_config(tmp_path / "c.yaml", train=train, neb={"zero_shot": True})
+    settings = tiny.run_settings(neb={"zero_shot": True})
+    settings["train"] = train
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     assert cli.main(["run", str(tmp_path / "c.yaml"), str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
     assert "neb.zero_shot: true needs a training that starts from a base model" in said

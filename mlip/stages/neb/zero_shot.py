@@ -58,4 +58,4 @@ def prepared(context: Context[NebSettings]) -> tuple[ModelUse, Given, str]:
     symbols |= set(context.settings_of(structures.STAGE).moving)
     made = convert(model, source, folder, target=target, symbols=symbols, setting="neb.zero_shot")
     use = ModelUse(folder, replace(equivalence.REFERENCE, device=context.common.device))
-    return use, made, str(models.of_run(folder).card["level"])
+    return use, made, str(models.of_run(folder).card.get("level", "level not stated"))
