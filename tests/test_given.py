@@ -96,7 +96,7 @@ def test_the_report_says_that_nothing_was_trained():
 
 def test_bad_models_are_refused_in_one_line(committee, tmp_path):
     found = models.load(committee)
-    with pytest.raises(ValueError, match="knows Li, O, Mg, Ti and not Na, which the dataset holds"):
+    with pytest.raises(ValueError, match="knows Li, O, Mg, Ti and not Na, which the run needs"):
         given.convert(found, "m", tmp_path / "m", target="pbe", symbols=["Na", "O"])
     with pytest.raises(ValueError, match=r"m is at pbe and the run at pbe-d3; set common\.target: pbe"):
         given.convert(found, "m", tmp_path / "m", target="pbe-d3", symbols=["O"])

@@ -47,6 +47,13 @@ class NebSettings(Section):
             "For a hop that a symmetry operation maps onto its reverse, evaluate only half of an odd number of images."
         ),
     )
+    zero_shot: bool = Field(
+        default=False,
+        description=(
+            "Calculate the bands also with the base model of the training as it is, before training. The report then "
+            "has the column zero-shot."
+        ),
+    )
     finish_mace_torch: bool = Field(
         default=False,
         description="Continue bands that converged with a fast backend with mace-torch in float64.",

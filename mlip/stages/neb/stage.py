@@ -10,10 +10,12 @@ from pathlib import Path
 from mlip.core.progress import progress
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
+from mlip.potential.use import ModelUse
 from mlip.stages import structures
-from mlip.stages.neb import band_jobs, neb
+from mlip.stages.neb import band_jobs, neb, zero_shot
 from mlip.stages.neb.report import pictures_section, profiles_section
 from mlip.stages.neb.settings import NebSettings
+from mlip.stages.neb.zero_shot import ZeroShot
 from mlip.stages.sites import backends, network
 from mlip.stages.sites.sites import Site
 from mlip.stages.sites.stage import STAGE as SITES
@@ -28,30 +30,46 @@ class Barriers:
     bands: tuple[neb.Band, ...]
     barriers: tuple[neb.Barrier, ...]
     bottlenecks: tuple[network.Bottleneck, ...]
+    zero_shot: ZeroShot | None = None  # the base model as it is, before training
 
 
 def run(context: Context[NebSettings]) -> Barriers:
     """Converge the bands; barriers and bottlenecks of the committee follow from them."""
     found, committee = context.result(SITES), context.result(TRAIN)
-    model = backends.model_use(context)
-    chosen = chosen_hops(found.hops, context.settings.hops)
-    ends, bands = context.folder_of(SITES) / "hops", context.folder / "bands"
+    hops = chosen_hops(found.hops, context.settings.hops)
+    base = zero_shot.prepared(context) if context.settings.zero_shot else None
+    bands, barriers = _converged(context, hops, "bands", backends.model_use(context), committee.size)
+    before = None
+    if base is not None:
+        use, model, level = base
+        _, own = _converged(context, hops, "bands-base", use, model.members)
+        paths = bottlenecks_of(found.sites, found.hops, own)
+        before = ZeroShot(source=model.source, members=model.members, level=level, barriers=own, bottlenecks=paths)
+    return Barriers(
+        bands=bands,
+        barriers=barriers,
+        bottlenecks=bottlenecks_of(found.sites, found.hops, barriers),
+        zero_shot=before,
+    )
+
+
+def _converged(
+    context: Context[NebSettings], hops: Sequence[network.Hop], folder: str, model: ModelUse, members: int
+) -> tuple[tuple[neb.Band, ...], tuple[neb.Barrier, ...]]:
+    """The bands of every hop by every member of a model, and the barriers of its members together."""
+    ends, target = context.folder_of(SITES) / "hops", context.result(TRAIN).target
     todo = [
-        band_jobs.BandJob(hop, member, ends, bands, model, context.settings, committee.target)
-        for hop in chosen
-        for member in range(1, committee.size + 1)
+        band_jobs.BandJob(hop, member, ends, context.folder / folder, model, context.settings, target)
+        for hop in hops
+        for member in range(1, members + 1)
     ]
-    with progress("bands", len(todo)) as tick:
+    with progress(folder, len(todo)) as tick:
         outcomes = band_jobs.run_bands(todo, workers=context.workers, gpus=context.gpus, on_tick=tick)
     barriers = []
-    for hop in chosen:
+    for hop in hops:
         own = [o for job, o in zip(todo, outcomes, strict=True) if job.hop == hop]
         barriers.append(neb.committee([o.band for o in own], symmetric=hop.symmetric, d3_forward_ev=_mean_d3(own)))
-    return Barriers(
-        bands=tuple(o.band for o in outcomes),
-        barriers=tuple(barriers),
-        bottlenecks=bottlenecks_of(found.sites, found.hops, barriers),
-    )
+    return tuple(o.band for o in outcomes), tuple(barriers)
 
 
 def _mean_d3(outcomes: Sequence[band_jobs.BandOutcome]) -> float | None:
@@ -101,6 +119,7 @@ STAGE = Stage(
     run=run,
     needs=(*backends.NEEDS, SITES),
     common=backends.SETTINGS,
+    check=zero_shot.check,
     report=report,
     recorded=recorded,
 )

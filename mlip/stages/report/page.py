@@ -16,7 +16,7 @@ from mlip.literature.references import References
 from mlip.stages.energetics.energetics import Energetics
 from mlip.stages.neb.neb import Band
 from mlip.stages.neb.viewer import Images
-from mlip.stages.report import quotes, sections, tables
+from mlip.stages.report import paper, quotes, sections, tables
 from mlip.stages.report.energies import energies_section
 from mlip.stages.report.given import Given
 from mlip.stages.report.rows import Headline, Results, Rows
@@ -36,6 +36,7 @@ class Document:
     rows: Rows
     audit: tuple[audit.Finding, ...]
     crystal: Given | None = None
+    base: str = ""  # the model of the column zero-shot, in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,7 @@ def compare(
         rows=tables.rows(results, references, settings),
         audit=audit.findings(references),
         crystal=crystal,
+        base=results.base,
     )
 
 
@@ -109,8 +111,8 @@ def make_page(document: Document, references: References, found: Found) -> Page:
             *found.stages,
             *_accuracy_unknown(found.stages),
             energies_section(found.energetics, references),
-            sections.independent_section(references),
-            sections.audit_section(document.audit, references.not_stated),
+            paper.independent_section(references),
+            paper.audit_section(document.audit, references.not_stated),
             sections.limits_section(),
             settings_section(found.settings, found.provenance),
         ),
@@ -176,6 +178,7 @@ def rules(document: Document) -> tuple[str, ...]:
         ),
         "not comparable: the slab or the site is not the one that the published value is for.",
         *_geometries(document.rows.headline),
+        *((f"{sections.ZERO_SHOT} {document.base}.",) if document.base else ()),
         *sections.VERDICTS_TEXT,
     )
 

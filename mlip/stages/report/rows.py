@@ -60,7 +60,17 @@ class Results:
     path_error_ev: float | None  # RMSE of the energy along held-out paths, saddle against initial image
     adsorption: tuple[Adsorption, ...] = ()
     electronic: Electronic | None = None
+    zero_shot: "Results | None" = None  # barriers and paths by the base model before training
+    base: str = ""  # what that model is, in words
     with_dft: "Results | None" = None  # barriers and paths with refined hops in them; None: no hop is refined
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeforeTraining:
+    """A barrier by the base model as it is, with D3 where the row has D3."""
+
+    barrier_ev: float | None
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +115,7 @@ class Headline:
     verdict: str  # AGREES, DIFFERS, NOT_COMPARABLE or NOT_RESOLVED
     reason: str
     upper_bound: bool = False  # a path that is not resolved may lie below ours
+    zero_shot: BeforeTraining | None = None  # with D3; None: not calculated
 
     @property
     def ours_ev(self) -> float | None:
@@ -149,6 +160,7 @@ class HopRow:
     dft_ev: float | None
     dft_note: str
     mirrored: bool = False  # equal by construction: half of the images were made by symmetry
+    zero_shot: BeforeTraining | None = None  # None: not calculated
 
 
 @dataclass(frozen=True, kw_only=True)

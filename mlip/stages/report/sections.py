@@ -1,6 +1,6 @@
-"""The report's own sections: published values beside ours, paths and hops, the audit of the paper, the limits.
+"""The report's own sections: published values beside ours, paths and hops, the limits.
 
-Takes rows of the report, bands and references; gives sections. Energies are in eV, lengths in Angstrom.
+Takes rows of the report and bands; gives sections. Energies are in eV, lengths in Angstrom.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,12 @@ from mlip.core.report import (
     with_error,
 )
 from mlip.core.report.viewer import Viewer
-from mlip.literature.audit import Finding
-from mlip.literature.references import References
 from mlip.stages.neb.neb import Band
 from mlip.stages.neb.report import profile
 from mlip.stages.neb.viewer import Images, band_viewer
 from mlip.stages.report import figures as headline_figure
 from mlip.stages.report.rows import Comparison, Headline, HopRow, Nearest, Other, PathRow, Rows
+from mlip.stages.sites.network import UPPER_BOUND
 
 VERDICTS_TEXT = (
     (
@@ -49,6 +48,10 @@ VERDICTS_TEXT = (
         "Our value is that of the lowest path between neighbouring equivalent sites. The paper does not describe its "
         "surface paths in the text, so agreement on a surface is agreement with a number, not with a path."
     ),
+)
+ZERO_SHOT = (
+    "Zero-shot is the barrier by the base model as it is, before training, with D3 in this table. The value has no "
+    "uncertainty, and no verdict uses it. Base model:"
 )
 ORDER_TEXT = (
     (
@@ -89,12 +92,6 @@ IMAGES_TEXT = (
     "The atoms are those of one image of one band: the ion is red, oxygen is pale, other atoms are grey or blue-grey, "
     "and the pink line is the path of the ion. The circle in the profile marks the image. Choose the image with the "
     "buttons or the slider; on the slider, the arrow keys, Home and End work too."
-)
-LITERATURE_TEXT = (
-    (
-        "Evidence: S, read in the source; C, computed from public data or geometry; M, expert knowledge that was not "
-        "verified; I, judgement. These values are for comparison; no verdict uses them."
-    ),
 )
 LIMITS = (
     (
@@ -214,6 +211,7 @@ def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Facet", TEXT, lambda r: r.facet),
         Column("Published (eV)", NUMBER, lambda r: number(r.published_ev)),
+        *_zero_shot(rows),
         Column("Our DFT (eV)", NUMBER, dft_with_hop),
         Column("DFT, how", TEXT, dft_how),
         Column(f"Potential, {PLUS_MINUS} 2 sigma (eV)", NUMBER, lambda r: with_error(r.ours_ev, r.two_sigma_ev)),
@@ -224,6 +222,21 @@ def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
         Column("Limiting hop", TEXT, lambda r: f"{r.limiting_hop}, from {r.start}" if r.limiting_hop else DASH),
     ]
     return table("headline", columns, rows, stacked=True)
+
+
+def _zero_shot(rows: Sequence[Headline] | Sequence[HopRow]) -> tuple[Column, ...]:
+    """The column of the base model before training (eV), where the run has it: a barrier or its status."""
+    if not any(r.zero_shot is not None for r in rows):
+        return ()
+    return (Column("Zero-shot (eV)", NUMBER, _before_training),)
+
+
+def _before_training(row: Headline | HopRow) -> Cell:
+    found = row.zero_shot
+    if found is None or found.barrier_ev is None:
+        return number(None).noted(f"({found.status.detail})") if found is not None else number(None)
+    bound = found.status.code == UPPER_BOUND
+    return number(found.barrier_ev).noted("(upper bound)") if bound else number(found.barrier_ev)
 
 
 def dft_with_hop(row: Headline) -> Cell:
@@ -284,6 +297,7 @@ def hops_table(rows: Sequence[HopRow]) -> Table:
         Column(f"Length ({ANGSTROM})", NUMBER, lambda r: number(r.length_angstrom, 2)),
         Column("Equivalent hops", NUMBER, lambda r: str(r.multiplicity)),
         Column("Status", TEXT, lambda r: r.status.detail),
+        *_zero_shot(rows),
         Column("Forward (eV)", NUMBER, lambda r: number(r.forward_ev)),
         Column("Reverse (eV)", NUMBER, lambda r: number(r.reverse_ev)),
         Column("Spread (eV)", NUMBER, lambda r: number(r.std_ev)),
@@ -344,62 +358,6 @@ def _symmetry(row: HopRow) -> str:
     if not row.symmetric or row.asymmetry_ev is None:
         return DASH
     return f"{'yes' if row.asymmetry_ok else 'no'}, {1e3 * row.asymmetry_ev:.1f} meV"
-
-
-def audit_section(found: Sequence[Finding], not_stated: Sequence[str]) -> ReportSection:
-    """What follows from the numbers that the paper states, and what the paper does not state."""
-    text = (
-        "Each part starts from numbers that the paper states and calculates their consequences. Evidence: P, stated in "
-        "the paper; C, computed here; S, read in another source; M, expert knowledge that was not verified."
-    )
-    gaps = ReportSection(key="not-stated", heading="What the paper does not state", points=tuple(not_stated))
-    return ReportSection(
-        key="audit",
-        heading="Audit of the paper from its own numbers" if found else "The paper under check",
-        text=(text,) if found else (),
-        parts=(*(_finding(one) for one in found), *(() if gaps.is_empty else (gaps,))),
-    )
-
-
-def _finding(found: Finding) -> ReportSection:
-    columns = [
-        Column("Number", TEXT, lambda n: n.name),
-        Column("Value", NUMBER, lambda n: compact(n.value)),
-        Column("Unit", TEXT, lambda n: unit(n.unit)),
-    ]
-    known = (f"Formula: {found.formula}. Evidence: {found.evidence}.", f"Consequence: {found.consequence}")
-    return ReportSection(
-        key=f"audit-{found.key}",
-        heading=found.topic,
-        text=(f"Claim: {found.claimed} ({found.where})", *(known if found.numbers else (str(found.status),))),
-        tables=filled(table(f"audit_{found.key}", columns, found.numbers)),
-    )
-
-
-def independent_section(references: References) -> ReportSection:
-    """Barriers (eV) from other sources; no verdict uses them."""
-    shown = independent_table(references)
-    return ReportSection(
-        key="literature",
-        heading="Barriers from other sources",
-        level="detail",
-        text=LITERATURE_TEXT if shown.rows else (),
-        tables=filled(shown),
-    )
-
-
-def independent_table(references: References) -> Table:
-    """Independent migration barriers (eV) with their sources and evidence tags."""
-    cited = {s.key: s.citation for s in references.sources}
-    columns = [
-        Column("Ion", TEXT, lambda v: v.ion or DASH),
-        Column("Medium", TEXT, lambda v: v.facet or DASH),
-        Column("Barrier (eV)", NUMBER, lambda v: compact(v.value)),
-        Column("Method", TEXT, lambda v: v.method),
-        Column("Evidence", TEXT, lambda v: v.evidence),
-        Column("Source", TEXT, lambda v: "; ".join(cited[k] for k in v.sources)),
-    ]
-    return table("independent", columns, references.select(role="independent", quantity="migration barrier"))
 
 
 def limits_section() -> ReportSection:

@@ -4,7 +4,7 @@ Writes `report/report.html`, `report.md`, `report.json` and one CSV file per tab
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,24 +86,27 @@ def results_of(context: Context[ReportSettings]) -> Results:
     found, moved, evaluation = context.result(SITES), context.result(NEB), context.result(EVALUATE)
     barriers, bottlenecks = proved_barriers(found, moved, context.result_if_done(MODES))
     climbed, energies = context.result_if_done(REFINE), context.result_if_done(ENERGETICS)
-    return with_refined(
-        Results(
-            target=context.result(TRAIN).target,
-            hosts=context.result(structures.STAGE).hosts,
-            sites=found.sites,
-            hops=found.hops,
-            barriers=barriers,
-            bottlenecks=bottlenecks,
-            dft=(
-                *tables.refined_barriers(climbed.hops if climbed else ()),
-                *_dataset_barriers(context),
-            ),
-            calibration=evaluation.models[0].calibration if evaluation.models else None,
-            path_error_ev=path_error_ev(evaluation),
-            adsorption=energies.adsorption if energies else (),
-            electronic=context.result_if_done(ELECTRONIC),
-        )
+    results = Results(
+        target=context.result(TRAIN).target,
+        hosts=context.result(structures.STAGE).hosts,
+        sites=found.sites,
+        hops=found.hops,
+        barriers=barriers,
+        bottlenecks=bottlenecks,
+        dft=(
+            *tables.refined_barriers(climbed.hops if climbed else ()),
+            *_dataset_barriers(context),
+        ),
+        calibration=evaluation.models[0].calibration if evaluation.models else None,
+        path_error_ev=path_error_ev(evaluation),
+        adsorption=energies.adsorption if energies else (),
+        electronic=context.result_if_done(ELECTRONIC),
     )
+    if (before := moved.zero_shot) is not None:
+        own = replace(results, barriers=before.barriers, bottlenecks=before.bottlenecks)
+        members = "1 member" if before.members == 1 else f"mean of {before.members} members"
+        results = replace(results, zero_shot=own, base=f"{before.source} ({members}; {before.level})")
+    return with_refined(results)
 
 
 def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...]:

@@ -16,11 +16,12 @@ from mlip.core.status import CALCULATED, NOT_CALCULATED, NOT_RESOLVED, Status
 from mlip.literature.references import References, Value
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.neb.band import largest
-from mlip.stages.neb.neb import CONVERGED
+from mlip.stages.neb.neb import CONVERGED, Barrier
 from mlip.stages.refine.refined import Refined
 from mlip.stages.report import verdicts
 from mlip.stages.report.electrons import Compared, compared
 from mlip.stages.report.rows import (
+    BeforeTraining,
     Comparison,
     DftBarrier,
     Headline,
@@ -124,9 +125,18 @@ def refined_barriers(rows: Sequence[Refined]) -> tuple[DftBarrier, ...]:
     )
 
 
-def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
+def _barrier_of(hop: Hop, results: Results) -> Barrier | None:
     same = (b for b in results.barriers if (b.host, b.ion, b.hop) == (hop.host, hop.ion, hop.name))
-    barrier = next(same, None)
+    return next(same, None)
+
+
+def _zero_shot(hop: Hop, results: Results | None) -> BeforeTraining | None:
+    barrier = None if results is None else _barrier_of(hop, results)
+    return None if barrier is None else BeforeTraining(barrier_ev=barrier.forward_ev, status=barrier.status)
+
+
+def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
+    barrier = _barrier_of(hop, results)
     done = barrier is not None and barrier.status.code == CONVERGED
     kept = barrier if done else None
     dft = verdicts.dft_of(hop.host, hop.ion, hop.name, results)
@@ -150,6 +160,7 @@ def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
         dft_ev=dft.at_level(results.target) if dft else None,
         dft_note=_dft_note(dft) if dft else "",
         mirrored=kept.mirrored if kept else False,
+        zero_shot=_zero_shot(hop, results.zero_shot),
     )
 
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
-from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED
+from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, RESOLVED, Status
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
-from mlip.stages.report.rows import Budget, DftBarrier, Headline, Results
+from mlip.stages.report.rows import BeforeTraining, Budget, DftBarrier, Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import UPPER_BOUND, Bottleneck, Hop
 
@@ -313,7 +313,17 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         verdict=verdict,
         reason=reason,
         upper_bound=bool(_bound(case)),
+        zero_shot=None if results.zero_shot is None else _before_training(_case(value, results.zero_shot, settings)),
     )
+
+
+def _before_training(case: _Case) -> BeforeTraining:
+    """The lowest path by the base model, or why it has none."""
+    barrier = _with_d3(case)
+    if barrier is not None:
+        return BeforeTraining(barrier_ev=barrier, status=case.path.status if case.path else Status(RESOLVED))
+    why = _not_run(case) or _no_path(case) or "D3 at the saddle not known"
+    return BeforeTraining(barrier_ev=None, status=Status(NOT_RESOLVED, why))
 
 
 def _with_d3(case: _Case) -> float | None:

@@ -25,7 +25,15 @@ class Given:
     elements: tuple[str, ...]
 
 
-def convert(found: models.Released, name: str, folder: Path, *, target: Target, symbols: Iterable[str]) -> Given:
+def convert(
+    found: models.Released,
+    name: str,
+    folder: Path,
+    *,
+    target: Target,
+    symbols: Iterable[str],
+    setting: str = "train.model",
+) -> Given:
     """Write the model into a folder of the run.
 
     Args:
@@ -33,7 +41,8 @@ def convert(found: models.Released, name: str, folder: Path, *, target: Target, 
         name: as `train.model` gives it.
         folder: where the model goes.
         target: level of the run, which is taken as the level of a model whose card has none.
-        symbols: elements of the frames of the dataset.
+        symbols: elements that the run needs.
+        setting: that asks for the model, for messages.
 
     Raises:
         ValueError: an element is missing, or the model is at another level than the run.
@@ -41,12 +50,12 @@ def convert(found: models.Released, name: str, folder: Path, *, target: Target, 
     missing = sorted(set(symbols) - set(found.elements))
     if missing:
         raise ValueError(
-            f"train.model: {name} knows {', '.join(found.elements)} and not {', '.join(missing)}, which the dataset "
-            "holds; give a model with these elements"
+            f"{setting}: {name} knows {', '.join(found.elements)} and not {', '.join(missing)}, which the run needs; "
+            "give a model with these elements"
         )
     if found.card.get("target") not in (None, target):
         raise ValueError(
-            f"train.model: {name} is at {found.card['target']} and the run at {target}; set common.target: "
+            f"{setting}: {name} is at {found.card['target']} and the run at {target}; set common.target: "
             f"{found.card['target']}"
         )
     card = {**found.card, "target": target, "source": name}

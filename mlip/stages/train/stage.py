@@ -68,7 +68,7 @@ def run(context: Context[TrainSettings]) -> Committee:
 def _taken(context: Context[TrainSettings], name: str) -> Committee:
     """The committee of a run that trains nothing."""
     manifest, data = context.result(DATASET), context.folder_of(DATASET)
-    found = models.load(_located(name), trust_pickle=context.settings.trust_pickle)
+    found = models.load(located(name), trust_pickle=context.settings.trust_pickle)
     parts = (extxyz.read_frames(path) for path in sorted(data.glob("*.extxyz")))
     symbols = {symbol for frames in parts for frame in frames for symbol in frame.get_chemical_symbols()}
     made = convert(found, name, model_folder(context.folder), target=manifest.target, symbols=symbols)
@@ -128,11 +128,12 @@ def model_folder(folder: Path) -> Path:
 
 
 def base_model(settings: TrainSettings) -> Path | None:
-    """The folder or file of the base model: a path, or a foundation model that mace-torch knows by name; or None."""
-    return None if settings.base is None or settings.given is not None else _located(settings.base)
+    """The folder or file of the base model; None where there is none."""
+    return None if settings.base is None or settings.given is not None else located(settings.base)
 
 
-def _located(name: str) -> Path:
+def located(name: str) -> Path:
+    """The folder or file of a model: a path, or a foundation model that mace-torch knows by name."""
     try:
         return files.place(name)
     except ValueError:
@@ -146,7 +147,7 @@ def _inputs(context: Context[TrainSettings]) -> list[Path]:
     name = context.settings.model or context.settings.base
     if name is None:
         return []
-    return [Path(name) if Path(name).exists() else _located(name)]
+    return [Path(name) if Path(name).exists() else located(name)]
 
 
 STAGE = Stage(
