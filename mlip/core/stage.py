@@ -52,6 +52,7 @@ class Stage(Generic[S, R]):
         check: raises ValueError where settings of several stages contradict each other; asked before any computing.
         report: sections of the report.
         show: prints what a person wants to see after the stage.
+        cores: cores that one of its jobs uses, where these may be several.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Stage(Generic[S, R]):
     check: Callable[[Context[S]], None] | None = None
     report: Callable[[Context[S], R], Sequence[ReportSection]] | None = None
     show: Callable[[Context[S], R], None] | None = None
+    cores: Callable[[Context[S]], int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a declaration that cannot work.
