@@ -40,7 +40,8 @@ needs_ranks = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 def job(frames, dft, folder):
     """A task with these frames."""
     named = {tasks.digest(f, dft): f for f in frames}
-    (task,) = tasks.tasks(named, dft, streams=1)
+    points = engines.engine(dft).mesh(frames[0], engines.settings_of(dft))
+    task = tasks.Task(tuple(named), tuple(named), points, None)
     return single_points.Job(task, named, dft, tasks.Store(folder / tasks.settings_hash(dft)))
 
 
