@@ -429,7 +429,7 @@ def test_tasks_stopped_as_at_their_time_limit_give_the_same_results(conf, tmp_pa
         signal_each_task_once(tmp_path / "run", seen)
         time.sleep(0.5)
     assert process.returncode == 0
-    logs = {p: p.read_text() for p in (tmp_path / "run" / "hpc").rglob("*_0_log.err")}
+    logs = {p: p.read_text() for p in (tmp_path / "run" / "hpc").rglob("*_0_log.out")}
     requeued = {p.parent.name for p, text in logs.items() if "Requeued job" in text}
     sys.stdout.write(f"signalled: {len(seen)} tasks; requeued in {sorted(requeued)}\n")
     assert {"train", "neb", "md"} <= requeued
