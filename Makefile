@@ -26,12 +26,13 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 # GPAW is compiled here, against the libraries of these Debian packages (configs/hpc/gpaw.siteconfig).
-DFT_PACKAGES := build-essential python3-dev libxc-dev libopenblas-dev libfftw3-dev libopenmpi-dev openmpi-bin
+DFT_PACKAGES := build-essential python3-dev libxc-dev libopenblas-dev libfftw3-dev libopenmpi-dev openmpi-bin \
+  libscalapack-openmpi-dev
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 setup-dft: setup ## GPAW for labelling: system packages (Debian, Ubuntu), then GPAW with its PAW data
 	@command -v apt-get > /dev/null || { \
-	  echo "make: no apt-get here; install libxc, OpenBLAS, FFTW and OpenMPI with headers, see docs/labelling.md"; exit 1; }
+	  echo "make: no apt-get here; install libxc, OpenBLAS, FFTW, OpenMPI and ScaLAPACK with headers, see docs/labelling.md"; exit 1; }
 	@[ -z "$(SUDO)" ] || command -v sudo > /dev/null || { \
 	  echo "make: neither root nor sudo; have these packages installed, see docs/labelling.md: $(DFT_PACKAGES)"; exit 1; }
 	$(SUDO) apt-get update --quiet=2

@@ -84,8 +84,9 @@ def run_all(folder: Path) -> None:
 
 
 def profile(run: Run) -> site.Site:
-    """The profile of the cluster that the config names."""
-    return site.load(run.common.site, stages=[stage.name for stage in run.stages])
+    """The profile of the cluster that the config names, with as many cores as the jobs of the stages use."""
+    found = site.load(run.common.site, stages=[stage.name for stage in run.stages])
+    return found.with_cores({s.name: s.cores(run.context(s)) for s in run.stages if s.cores is not None})
 
 
 def require_executor(run: Run) -> None:

@@ -1,6 +1,8 @@
 """The executor on a real controller and a real node daemon on this machine, set up by scripts/local_slurm.sh."""
 
+import itertools
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import nodes, tiny
+from helpers import cells, nodes, tiny
+from helpers.md_runs import MD
 
 from mlip import cli, cluster, driver
+from mlip.atoms import extxyz
 from mlip.core import slurm
 from mlip.core.site import Override, Site
 from mlip.core.task_records import Record, key
@@ -320,15 +324,164 @@ def test_a_thousand_tasks_are_submitted_in_half_a_minute(conf, tmp_path):
     assert took < 30, took
 
 
+def alike(one, other):
+    """Whether every stage of two runs has the same result; reports and training hold times."""
+    results = sorted(one.glob("*/result.json"))
+    assert len(results) > 5
+    for path in results:
+        a, b = (driver.files.read_json(run / path.parent.name / path.name) for run in (one, other))
+        if path.parent.name not in {
+            "label",
+            "rates",
+            "report",
+        }:  # which hash files of other stages, or of another folder
+            assert a["provenance"]["fingerprint"] == b["provenance"]["fingerprint"], path
+        if path.parent.name == "label":  # its result holds seconds
+            a, b = ({"result": [r["result"][k] for k in ("frames", "problems")]} for r in (a, b))
+        if path.parent.name not in {"report", "train"}:
+            assert a["result"] == b["result"], path
+
+
 @pytest.mark.slow
 def test_a_whole_run_gives_the_results_of_a_local_one(conf, tmp_path):
     for name, changes in (("local", {"executor": "local"}), ("slurm", {})):
         driver.init(config(tmp_path, **changes), tmp_path / name)
         driver.run_all(tmp_path / name)
-    for path in sorted((tmp_path / "local").glob("*/result.json")):
-        one, other = (
-            driver.files.read_json(tmp_path / name / path.parent.name / path.name) for name in ("local", "slurm")
+    alike(tmp_path / "local", tmp_path / "slurm")
+
+
+def whole(folder, executor, **sections):
+    """The config of a tiny run with dynamics and, where GPAW is there, labels."""
+    sections["md"] = {**MD, "run": True, "target_ps": 0.02}
+    if cells.HAS_GPAW:
+        frames = [cells.hydride(k, 1.6 + 0.02 * k) for k in range(6)]
+        driver.files.write_frames(folder / "mine.extxyz", frames)
+        sections["label"] = {"run": True, "frames": [str(folder / "mine.extxyz")]}
+        sections["dft"] = {"settings": cells.SETTINGS}
+    (folder / "site.yaml").write_text(yaml.safe_dump({"memory_gb": 1, "hours": 1}))
+    sections["common"] = {"executor": executor, "site": str(folder / "site.yaml")}
+    return tiny.write_config(folder / f"{executor}.yaml", **sections)
+
+
+@pytest.fixture(scope="module")
+def local_run(tmp_path_factory):
+    """The same run by processes of this machine."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = tiny.command("run", whole(folder, "local"), folder / "run")
+    subprocess.run(command, env=tiny.environment(), check=True, capture_output=True)
+    return folder / "run"
+
+
+def submitted(run):
+    """Keys of the jobs of every array that SLURM has had, by stage."""
+    records = [Record(run, path.stem) for path in (run / "hpc").glob("*.json")]
+    return {r.stage: [k for one in r.arrays() if one.job_id is not None for k in one.keys] for r in records}
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_ten_random_moments_submits_nothing_twice(conf, tmp_path, local_run):
+    command = tiny.command("run", whole(tmp_path, "slurm"), tmp_path / "run")
+    rng, kept, kills = random.Random(26), {}, 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            command, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        assert one["provenance"]["fingerprint"] == other["provenance"]["fingerprint"]
-        if path.parent.name not in {"report", "train"}:  # these hold times
-            assert one["result"] == other["result"], path
+        try:
+            process.wait(rng.uniform(4.0, 40.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+        now = {p: p.read_bytes() for p in tmp_path.glob("run/*/result.json")}
+        assert kept.items() <= now.items()  # what is done stays as it is
+        kept = now
+    subprocess.run(command, env=tiny.environment(), check=True, capture_output=True)
+    jobs = submitted(tmp_path / "run")
+    sys.stdout.write(f"{kills} kills; tasks: { ({stage: len(keys) for stage, keys in jobs.items()}) }\n")
+    assert kills >= 5
+    assert all(len(keys) == len(set(keys)) for keys in jobs.values())
+    alike(local_run, tmp_path / "run")
+
+
+def signal_each_task_once(run, seen):
+    """Send every task of SLURM the signal of its time limit, once, when its stage has written a file; let it go on.
+
+    SLURM waits for two minutes before it starts a task again; earlier than after some seconds, it takes the end of the
+    first start for that of the second.
+    """
+    for task, one in slurm.queued().items():
+        if one.state == "PENDING" and time.monotonic() > seen.get(task, time.monotonic()) + 15:
+            subprocess.run(["scontrol", "update", f"jobid={task}", "starttime=now"], check=False, capture_output=True)
+        began = next((p.stat().st_mtime for p in (run / "hpc").rglob(f"{task}_0_log.err")), None)
+        if one.state != "RUNNING" or task in seen or began is None:
+            continue
+        written = [p for p in run.rglob("*") if p.is_file() and "hpc" not in p.parts]
+        if any(p.exists() and p.stat().st_mtime > began + 1 for p in written):
+            subprocess.run(["scancel", "--signal=USR2", task], check=False)
+            seen[task] = time.monotonic()
+
+
+@pytest.mark.slow
+def test_tasks_stopped_as_at_their_time_limit_give_the_same_results(conf, tmp_path, local_run):
+    command, seen = tiny.command("run", whole(tmp_path, "slurm"), tmp_path / "run"), {}
+    process = subprocess.Popen(command, env=tiny.environment(), stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        signal_each_task_once(tmp_path / "run", seen)
+        time.sleep(0.5)
+    assert process.returncode == 0
+    logs = {p: p.read_text() for p in (tmp_path / "run" / "hpc").rglob("*_0_log.out")}
+    requeued = {p.parent.name for p, text in logs.items() if "Requeued job" in text}
+    sys.stdout.write(f"signalled: {len(seen)} tasks; requeued in {sorted(requeued)}\n")
+    assert {"train", "neb", "md"} <= requeued
+    assert "label" in requeued or not cells.HAS_GPAW
+    alike(local_run, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_hundred_waiting_tasks_cost_the_controller_one_call_in_ten_seconds(conf, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    for name in (*slurm.NEEDED, "sacct"):  # each counts its calls
+        program = tmp_path / "bin" / name
+        program.write_text(
+            f'#!/bin/sh\necho "$(date +%s.%N) {name}" >> {tmp_path}/calls\nexec {shutil.which(name)} "$@"\n'
+        )
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    late = SITE.model_copy(update={"stages": {"neb": Override(options={"begin": "now+1hour"})}})
+    own = slurm.Slurm(record=Record(tmp_path, "neb"), fingerprint="now", site=late)  # asks as seldom as for a user
+    result = alone(lambda: mapped(own, nodes.square, list(range(100))))
+    (array,) = until(lambda: [a for a in own.record.arrays() if a.job_id])
+    before = (tmp_path / "calls").read_text().splitlines()
+    time.sleep(45)
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()[len(before) :]]
+    slurm.cancel([array.job_id])
+    with pytest.raises(slurm.TasksFailed):
+        result()
+    sys.stdout.write(f"{len(calls)} calls in 45 s with 100 waiting tasks: {sorted({c[1] for c in calls})}\n")
+    assert [line.split()[1] for line in before].count("sbatch") == 1
+    assert {name for _, name in calls} == {"squeue"}
+    assert 3 <= len(calls) <= 5
+    times = [float(when) for when, _ in calls]
+    assert min(b - a for a, b in itertools.pairwise(times)) > 9.5
+
+
+@pytest.mark.slow
+@cells.needs_gpaw
+def test_a_frame_on_two_ranks_has_the_cores_and_the_numbers(conf, tmp_path):
+    frames = [cells.hydride(0), cells.hydride(1, 1.7)]
+    driver.files.write_frames(tmp_path / "mine.extxyz", frames)
+    settings = {"cutoff_ev": 200.0, "k_length_angstrom": 8.0}
+    found = {}
+    for executor, ranks in (("local", 1), ("slurm", 2)):
+        sections = {"label": {"frames": [str(tmp_path / "mine.extxyz")]}, "dft": {"settings": settings, "ranks": ranks}}
+        (tmp_path / "site.yaml").write_text(yaml.safe_dump({"memory_gb": 1, "hours": 1}))
+        common = {"executor": executor, "site": str(tmp_path / "site.yaml"), "workers": 2}
+        run = driver.init(tiny.write_config(tmp_path / "c.yaml", common=common, **sections), tmp_path / executor).folder
+        driver.run_one("label", run)
+        found[executor] = extxyz.read_frames(run / "label" / "frames.extxyz")
+    (script,) = (tmp_path / "slurm" / "hpc" / "label").glob("[0-9]*_submission.sh")
+    assert "#SBATCH --cpus-per-task=2" in script.read_text()
+    for one, two in zip(found["local"], found["slurm"], strict=True):
+        assert two.info["ranks"] == 2
+        assert abs(one.info["dft_energy"] - two.info["dft_energy"]) < 1e-6
+        assert abs(one.arrays["dft_forces"] - two.arrays["dft_forces"]).max() < 1e-5

@@ -75,7 +75,8 @@ class Run:
         names = (stage.name, *shared, *(other.name for other in stage.settings_of))
         parts = {name: self.sections[name].model_dump(mode="json", by_alias=True) for name in names}
         for name in names:
-            parts[name].pop("run", None)  # says when, not what
+            for setting in self.sections[name].execution:
+                parts[name].pop(setting, None)
         return {"common": {stored[name]: common[stored[name]] for name in stage.common}, **parts}
 
     def upstream(self, stage: Stage[Any, Any]) -> tuple[Stage[Any, Any], ...]:

@@ -30,6 +30,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     added_later: ClassVar[frozenset[str]] = frozenset()  # settings that are dumped only where they are not the default
+    execution: ClassVar[frozenset[str]] = frozenset()  # settings that say when or how, never what: in no fingerprint
 
     @model_serializer(mode="wrap")
     def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -45,6 +46,8 @@ class ExecutionSection(Section):
 
 class OptionalSection(Section):
     """Settings of a stage that `mlip run` leaves out unless the section says `run: true`."""
+
+    execution: ClassVar[frozenset[str]] = frozenset({"run"})
 
     run: bool = Field(default=False, description="Make this stage a part of `mlip run`.")
 

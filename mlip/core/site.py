@@ -4,7 +4,7 @@ Takes a YAML file such as configs/hpc/site.yaml; gives, per stage, partition, ac
 profile says where and how long, never what: no number of a run depends on the profile.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +70,14 @@ class Site(Resources):
         """The resources of the tasks of a stage."""
         own = self.stages.get(stage, Override()).model_dump(exclude_none=True)
         return Resources.model_validate({name: getattr(self, name) for name in Resources.model_fields} | own)
+
+    def with_cores(self, least: Mapping[str, int]) -> "Site":
+        """The profile in which tasks of these stages have at least so many cores."""
+        stages = dict(self.stages)
+        for stage, cores in least.items():
+            if cores > self.resources(stage).cores:
+                stages[stage] = stages.get(stage, Override()).model_copy(update={"cores": cores})
+        return self.model_copy(update={"stages": stages})
 
 
 def load(path: Path, *, stages: Collection[str]) -> Site:

@@ -367,6 +367,7 @@ def parameters(own: Resources, site: Site, name: str) -> dict[str, Any]:
         "time": max(1, round(own.hours * 60)),
         "setup": list(site.setup) or None,
         "signal_delay_s": site.signal_seconds,
+        "srun_args": ["--mpi=none"],  # a task is one process, and may start ranks of MPI of its own
         "array_parallelism": own.parallel,
         "additional_parameters": {"requeue": True, **own.options},
     }

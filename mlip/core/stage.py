@@ -62,6 +62,7 @@ class Stage(Generic[S, R]):
         artifact: files of the stage that Weights & Biases keeps, with the stages that use them.
         recorded: tables and figures for Weights & Biases that are not in the sections of the report.
         show: prints what a person wants to see after the stage.
+        cores: cores that one of its jobs uses, where these may be several.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Stage(Generic[S, R]):
     artifact: Kept | None = None
     recorded: Callable[[Context[S], R], Sequence[ReportSection]] | None = None
     show: Callable[[Context[S], R], None] | None = None
+    cores: Callable[[Context[S]], int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a declaration that cannot work.

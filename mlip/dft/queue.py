@@ -15,7 +15,7 @@ from ase import Atoms
 from mlip.atoms import cells
 from mlip.core import files
 from mlip.core.workers import run_parallel
-from mlip.dft import engines, single_points
+from mlip.dft import engines, ranks, single_points
 from mlip.dft.engines import Described
 from mlip.dft.settings import Dft
 from mlip.dft.tasks import Plan, Store, Task, digest, plan, settings_hash, tasks
@@ -67,7 +67,7 @@ def label(
         frames: structures with frame_id, host, ion, group, sampling and vacuum (bool: a slab) in their info.
         dft: level of theory.
         store: folder of the labels of all levels.
-        workers: processes side by side, of one core each.
+        workers: processes side by side, of `dft.ranks` cores each.
         on_tick: called with the frames that are settled, their number, and the estimated seconds left.
 
     Raises:
@@ -162,7 +162,8 @@ def _calculated(
         return {}
     engines.engine(dft).require(engines.settings_of(dft), _symbols(frames[d] for t in todo for d in left[t]))
     jobs = [single_points.Job(t, {d: frames[d] for d in t.digests}, dft, store) for t in todo]
-    watch = _Watch({d: t.seconds for t in todo for d in left[t]}, store, min(workers, len(jobs)), on_tick)
+    workers = ranks.streams(workers, dft)
+    watch = _Watch({d: t.seconds for t in todo for d in left[t]}, store, min(workers, len(jobs)) * dft.ranks, on_tick)
     waiting = run_parallel(single_points.calculate, jobs, workers=workers, on_tick=watch, uses_torch=False)
     watch(0)
     return {name: reason for part in waiting for name, reason in part.items()}
@@ -171,8 +172,8 @@ def _calculated(
 class _Watch:
     """Counts finished frames and turns the measured seconds of those into an estimate of what is left."""
 
-    def __init__(self, todo: dict[str, float | None], store: Store, workers: int, tell: Tick) -> None:
-        self._todo, self._store, self._workers, self._tell = dict(todo), store, workers, tell
+    def __init__(self, todo: dict[str, float | None], store: Store, cores: int, tell: Tick) -> None:
+        self._todo, self._store, self._cores, self._tell = dict(todo), store, cores, tell
         self._all, self._estimated, self._measured = len(todo), 0.0, 0.0
 
     def __call__(self, _: int) -> None:
@@ -180,7 +181,7 @@ class _Watch:
             estimate = self._todo.pop(name) or 0.0
             if self._store.label(name).exists():
                 self._estimated += estimate
-                self._measured += single_points.wall_seconds(self._store.label(name))
+                self._measured += single_points.core_seconds(self._store.label(name))
         self._tell(self._all - len(self._todo), self._all, self._left())
 
     def _left(self) -> float | None:
@@ -188,7 +189,7 @@ class _Watch:
         if len(estimates) < len(self._todo):
             return None
         ratio = self._measured / self._estimated if self._estimated else 1.0
-        return ratio * sum(estimates) / self._workers
+        return ratio * sum(estimates) / self._cores
 
 
 def _gathered(named: Sequence[tuple[str, Atoms]], store: Store, waiting: dict[str, str]) -> Labelled:

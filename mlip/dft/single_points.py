@@ -16,7 +16,7 @@ from ase.neighborlist import neighbor_list
 
 from mlip.atoms import extxyz
 from mlip.core import files
-from mlip.dft import engines
+from mlip.dft import engines, job_command, ranks
 from mlip.dft.settings import Dft
 from mlip.dft.tasks import Store, Task, settings_hash
 
@@ -46,41 +46,60 @@ class Job:
 
 def calculate(job: Job) -> dict[str, str]:
     """Label every frame of a task that is not settled; gives, by digest, what waits and for what."""
-    settings = engines.settings_of(job.dft)
-    session = engines.engine(job.dft).session(settings)
     waiting = {}
     last: Path | None = None
-    for name in job.task.digests:
-        if job.store.label(name).exists():
-            last = job.store.label(name)
-        if job.store.is_settled(name):
-            continue
-        frame, started = job.frames[name], time.monotonic()
-        try:
-            found = session(frame, job.store.work(name))
-        except engines.Waiting as reason:
-            waiting[name] = str(reason)
-            continue
-        except engines.Refused as reason:
-            set_aside(job.store, name, frame, str(reason))
-            continue
-        made = _labelled(frame, found, job, wall_s=time.monotonic() - started)
-        fault = _wrong(made, last or _peer(job))
-        if fault:
-            set_aside(job.store, name, made, fault, has_numbers=True)
-        else:
-            files.write_frames(job.store.label(name), [made])
-            last = job.store.label(name)
+    place, number = job.store.work(job.task.digests[0]) / "ranks", ranks.count(job.dft, job.task.k_points)
+    with ranks.session(job.dft, number, place) as session:
+        for name in job.task.digests:
+            if not job.store.is_settled(name):
+                try:
+                    _label(job, name, session, last or _peer(job))
+                except engines.Waiting as reason:
+                    waiting[name] = str(reason)
+            if job.store.label(name).exists():
+                last = job.store.label(name)
     return waiting
 
 
+def _label(job: Job, name: str, session: engines.Session, last: Path | None) -> None:
+    """Calculate a frame, and keep its label or why there is none."""
+    frame, started = job.frames[name], time.monotonic()
+    try:
+        found = _calculated(session, frame, job.store.work(name), job.dft.command)
+    except engines.Refused as reason:
+        set_aside(job.store, name, frame, str(reason))
+        return
+    made = _labelled(frame, found, job, wall_s=time.monotonic() - started)
+    fault = _wrong(made, last)
+    if fault:
+        set_aside(job.store, name, made, fault, has_numbers=True)
+    else:
+        files.write_frames(job.store.label(name), [made])
+
+
+def _calculated(session: engines.Session, frame: Atoms, folder: Path, command: str | None) -> engines.Calculated:
+    """What the engine gives; where it waits for a job and there is a command, after the command has run the job."""
+    try:
+        return session(frame, folder)
+    except engines.Waiting:
+        if command is None:
+            raise
+    job_command.run(command, folder)
+    try:
+        return session(frame, folder)
+    except engines.Waiting as reason:
+        raise job_command.incomplete(command, folder, reason) from reason
+
+
 def _labelled(frame: Atoms, found: engines.Calculated, job: Job, *, wall_s: float) -> Atoms:
+    number = ranks.count(job.dft, job.task.k_points)
     known = {
         "dft_energy_extrapolated": found.extrapolated_ev,
         "settings_hash": settings_hash(job.dft),
         "kpts": " ".join(map(str, job.task.k_points)),
         "scf_iterations": found.iterations,
         "wall_s": round(wall_s, 1),
+        "ranks": number if number > 1 else None,
         "dipole_normal_e_angstrom": found.dipole_e_angstrom,
         "magnetic_moment_bohr": found.magnetic_moment_bohr,
         **found.extra,
@@ -175,7 +194,8 @@ def read_refused(failure: Path, frame: Atoms) -> Atoms | None:
     return made
 
 
-def wall_seconds(path: Path) -> float:
-    """Measured seconds of a label; zero where its file does not say."""
-    found = re.search(r"wall_s=([0-9.e+-]+)", path.read_text(encoding="utf-8").split("\n", 2)[1])
-    return float(found.group(1)) if found else 0.0
+def core_seconds(path: Path) -> float:
+    """Measured seconds of a label times its MPI ranks; zero where its file does not say."""
+    line = path.read_text(encoding="utf-8").split("\n", 2)[1]
+    found, ranks = (re.search(rf"\b{key}=([0-9.e+-]+)", line) for key in ("wall_s", "ranks"))
+    return float(found.group(1)) * (float(ranks.group(1)) if ranks else 1.0) if found else 0.0

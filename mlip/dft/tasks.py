@@ -90,10 +90,11 @@ def tasks(frames: Mapping[str, Atoms], dft: Dft, *, streams: int) -> list[Task]:
     made = []
     for names in systems.values():
         first = frames[names[0]]
-        pieces = math.ceil(len(names) / most)
+        seconds = own.seconds(first, settings)
+        pieces = len(names) if seconds is None and dft.command else math.ceil(len(names) / most)
         for piece in np.array_split(np.array(names), pieces):
             digests = tuple(str(d) for d in piece)
-            made.append(Task(digests, tuple(names), own.mesh(first, settings), own.seconds(first, settings)))
+            made.append(Task(digests, tuple(names), own.mesh(first, settings), seconds))
     return sorted(made, key=lambda task: task.digests[0])
 
 

@@ -17,6 +17,8 @@ from mlip.core.stage import Context, Stage
 from mlip.dft import engines, queue
 from mlip.dft.settings import Dft
 
+CORES = "common.workers times dft.ranks"
+
 
 class LabelSettings(OptionalSection):
     """DFT single points of frames that the user names."""
@@ -50,7 +52,7 @@ def run(context: Context[LabelSettings]) -> LabelledFrames:
         settings=queue.settings_of(dft),
         frames=len(there),
         problems=made.problems,
-        core_seconds=round(sum(float(frame.info["wall_s"]) for frame in there), 1),
+        core_seconds=round(sum(float(f.info["wall_s"]) * int(f.info.get("ranks", 1)) for f in there), 1),
     )
 
 
@@ -79,14 +81,16 @@ def plan_lines(context: Context[LabelSettings]) -> list[str]:
         )
     ]
     for line in found.lines:
-        cost = "run by you" if line.core_hours is None else f"{line.core_hours:.2f} core-hours"
+        by = "dft.command" if dft.command else "you"
+        cost = f"run by {by}" if line.core_hours is None else f"{line.core_hours:.2f} core-hours"
         lines.append(
             f"  {line.system:12s} {line.atoms:4d} atoms, {line.k_points} k-points: {line.frames} frames, "
             f"tasks: {line.tasks}, {cost}"
         )
     if found.core_hours is not None:
-        hours = found.core_hours / workers
-        lines.append(f"about {found.core_hours:.2f} core-hours: {hours:.2f} hours on {workers} cores (common.workers)")
+        cores = workers * dft.ranks
+        hours = found.core_hours / cores
+        lines.append(f"about {found.core_hours:.2f} core-hours: {hours:.2f} hours on {cores} cores ({CORES})")
     return lines
 
 
@@ -106,4 +110,5 @@ STAGE = Stage(
     sections=(Dft,),
     inputs=lambda context: context.settings.frames,
     check=_check,
+    cores=lambda context: context.section(Dft).ranks,
 )

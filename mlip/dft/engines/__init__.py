@@ -49,6 +49,23 @@ class Calculated:
 Session = Callable[[Atoms, Path], Calculated]  # structure, folder of its own for inputs and logs
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """The MPI ranks that calculate together with this process; the function `ranks` of an engine gives them.
+
+    Attributes:
+        number: of this process, from 0.
+        count: of all.
+        share: gives the argument that rank 0 calls it with, on every rank.
+        abort: ends all ranks at once.
+    """
+
+    number: int
+    count: int
+    share: Callable[[Any], Any]
+    abort: Callable[[], None]
+
+
 class Engine(Protocol):
     """What the file of an engine holds. `settings` is always an instance of the class of its presets."""
 
@@ -70,6 +87,18 @@ class Engine(Protocol):
         """A function that calculates one structure after another and starts from the last one where it can."""
 
 
+class ParallelEngine(Engine, Protocol):
+    """What the file of an engine holds that calculates one structure on several MPI ranks."""
+
+    RANKS_ENVIRONMENT: Mapping[str, str]  # of the processes
+
+    def ranks_for(self, settings: Any, points: Mesh, most: int) -> int:
+        """How many of `most` ranks can share a structure with this mesh of k-points."""
+
+    def ranks(self) -> Ranks:
+        """The ranks of this process; a ValueError of one line where the engine has no MPI."""
+
+
 def engine(dft: Dft) -> Engine:
     """The module of the engine that the preset names.
 
@@ -89,9 +118,14 @@ def settings_of(dft: Dft) -> Section:
     """The preset with the differences of `dft.settings`, validated.
 
     Raises:
-        ValueError: an unknown engine or preset, or one line per wrong setting.
+        ValueError: an unknown engine or preset, one line per wrong setting, or ranks where the engine has none.
     """
     preset = engine(dft).PRESETS[dft.preset]
+    if dft.ranks > 1 and parallel(dft) is None:
+        raise ValueError(
+            f"dft.ranks: {dft.ranks} with {dft.preset}, whose program is started by dft.command: write the number of "
+            "ranks into that command, and set dft.ranks to 1"
+        )
     try:
         return type(preset).model_validate(preset.model_dump() | dft.settings)
     except ValidationError as error:
@@ -104,12 +138,19 @@ def settings_of(dft: Dft) -> Section:
         raise ValueError("\n".join(lines)) from error
 
 
+def parallel(dft: Dft) -> ParallelEngine | None:
+    """The module of the engine where it calculates one structure on several MPI ranks."""
+    found = engine(dft)
+    return cast("ParallelEngine", found) if hasattr(found, "ranks") else None
+
+
 def varied(dft: Dft, changes: Mapping[str, Any]) -> Dft:
     """A level with further differences; a key `preset` names another one, of another code perhaps, to differ from."""
     preset, rest = changes.get("preset"), {key: value for key, value in changes.items() if key != "preset"}
     if preset is None:
         return dft.model_copy(update={"settings": dft.settings | rest})
-    return dft.model_copy(update={"preset": str(preset), "settings": rest})
+    other = dft.model_copy(update={"preset": str(preset), "settings": rest})
+    return other if parallel(other) else other.model_copy(update={"ranks": 1})
 
 
 def said_to_be_slab(atoms: Atoms) -> bool:

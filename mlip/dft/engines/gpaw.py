@@ -25,6 +25,7 @@ from mlip.dft.engines import (
     Calculated,
     Described,
     Mesh,
+    Ranks,
     Refused,
     clear_of_boundary,
     length_mesh,
@@ -34,6 +35,7 @@ from mlip.dft.engines import (
 )
 
 INSTALL = "make setup-dft installs it (docs/labelling.md)"
+RANKS_ENVIRONMENT = {"GPAW_MPI_BACKEND": "cgpaw"}  # else a program that is not `gpaw python` has one rank
 
 
 class Settings(Section):
@@ -124,6 +126,42 @@ def require(settings: Settings, symbols: Collection[str]) -> None:
                 f"the PAW data of {symbol} are {source}, not those of gpaw-data {settings.paw_data}; "
                 "unset GPAW_SETUP_PATH"
             )
+
+
+def ranks_for(settings: Settings, points: Mesh, most: int) -> int:
+    """How many of `most` ranks share a mesh of k-points; see `ParallelEngine`.
+
+    Without ScaLAPACK GPAW divides nothing but the k-points, which are known here only without point group.
+    """
+    if most == 1 or _has_scalapack():
+        return most
+    return 1 if settings.point_group else min(most, math.ceil(math.prod(points) / 2))  # time reversal
+
+
+def _has_scalapack() -> bool:
+    from gpaw import cgpaw
+
+    return hasattr(cgpaw, "new_blacs_context")
+
+
+def ranks() -> Ranks:
+    """The ranks of this process, which has `RANKS_ENVIRONMENT`.
+
+    Raises:
+        ValueError: GPAW is compiled without MPI.
+    """
+    from gpaw import cgpaw
+
+    if not cgpaw.have_mpi:
+        raise ValueError(f"dft.ranks: GPAW is compiled without MPI; {INSTALL} with MPI, or set dft.ranks to 1")
+    from gpaw.mpi import broadcast, world
+
+    return Ranks(
+        number=world.rank,
+        count=world.size,
+        share=lambda what: broadcast(what if world.rank == 0 else None, comm=world),
+        abort=lambda: world.abort(1),
+    )
 
 
 def mesh(atoms: Atoms, settings: Settings) -> Mesh:
@@ -226,7 +264,9 @@ class Session:
     def _calculator(self, points: Mesh, log: Path, *, corrected: bool) -> Any:
         from gpaw import GPAW
 
-        extra = {"poissonsolver": {"dipolelayer": "xy"}} if corrected else {}
+        extra: dict[str, Any] = {"poissonsolver": {"dipolelayer": "xy"}} if corrected else {}
+        if not _has_scalapack():
+            extra["parallel"] = {"domain": 1, "band": 1}
         return GPAW(**arguments(self._settings, points), txt=str(log), **extra)
 
     def _why(self, error: Exception, folder: Path) -> str:

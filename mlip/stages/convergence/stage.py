@@ -64,4 +64,5 @@ STAGE = Stage(
     sections=(Dft,),
     inputs=lambda context: [] if context.settings_of(DATASET).path is None else [_frames(context)],
     report=report,
+    cores=lambda context: context.section(Dft).ranks,
 )

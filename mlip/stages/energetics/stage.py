@@ -212,4 +212,5 @@ STAGE = Stage(
     common=(*backends.SETTINGS, "target"),
     sections=(Dft,),
     inputs=_inputs,
+    cores=lambda context: context.section(Dft).ranks,
 )

@@ -279,4 +279,5 @@ STAGE = Stage(
     sections=(Dft, Literature),
     inputs=lambda context: [*_datasets(context), *_references(context)],
     report=report,
+    cores=lambda context: context.section(Dft).ranks,
 )
