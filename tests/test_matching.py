@@ -22,7 +22,11 @@ from mlip.stages.report.given import Given
 
 PLANES = {"bulk": None, "001": (0, 0, 1), "100": (1, 0, 0)}
 ANATASE = structures.crystal("anatase")
-RUTILE = build(["Ti", "O"], [(0, 0, 0), (0.3053, 0.3053, 0)], spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90])
+CASSITERITE = build(
+    ["Sn", "O"], [(0, 0, 0), (0.3056, 0.3056, 0)], spacegroup=136, cellpar=[4.737, 4.737, 3.186, 90, 90, 90]
+)
+BATTERY = Path(__file__).parent / "data" / "crystals" / "battery"
+ALL = ("LiCoO2", "LiFePO4", "anatase TiO2", "rutile TiO2")
 SURFACES = tuple(Facet(name=n, miller=m) for n, m in {"101": (1, 0, 1), "001": (0, 0, 1), "100": (1, 0, 0)}.items())
 
 
@@ -42,8 +46,9 @@ def of(shipped, atoms, planes=None, surfaces=SURFACES):
 
 def test_anatase_keeps_every_row_of_its_report(shipped):
     own = of(shipped, ANATASE)
-    assert [v.id for v in own.values] == [v.id for v in shipped.values]
-    assert all(one.host in {None, two.host} for one, two in zip(shipped.values, own.values, strict=True))
+    anatase = [v for v in shipped.values if v.crystal.name == "anatase TiO2"]
+    assert [v.id for v in own.values] == [v.id for v in anatase]
+    assert all(one.host in {None, two.host} for one, two in zip(anatase, own.values, strict=True))
     assert own.sources == shipped.sources
     assert own.not_stated == shipped.not_stated
     assert tables.rows(results(), own, SETTINGS) == tables.rows(results(), shipped, SETTINGS)
@@ -62,7 +67,7 @@ def test_anatase_of_a_file_is_anatase(shipped, name):
 
 
 def test_another_crystal_has_values_of_elements_only(shipped):
-    own = of(shipped, RUTILE)
+    own = of(shipped, CASSITERITE)
     assert {v.quantity for v in own.values if v.role != "own"} == {
         "cohesive energy",
         "standard electrode potential",
@@ -71,24 +76,45 @@ def test_another_crystal_has_values_of_elements_only(shipped):
     assert all(v.facet is None and v.ion is not None for v in own.values)
     assert own.checked() is None
     assert own.not_stated == ()
-    assert matching.name_of(shipped, crystals.identify(RUTILE)) == "TiO2 (P4_2/mnm)"
-    assert matching.others(shipped, crystals.identify(RUTILE)) == ("anatase TiO2",)
+    assert matching.name_of(shipped, crystals.identify(CASSITERITE)) == "SnO2 (P4_2/mnm)"
+    assert matching.others(shipped, crystals.identify(CASSITERITE)) == ALL
+
+
+BARRIERS = {  # independent barriers of Li (eV)
+    "tio2-rutile": ("rutile TiO2", [0.03, 0.029, 0.05, 0.43]),
+    "lifepo4": ("LiFePO4", [0.27, 2.5, 0.27, 0.222]),
+    "licoo2": ("LiCoO2", [0.672, 0.493, 0.3]),
+}
+
+
+@pytest.mark.parametrize("file", BARRIERS)
+def test_a_crystal_of_the_references_has_its_own_barriers_only(shipped, file):
+    name, barriers = BARRIERS[file]
+    atoms = structures.crystal(str(BATTERY / f"{file}.cif"))
+    own = of(shipped, atoms, {"bulk": None})
+    assert [v.value for v in own.values if v.quantity == "migration barrier"] == barriers
+    assert {(v.role, v.facet, v.ion) for v in own.values if v.quantity == "migration barrier"} == {
+        ("independent", "bulk", "Li")
+    }
+    assert matching.name_of(shipped, crystals.identify(atoms)) == name
+    assert matching.others(shipped, crystals.identify(atoms)) == ()
+    assert own.checked() is None
 
 
 def test_report_of_another_crystal_names_that_crystal(shipped):
-    own, name = crystals.identify(RUTILE), matching.name_of(shipped, crystals.identify(RUTILE))
-    given = Given(name, own, "rutile.cif", ("what was done",), matching.others(shipped, own))
+    own, name = crystals.identify(CASSITERITE), matching.name_of(shipped, crystals.identify(CASSITERITE))
+    given = Given(name, own, "cassiterite.cif", ("what was done",), matching.others(shipped, own))
     title = page.title(("Li", "Mg"), name)
-    own_rows = material(references=of(shipped, RUTILE), results=replace(results(), dft=()))
+    own_rows = material(references=of(shipped, CASSITERITE), results=replace(results(), dft=()))
     made = render(own_rows, title=title, crystal=given)
     assert made.document.rows.headline == ()
     words = re.sub(r'data:image[^"]+', "", made.html.split('id="dataset-card"')[0])  # outlines hold any digits
     for text in (made.markdown.split("## Dataset card")[0], words):
-        assert "Mg and Li migration on TiO2 (P4_2/mnm): cross-check" in text
-        assert "No published barrier of TiO2 (P4_2/mnm) is known to the references" in text
-        assert "Crystal: TiO2 (P4_2/mnm), from rutile.cif; space group P4_2/mnm (no. 136)" in text
+        assert "Mg and Li migration on SnO2 (P4_2/mnm): cross-check" in text
+        assert "No published barrier of SnO2 (P4_2/mnm) is known to the references" in text
+        assert "Crystal: SnO2 (P4_2/mnm), from cassiterite.cif; space group P4_2/mnm (no. 136)" in text
         assert "What was done." in text
-        assert "values of anatase TiO2 are left out" in text
+        assert "values of LiCoO2, LiFePO4, anatase TiO2, rutile TiO2 are left out" in text
         assert "0.475" not in text
         assert "10.1007/s40820-025-01861-7" not in text
         assert text.count("natase") == 1
@@ -169,16 +195,16 @@ def test_labels_are_of_a_composition_and_a_plane():
     frames = {"a": frame}
     assert labels_fit(path, frames, hosts(**PLANES), ANATASE)
     assert not labels_fit(path, frames, hosts(bulk=None, **{"001": (1, 0, 1)}), ANATASE)
-    assert not labels_fit(path, frames, hosts(**PLANES), RUTILE)
+    assert not labels_fit(path, frames, hosts(**PLANES), CASSITERITE)
     zirconium = Atoms(
         ["Zr" if s == "Ti" else s for s in ANATASE.symbols], positions=ANATASE.positions, cell=ANATASE.cell
     )
     assert not labels_fit(path, frames, hosts(**PLANES), zirconium)
-    assert labels_fit(path, frames, hosts(bulk=None), RUTILE)
+    assert labels_fit(path, frames, hosts(bulk=None), CASSITERITE)
 
 
 def test_registry_names_are_for_anatase_and_facets_that_are_named_rightly():
-    anatase, rutile = crystals.identify(ANATASE), crystals.identify(RUTILE)
+    anatase, rutile = crystals.identify(ANATASE), crystals.identify(CASSITERITE)
     for one in hosts(**PLANES, top=(0, 0, 1)):
         assert of_planes.has_registry(anatase, one)
         assert not of_planes.has_registry(rutile, one)
@@ -204,7 +230,7 @@ def test_references_that_name_no_crystal_apply_as_before(tmp_path, shipped):
     raw = yaml.safe_load((FOLDER / "paper.yaml").read_text())
     del raw["crystal"]
     (tmp_path / "paper.yaml").write_text(yaml.safe_dump(raw))
-    assert len(of(references.load(tmp_path), RUTILE).values) == len(raw["values"])
+    assert len(of(references.load(tmp_path), CASSITERITE).values) == len(raw["values"])
 
 
 @pytest.mark.parametrize(

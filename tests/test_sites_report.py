@@ -1,5 +1,7 @@
 """The tables of cells and sites."""
 
+from dataclasses import replace
+
 from helpers.material import host, results
 
 from mlip.stages.sites import report
@@ -16,6 +18,15 @@ def test_every_table_has_a_kind_per_column():
     table = report.sites_table(results().sites)
     assert len(table.columns) == len(table.kinds)
     assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_a_face_without_a_surface_site_is_told():
+    (row,) = [s for s in results().sites if s.name == "U1" and s.host == "001"]
+    said = "001 Li: all sites are subsurface; hops have barriers, but a lowest path begins at a surface site"
+    assert report.below_surface((replace(row, ion="Li"),)) == [said]
+    assert report.below_surface([s for s in results().sites if s.host == "001"]) == []
+    assert report.below_surface((replace(row, layer="bulk"),)) == []
+    assert report.sites_section((replace(row, ion="Li"),)).text[-1] == f"{said}."
 
 
 def test_cells_have_their_sizes_and_notes():

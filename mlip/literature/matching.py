@@ -51,9 +51,11 @@ def name_of(references: References, crystal: Identity) -> str:
 
 
 def others(references: References, crystal: Identity) -> tuple[str, ...]:
-    """The other crystals that references are for."""
-    known = (v.crystal for v in references.values if v.crystal is not None)
-    return tuple(dict.fromkeys(c.name for c in known if not crystals.same(c.identity, crystal)))
+    """The crystals that references are for where no value is for this one; else none."""
+    known = [v.crystal for v in references.values if v.crystal is not None]
+    if any(crystals.same(c.identity, crystal) for c in known):
+        return ()
+    return tuple(dict.fromkeys(c.name for c in known))
 
 
 def _applies(value: Value, crystal: Identity) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mlip.core.report import ANGSTROM, NUMBER, TEXT, Column, ReportSection, Table, number, table
-from mlip.stages.sites.sites import RELAXED, Site
+from mlip.stages.sites.sites import DESORBED, RELAXED, Site
 
 TEXT_LINES = (
     (
@@ -26,7 +26,21 @@ def sites_section(found: Sequence[Site], vacancies: Sequence[str] = ()) -> Repor
         vacancies: ions of the crystal, whose sites are vacancies.
     """
     text = (*TEXT_LINES, VACANCY_TEXT.format(ions=", ".join(vacancies))) if vacancies else TEXT_LINES
-    return ReportSection(key="sites", heading="Sites", text=text, tables=(sites_table(found),))
+    below = tuple(f"{line}." for line in below_surface(found))
+    return ReportSection(key="sites", heading="Sites", text=(*text, *below), tables=(sites_table(found),))
+
+
+def below_surface(found: Sequence[Site]) -> list[str]:
+    """A line for every host and ion whose sites all lie below a face, where no lowest path begins."""
+    layers: dict[tuple[str, str], set[str]] = {}
+    for site in found:
+        if site.status.code != DESORBED:
+            layers.setdefault((site.host, site.ion), set()).add(site.layer)
+    return [
+        f"{host} {ion}: all sites are subsurface; hops have barriers, but a lowest path begins at a surface site"
+        for (host, ion), own in layers.items()
+        if own == {"subsurface"}
+    ]
 
 
 def sites_table(found: Sequence[Site]) -> Table:

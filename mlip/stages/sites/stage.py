@@ -21,7 +21,7 @@ from mlip.potential import equivalence, models
 from mlip.stages import structures
 from mlip.stages.sites import backends, extra, jobs, vacancy_jobs
 from mlip.stages.sites.network import Hop
-from mlip.stages.sites.report import sites_section
+from mlip.stages.sites.report import below_surface, sites_section
 from mlip.stages.sites.settings import ExtraHop, SitesSettings
 from mlip.stages.sites.sites import Site
 from mlip.stages.train.stage import STAGE as TRAIN
@@ -66,11 +66,13 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     found += context.map(vacancy_jobs.search_vacancies, leaving, label="vacancies") if leaving else []
     hops = tuple(h for part in found for h in part.hops)
     refuse_unknown_hops(context.settings.extra_hops, hops)
-    notes = (*(r for r in failed if r is not None), *(note for part in found for note in part.notes))
+    every = tuple(s for part in found for s in part.sites)
+    lacking = (*(note for part in found for note in part.notes), *below_surface(every))
+    notes = (*(r for r in failed if r is not None), *lacking)
     for note in notes:
         context.say(note)
     return SiteNetwork(
-        sites=tuple(s for part in found for s in part.sites),
+        sites=every,
         hops=hops,
         notes=notes,
         equivalence=backends.checked(context),
