@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlip.tools.diffusion_of import diffusion_of
     from mlip.tools.refined_hop import refined
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "OpenRun",
     "Potential",
