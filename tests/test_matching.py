@@ -111,7 +111,7 @@ def test_report_of_another_crystal_names_that_crystal(shipped):
     words = re.sub(r'data:image[^"]+', "", made.html.split('id="dataset-card"')[0])  # outlines hold any digits
     for text in (made.markdown.split("## Dataset card")[0], words):
         assert "Mg and Li migration on SnO2 (P4_2/mnm): cross-check" in text
-        assert "No published barrier of SnO2 (P4_2/mnm) is known to the references" in text
+        assert "The references have no barrier of SnO2 (P4_2/mnm) to check" in text
         assert "Crystal: SnO2 (P4_2/mnm), from cassiterite.cif; space group P4_2/mnm (no. 136)" in text
         assert "What was done." in text
         assert "values of LiCoO2, LiFePO4, anatase TiO2, rutile TiO2 are left out" in text

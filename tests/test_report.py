@@ -256,7 +256,7 @@ def test_rules_name_the_tolerances_and_the_geometries_of_dft(rendered):
 
 def test_the_answer_without_rows(rendered):
     none = replace(rendered.document, rows=replace(rendered.document.rows, headline=()))
-    assert page.answers(none) == ("No published barrier is known to the references.",)
+    assert page.answers(none) == ("The references have no barrier to check.",)
     assert page.rules(none) == ()
 
 

@@ -158,7 +158,7 @@ def answers(document: Document) -> tuple[str, ...]:
     """One sentence per verdict."""
     if not document.rows.headline:
         of = f" of {document.crystal.name}" if document.crystal is not None else ""
-        return (f"No published barrier{of} is known to the references.",)
+        return (f"The references have no barrier{of} to check.",)
     return quotes.verdict_sentences(document.rows.headline)
 
 

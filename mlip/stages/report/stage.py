@@ -205,7 +205,7 @@ def show(context: Context[ReportSettings], result: Reported) -> None:
     """Print the headline table and where the report is."""
     head, *body = headline_lines(result.headline)
     if not body:
-        console.print("no published barrier of this crystal: the barriers are in the report")
+        console.print("no barrier of this crystal to check: the barriers are in the report")
     printed = Printed(title="Migration barriers, eV (ours with D3; potential: mean +- 2 sigma)")
     for column in head:
         printed.add_column(column)
