@@ -169,7 +169,7 @@ def test_json_round_trip(rendered):
     document = adapter.validate_json(rendered.json)
     assert adapter.dump_json(document, indent=1).decode() + "\n" == rendered.json
     raw = json.loads(rendered.json)
-    assert list(raw) == ["title", "target", "tolerances", "rows", "audit", "crystal"]
+    assert list(raw) == ["title", "target", "tolerances", "rows", "audit", "crystal", "base"]
     assert list(raw["rows"]) == ["headline", "hops", "paths", "nearest", "order", "other"]
     assert raw["tolerances"] == {"agree_ev": 0.05, "max_uncertainty_ev": 0.1, "symmetric_ev": 0.005}
     by_row = {(r["ion"], r["host"]): r for r in raw["rows"]["headline"]}
