@@ -7,7 +7,7 @@ from helpers.material import FOLDER, SETTINGS, band, images_of, results
 
 from mlip.core.report import DASH
 from mlip.literature import references
-from mlip.stages.report import figures, sections, tables
+from mlip.stages.report import figures, paper, sections, tables
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_orders_are_left_out_without_published_values(rows):
 
 def test_independent_barriers_have_their_sources():
     loaded = references.load(FOLDER)
-    section = sections.independent_section(loaded)
+    section = paper.independent_section(loaded)
     known = loaded.select(role="independent", quantity="migration barrier")
     assert [row[2].value for row in section.tables[0].rows] == [v.value for v in known]
     assert all(row[-1] for row in section.tables[0].rows)
