@@ -51,10 +51,12 @@ def test_folder_and_environment_are_those_given(tmp_path):
 
 
 CALLER = """
+import signal
 import sys
 from pathlib import Path
 from mlip.core import guarded
 folder = Path(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell that runs the tests in the background ignores
 guarded.run(["/bin/sh", "-c", "sleep 60 & echo $! > inner; echo $$ > outer; wait"], folder=folder, log=folder / "log")
 """
 

@@ -1,7 +1,10 @@
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from helpers import tiny
 from helpers.wandb_server import serving
 
 from mlip import cli
@@ -33,13 +36,28 @@ def tracked(run, until, name="member-1"):
     return task.run_id
 
 
+TRACKED = """
+import sys
+from pathlib import Path
+import test_wandb_sync
+print(test_wandb_sync.tracked(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+def tracked_by_another(run, until):
+    """The same in a process of its own, as a run is continued; the id of the W&B run."""
+    paths = os.pathsep.join([str(tiny.REPOSITORY / "tests"), str(tiny.REPOSITORY)])
+    command = [sys.executable, "-W", "ignore", "-c", TRACKED, str(run), str(until)]
+    return subprocess.check_output(command, env={**os.environ, "PYTHONPATH": paths}, text=True).split()[-1]
+
+
 def records(run):
     return sorted((run / "wandb").glob("offline-run-*"))
 
 
 def test_a_run_that_was_continued_is_one_history_on_the_server(run, monkeypatch):
-    run_id = tracked(run, 2)
-    tracked(run, 3)
+    run_id = tracked_by_another(run, 2)
+    assert tracked_by_another(run, 3) == run_id
     shutil.copytree(records(run)[0], run / "wandb" / "offline-run-20200101_000000-cut")
     (run / "wandb" / "offline-run-20200101_000000-cut" / tracking.CLOSED).unlink()
     with serving() as server:
@@ -52,7 +70,7 @@ def test_a_run_that_was_continued_is_one_history_on_the_server(run, monkeypatch)
         assert [line["_step"] for line in server.history[run_id]] == [0, 1, 2]
         assert [line["valid_loss"] for line in server.history[run_id]] == [1.0, 0.5, 1 / 3]
         assert server.groups == {run_id: tracking.group_of(run)}
-        tracked(run, 5)  # goes on after an upload
+        tracked_by_another(run, 5)  # goes on after an upload
         assert list(wandb_sync.upload(run))[1:] == [f"1 of 1 uploaded: {records(run)[-1].name}"]
         assert [line["_step"] for line in server.history[run_id]] == [0, 1, 2, 3, 4]
     assert list(wandb_sync.upload(run))[1] == f"{run}: no offline records to upload (3 uploaded before)"
