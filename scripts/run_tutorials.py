@@ -162,7 +162,7 @@ def main() -> int:
     parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="all tutorials without")
     parser.add_argument("--write", action="store_true", help="put what came out into the pages")
     options = parser.parse_args()
-    pages = [p.resolve() for p in options.pages] or [p for p in sorted(PAGES.glob("*.md")) if blocks(p.read_text())]
+    pages = [p.resolve() for p in options.pages] or [p for p in sorted(PAGES.glob("*.md")) if p.name != "index.md"]
     if len(pages) > 1:
         again = [sys.executable, __file__, *(["--write"] if options.write else [])]
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
