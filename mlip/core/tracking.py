@@ -215,7 +215,7 @@ class Tracker:
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             if self._settings.mode == "offline":  # a record is not worth a run
-                _say_once(f"tracking.mode: offline failed ({reason}); the run goes on without a record")
+                _say_once(f"tracking.mode: offline failed ({reason}); the run continues without a record")
                 return None
             raise ValueError(f"tracking.mode: online failed ({reason}); log in to it, or use offline") from error
 

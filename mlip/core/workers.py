@@ -4,7 +4,6 @@ Takes a function of one job (importable, both picklable); gives results in order
 their parent, and keep what they finished on disk: after a kill the same call goes on.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -17,12 +16,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from mlip.core import process
+from mlip.core import guarded, process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 GPUS_OF_A_PROCESS = "CUDA_VISIBLE_DEVICES"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Executor(Protocol):
@@ -189,11 +187,8 @@ def _begin(uses_torch: bool, gpus: Any = None) -> None:
     if gpus is not None:
         os.environ[GPUS_OF_A_PROCESS] = gpus.get()  # before CUDA starts in this process
     process.own()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        parent = multiprocessing.parent_process()
-        if parent is not None and os.getppid() != parent.pid:  # it died before the line above
-            os._exit(1)
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        guarded.dies_with(parent.pid, signal.SIGKILL)
     if uses_torch:
         import torch
 
