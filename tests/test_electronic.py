@@ -11,6 +11,7 @@ from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, RESOLVED, Status
+from mlip.dft import electronic
 from mlip.dft.electronic import Levels, Projected
 from mlip.dft.engines.gpaw import Settings
 from mlip.literature import references
@@ -172,10 +173,11 @@ def test_the_gap_of_mgo_by_gpaw_is_direct_and_its_states_are_on_oxygen(tmp_path)
         folder=tmp_path,
         key="k",
         dft=FAST,
-        settings=ElectronicSettings(mesh_lengths_angstrom=(5.0, 12.0), same_gap_ev=0.1),
+        settings=ElectronicSettings(mesh_lengths_angstrom=(5.0, 12.0, 40.0), same_gap_ev=0.1),
     )
     found = jobs.states(job)
     assert found.status.code == RESOLVED
+    assert len(found.meshes) == 2  # the gap stays: the third one is not needed
     assert 4.0 < found.gap_ev < 5.2
     assert found.meshes[-1].is_direct
     assert found.meshes[-1].bottom == (0.0, 0.0, 0.0)
@@ -186,6 +188,40 @@ def test_the_gap_of_mgo_by_gpaw_is_direct_and_its_states_are_on_oxygen(tmp_path)
     before = (tmp_path / "scf-4x4x4.gpw").stat().st_mtime_ns
     assert jobs.states(job) == found  # nothing is calculated twice
     assert (tmp_path / "scf-4x4x4.gpw").stat().st_mtime_ns == before
+
+
+@GPAW
+def test_the_gap_on_a_mesh_that_was_not_enough_is_kept(tmp_path, monkeypatch):
+    lengths, same = (4.0, 8.0, 16.0), 1e-9  # no two meshes agree as well as that
+    job = jobs.HostJob(
+        host="bulk",
+        atoms=bulk("Si", "diamond", a=5.43),
+        metals=None,
+        folder=tmp_path,
+        key="k",
+        dft=FAST.model_copy(update={"cutoff_ev": 200.0}),
+        settings=ElectronicSettings(mesh_lengths_angstrom=lengths, same_gap_ev=same),
+    )
+    meshes, calculated = [jobs.even_mesh(job.atoms, length) for length in lengths], []
+
+    def levels(calc, mesh, log):
+        calculated.append(mesh)
+        if mesh == stopped:
+            raise KeyboardInterrupt
+        return given(calc, mesh, log)
+
+    given, stopped = electronic.levels, meshes[1]
+    monkeypatch.setattr(electronic, "levels", levels)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.states(job)
+    assert calculated == meshes[:2]
+    calculated.clear()
+    stopped = None
+    found = jobs.states(job)
+    assert calculated == meshes[1:]
+    assert [m.mesh for m in found.meshes] == meshes
+    assert found.status.code == gaps.NOT_CONVERGED
+    assert found.gap_ev is None
 
 
 @GPAW

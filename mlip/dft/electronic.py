@@ -15,7 +15,7 @@ from ase import Atoms
 
 from mlip.core.arrays import Array
 from mlip.dft.engines import Mesh, Refused
-from mlip.dft.engines.gpaw import Settings, arguments
+from mlip.dft.engines.gpaw import Settings, arguments, loaded
 
 EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
 MARGIN = 0.3  # of these: bands more, which are not converged and make the others converge
@@ -69,10 +69,9 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
     Raises:
         Refused: the electrons do not converge.
     """
-    from gpaw import GPAW, KohnShamConvergenceError
-
+    gpaw = loaded()
     if file.exists():
-        return GPAW(str(file), txt=None)
+        return gpaw.GPAW(str(file), txt=None)
     own = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
     if settings.spin == "polarised":
         own.set_initial_magnetic_moments([settings.moments_bohr.get(a.symbol, 0.0) for a in own])
@@ -80,10 +79,10 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
     given = arguments(settings, mesh)
     if settings.point_group:
         given["symmetry"] = {"tolerance": TOLERANCE}
-    own.calc = GPAW(**given, txt=str(file.with_suffix(".txt")))
+    own.calc = gpaw.GPAW(**given, txt=str(file.with_suffix(".txt")))
     try:
         own.get_potential_energy()
-    except KohnShamConvergenceError as error:
+    except gpaw.KohnShamConvergenceError as error:
         raise Refused(f"the electrons did not converge in {settings.max_iterations} iterations") from error
     except OSError as error:
         raise ValueError(f"{file.parent}: cannot be written ({error.strerror}); free space and run again") from error

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from ase import Atoms
 from pydantic import Field, model_validator
 
 from mlip.core.section import Count, Positive, Section
+from mlip.dft import openblas
 from mlip.dft.engines import (
     Calculated,
     Described,
@@ -97,12 +99,19 @@ def described(settings: Settings) -> Described:
     }
 
 
+def loaded() -> ModuleType:
+    """The package GPAW; its BLAS uses the vector instructions of this processor."""
+    with openblas.fast("_gpaw"):
+        import_module("gpaw.cgpaw")
+    return import_module("gpaw")
+
+
 def require(settings: Settings, symbols: Collection[str]) -> None:
     """Nothing where GPAW of the right version and PAW data of these elements are installed; see `Engine`."""
     for package, wanted in (("gpaw", settings.version), ("gpaw-data", settings.paw_data)):
         try:
             found = version(package)
-            import_module(package.replace("-", "_"))  # a build may not load
+            loaded() if package == "gpaw" else import_module("gpaw_data")  # a build may not load
         except (PackageNotFoundError, ImportError) as error:
             raise ValueError(f"{package} is not installed ({error}); {INSTALL}") from error
         if found != wanted:
@@ -139,9 +148,7 @@ def ranks_for(settings: Settings, points: Mesh, most: int) -> int:
 
 
 def _has_scalapack() -> bool:
-    from gpaw import cgpaw
-
-    return hasattr(cgpaw, "new_blacs_context")
+    return hasattr(loaded().cgpaw, "new_blacs_context")
 
 
 def ranks() -> Ranks:
@@ -150,9 +157,7 @@ def ranks() -> Ranks:
     Raises:
         ValueError: GPAW is compiled without MPI.
     """
-    from gpaw import cgpaw
-
-    if not cgpaw.have_mpi:
+    if not loaded().cgpaw.have_mpi:
         raise ValueError(f"dft.ranks: GPAW is compiled without MPI; {INSTALL} with MPI, or set dft.ranks to 1")
     from gpaw.mpi import broadcast, world
 
@@ -262,17 +267,13 @@ class Session:
         return own
 
     def _calculator(self, points: Mesh, log: Path, *, corrected: bool) -> Any:
-        from gpaw import GPAW
-
         extra: dict[str, Any] = {"poissonsolver": {"dipolelayer": "xy"}} if corrected else {}
         if not _has_scalapack():
             extra["parallel"] = {"domain": 1, "band": 1}
-        return GPAW(**arguments(self._settings, points), txt=str(log), **extra)
+        return loaded().GPAW(**arguments(self._settings, points), txt=str(log), **extra)
 
     def _why(self, error: Exception, folder: Path) -> str:
-        from gpaw import KohnShamConvergenceError
-
-        if isinstance(error, KohnShamConvergenceError):
+        if isinstance(error, loaded().KohnShamConvergenceError):
             return (
                 f"the electrons did not converge in {self._settings.max_iterations} iterations (max_iterations); "
                 f"see {folder.parent}"

@@ -4,6 +4,7 @@ A job is a structure with its settings; its folder has the converged electrons (
 After a kill the same job goes on from the last of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class IonJob:
 
 
 def states(job: HostJob) -> HostStates:
-    """Gap on every mesh and densities of states on the finest one."""
+    """Gap on one mesh after the other until it stays, and densities of states on the last one."""
     done = job.folder / f"states-{job.key}.json"
     if done.exists():
         return files.read_record(done, HostStates)
@@ -67,10 +68,27 @@ def states(job: HostJob) -> HostStates:
         calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / f"scf-{_name(meshes[0])}.gpw")
     except Refused as error:
         return _nothing(job, Status(REFUSED, str(error)))
-    made = [electronic.levels(calc, m, job.folder / f"levels-{_name(m)}.txt") for m in dict.fromkeys(meshes)]
-    found = _states(job, made)
+    found = _on_meshes(job, calc, list(dict.fromkeys(meshes)))
     files.write_record(done, found)
     return found
+
+
+def _on_meshes(job: HostJob, calc: Any, meshes: Sequence[Mesh]) -> HostStates:
+    """The row of a host; the gap on a mesh that was not enough is kept for the next start."""
+    before: list[gaps.MeshGap] = []
+    for mesh in meshes[:-1]:
+        kept = job.folder / f"gap-{_name(mesh)}.json"
+        if kept.exists():
+            before.append(files.read_record(kept, gaps.MeshGap))
+            continue
+        levels, fixed = electronic.levels(calc, mesh, job.folder / f"levels-{_name(mesh)}.txt")
+        found = [*before, gaps.gap(levels)]
+        if gaps.status(found, same_ev=job.settings.same_gap_ev).code != gaps.NOT_CONVERGED:
+            return _states(job, found, levels, fixed)
+        files.write_record(kept, found[-1])
+        before = found
+    levels, fixed = electronic.levels(calc, meshes[-1], job.folder / f"levels-{_name(meshes[-1])}.txt")
+    return _states(job, [*before, gaps.gap(levels)], levels, fixed)
 
 
 def _name(mesh: Mesh) -> str:
@@ -98,10 +116,9 @@ def _nothing(job: HostJob, status: Status) -> HostStates:
     return HostStates(host=job.host, atoms=len(job.atoms), status=status, gap_ev=None, direct_ev=None, meshes=())
 
 
-def _states(job: HostJob, made: list[tuple[electronic.Levels, Any]]) -> HostStates:
-    """The row of a host from its levels on every mesh."""
-    found = [gaps.gap(levels) for levels, _ in made]
-    status, (levels, fixed) = gaps.status(found, same_ev=job.settings.same_gap_ev), made[-1]
+def _states(job: HostJob, found: Sequence[gaps.MeshGap], levels: electronic.Levels, fixed: Any) -> HostStates:
+    """The row of a host from its gaps and from its levels on the last mesh."""
+    status = gaps.status(found, same_ev=job.settings.same_gap_ev)
     top = float(levels.energies_ev[:, levels.occupied - 1].max())
     bottom = float(levels.energies_ev[:, levels.occupied].min())
     complete = float(levels.energies_ev[:, -1].min())  # above it bands are missing

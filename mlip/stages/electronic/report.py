@@ -11,7 +11,7 @@ GAP_TEXT = (
     (
         "Gaps are differences of Kohn-Sham levels in PBE. PBE gaps are smaller than measured gaps, so the report "
         "compares them with published PBE gaps alone. The gap of a slab is the gap of all its states, surface states "
-        "included. A gap has a value if the two finest meshes agree within the limit of the settings."
+        "included. A gap has a value if the last two meshes agree within the limit of the settings."
     ),
     (
         "Outer layers: the percentage of the states within 0.2 eV of the band edge that lies in the two outermost "

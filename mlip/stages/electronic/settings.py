@@ -24,16 +24,16 @@ class ElectronicSettings(OptionalSection):
         description="Name patterns of sites with ions, such as 001_Li_*. Empty: the lowest of every host and ion.",
     )
     mesh_lengths_angstrom: tuple[Positive, ...] = Field(
-        default=(10.0, 20.0),
+        default=(10.0, 20.0, 30.0),
         min_length=2,
         description=(
             "Meshes of the levels, from coarse to fine: length / L_i points along each cell vector, rounded up to an "
             "even number (Angstrom). Such a mesh has points on the zone boundary. The electrons are converged on the "
-            "first one."
+            "first one. A finer mesh is only used while the gap still changes."
         ),
     )
     same_gap_ev: Positive = Field(
-        default=0.02, description="Largest difference of the gaps of the two finest meshes (eV)."
+        default=0.02, description="Largest difference of the gaps of the last two meshes (eV)."
     )
     gap_settings: dict[str, Any] = Field(
         default={"point_group": True}, description="Changes to dft.settings for gaps; the symmetry saves k-points."

@@ -33,6 +33,8 @@ from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import configuration, relaxed_hosts
 
 VERSION = 1  # raised where the same settings give other numbers
+OF_GAPS = ("mesh_lengths_angstrom", "same_gap_ev", "width_ev")  # settings that a result depends on, beside the level
+OF_IONS = ("refinements", "same_charge_e", "starting_moments_bohr")
 PRIMITIVE_ANGSTROM = 0.02  # positions that differ by less are equivalent, for the primitive cell
 PARTS = {  # of the settings: what is calculated for an ion, and the fields of its row
     "charges": (jobs.charges, ("status", "charge_e", "grids", "electrons_left")),
@@ -108,7 +110,7 @@ def _host_job(context: Context[Settings], name: str, atoms: Atoms) -> jobs.HostJ
         atoms=cell,
         metals=metals,
         folder=_place(context, cell, level),
-        key=_key(context.settings),
+        key=_key(context.settings, OF_GAPS),
         dft=level,
         settings=context.settings,
     )
@@ -122,7 +124,7 @@ def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJo
         site=site.name,
         atoms=atoms,
         folder=_place(context, atoms, level),
-        key=_key(context.settings),
+        key=_key(context.settings, OF_IONS),
         dft=level,
         settings=context.settings,
     )
@@ -155,9 +157,9 @@ def _place(context: Context[Settings], atoms: Atoms, level: Section) -> Path:
     return context.run_folder / "electrons" / _digest(what)
 
 
-def _key(own: Settings) -> str:
-    """Names results by the settings of the stage and its version."""
-    return _digest({"version": VERSION, **own.model_dump(mode="json", exclude={"run", "parts", "hosts", "sites"})})
+def _key(own: Settings, names: Sequence[str]) -> str:
+    """Names results by settings of the stage and its version."""
+    return _digest({"version": VERSION, **own.model_dump(mode="json", include=set(names))})
 
 
 def _digest(what: Mapping[str, object]) -> str:
