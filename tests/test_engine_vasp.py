@@ -47,7 +47,7 @@ def gathered(tmp_path, frame, dft=DFT):
 
 
 def job_d3(frame, kind="d3-zero"):
-    return dispersion.d3(frame[vasp._order(frame)], vasp.D3_OF_JOB[kind])
+    return dispersion.d3(frame[vasp.order(frame)], vasp.D3_OF_JOB[kind])
 
 
 def test_inputs_are_written_exactly_and_the_frame_waits(tmp_path, potcars, shipped):
@@ -62,7 +62,7 @@ def test_inputs_are_written_exactly_and_the_frame_waits(tmp_path, potcars, shipp
     head = (folder / "POSCAR").read_text().splitlines()
     assert head[5:8] == ["Li O Ti", "1 32 16", "Cartesian"]
     again, frame = read(folder / "POSCAR", format="vasp"), shipped["001_perp_Li_neb0"]
-    assert_allclose(again.positions, frame.positions[vasp._order(frame)], rtol=0, atol=1e-9)
+    assert_allclose(again.positions, frame.positions[vasp.order(frame)], rtol=0, atol=1e-9)
     assert_allclose(again.cell, frame.cell, rtol=0, atol=1e-9)
     assert sorted(p.name for p in folder.iterdir()) == ["INCAR", "KPOINTS", "POSCAR", "POTCAR"]  # nothing was run
 
@@ -80,12 +80,12 @@ def test_spin_and_dipole_are_tags(shipped):
     settings = engines.settings_of(
         Dft(preset="vasp-paper", settings={"spin": "polarised", "moments_bohr": {"Ti": 0.2}, "dipole": True})
     )
-    tags = vasp.incar(frame[vasp._order(frame)], settings)
+    tags = vasp.incar(frame[vasp.order(frame)], settings)
     assert tags["ISPIN"] == "2"
     assert tags["MAGMOM"].split() == ["0"] * 17 + ["0.2"] * 8
     assert (tags["IDIPOL"], tags["LDIPOL"]) == ("3", ".TRUE.")
     bulk = shipped["bulk1_Li_site"]
-    assert "LDIPOL" not in vasp.incar(bulk[vasp._order(bulk)], settings)
+    assert "LDIPOL" not in vasp.incar(bulk[vasp.order(bulk)], settings)
 
 
 def test_a_finished_job_is_read_back_without_its_dispersion(tmp_path, potcars):

@@ -248,7 +248,7 @@ def test_left_handed_cells_reach_vasp_right_handed_and_come_back(tmp_path, monke
     waiting = tiny_frames.in_process([atoms], DFT, tmp_path / "labels")
     assert "inputs are written" in waiting["normal_c"]
     (poscar,) = (tmp_path / "labels").rglob("POSCAR")
-    written, order = read(poscar, format="vasp"), vasp._order(atoms)
+    written, order = read(poscar, format="vasp"), vasp.order(atoms)
     assert not cells.is_left_handed(written)
     assert_allclose(written.positions, atoms.positions[order], rtol=0, atol=1e-9)
     lattice = written.cell.array @ np.linalg.inv(atoms.cell.array)

@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose
 from mlip import cli, driver
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.core.status import WAITING
 from mlip.dft import engines
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import LabelledPath
@@ -126,7 +127,7 @@ def test_jobs_of_another_machine_are_listed_read_back_and_gone_on_with(tmp_path,
         (one,) = refined(run).hops
         if one.status.code == loop.CONVERGED:
             break
-        assert one.status.code == loop.WAITING
+        assert one.status.code == WAITING
         assert run.path("refine", "unfinished").exists()
         jobs_done += answer(run, truth)
     assert one.status.code == loop.CONVERGED

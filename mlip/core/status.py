@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 CALCULATED, NOT_CALCULATED, INCOMPLETE = "calculated", "not calculated", "incomplete"
+WAITING = "waiting for jobs"  # that the user runs
 RESOLVED, NOT_RESOLVED = "resolved", "not resolved"
 AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 

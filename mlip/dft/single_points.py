@@ -65,7 +65,8 @@ def _label(job: Job, name: str, session: engines.Session, last: Path | None) -> 
     """Calculate a frame, and keep its label or why there is none."""
     frame, started = job.frames[name], time.monotonic()
     try:
-        found = _calculated(session, frame, job.store.work(name), job.dft.command)
+        folder = job.store.work(name)
+        found = job_command.result_of(lambda: session(frame, folder), folder, job.dft.command)
     except engines.Refused as reason:
         set_aside(job.store, name, frame, str(reason))
         return
@@ -75,20 +76,6 @@ def _label(job: Job, name: str, session: engines.Session, last: Path | None) -> 
         set_aside(job.store, name, made, fault, has_numbers=True)
     else:
         files.write_frames(job.store.label(name), [made])
-
-
-def _calculated(session: engines.Session, frame: Atoms, folder: Path, command: str | None) -> engines.Calculated:
-    """What the engine gives; where it waits for a job and there is a command, after the command has run the job."""
-    try:
-        return session(frame, folder)
-    except engines.Waiting:
-        if command is None:
-            raise
-    job_command.run(command, folder)
-    try:
-        return session(frame, folder)
-    except engines.Waiting as reason:
-        raise job_command.incomplete(command, folder, reason) from reason
 
 
 def _labelled(frame: Atoms, found: engines.Calculated, job: Job, *, wall_s: float) -> Atoms:

@@ -25,9 +25,10 @@ class Asked:
     """What the inputs of a job said."""
 
     tags: Mapping[str, str]  # INCAR
-    mesh: Mesh  # Monkhorst-Pack points
+    mesh: Mesh  # numbers of points
     paw: Mapping[str, str]  # element -> name of its PAW data
     titles: Mapping[str, str] = field(default_factory=dict)  # element -> title of its POTCAR, where that is at hand
+    has_gamma: bool = False  # the mesh is centred on Gamma; else it is a Monkhorst-Pack mesh
 
 
 def require(tree: ET.Element, asked: Asked, beside: str = "") -> None:
@@ -43,7 +44,7 @@ def require(tree: ET.Element, asked: Asked, beside: str = "") -> None:
         ValueError: a number in the file is none.
     """
     tags = [*_tag_faults(tree, vasp_tags.wanted(asked.tags), beside), *_electron_faults(tree)]
-    faults = [*tags, *_paw_faults(tree, asked), *_mesh_faults(tree, asked.mesh)]
+    faults = [*tags, *_paw_faults(tree, asked), *_mesh_faults(tree, asked.mesh, has_gamma=asked.has_gamma)]
     if faults:
         more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
         which = "INCAR" if tags else "inputs"
@@ -128,9 +129,9 @@ def _paw_faults(tree: ET.Element, asked: Asked) -> Iterator[str]:
             yield f"the PAW data {title!r}, the POTCAR given is {' '.join(given)!r}"
 
 
-def _mesh_faults(tree: ET.Element, wanted: Mesh) -> Iterator[str]:
+def _mesh_faults(tree: ET.Element, wanted: Mesh, *, has_gamma: bool) -> Iterator[str]:
     """The mesh is that asked for where points and offset are; with odd numbers both schemes hold Gamma."""
-    asks = f"the settings say Monkhorst-Pack {_by(wanted)}"
+    asks = f"the settings say {'Gamma' if has_gamma else 'Monkhorst-Pack'} {_by(wanted)}"
     made = tree.find("kpoints/generation")
     scheme = "" if made is None else made.get("param", "").strip()
     divisions = None if made is None else made.find("v[@name='divisions']")
@@ -141,8 +142,8 @@ def _mesh_faults(tree: ET.Element, wanted: Mesh) -> Iterator[str]:
     points = [int(n) for n in (divisions.text or "").split()]
     shift = made.find("v[@name='usershift']")
     moved = [0.0] * 3 if shift is None else [float(x) for x in (shift.text or "").split()]
-    is_gamma = scheme[:1].upper() == "G"
-    off = [move - (is_gamma and n % 2 == 0) / 2 for n, move in zip(points, moved, strict=True)]  # from Monkhorst-Pack
+    is_other = (scheme[:1].upper() == "G") != has_gamma  # with even numbers, half a step from the scheme asked for
+    off = [move - (is_other and n % 2 == 0) / 2 for n, move in zip(points, moved, strict=True)]
     if points != list(wanted) or any(abs(x - round(x)) > SAME_SHIFT for x in off):
         by = f" shifted by {' '.join(f'{x:g}' for x in moved)}" if any(moved) else ""
         yield f"the k-points {scheme} {_by(points)}{by}, {asks}"

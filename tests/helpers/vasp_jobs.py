@@ -48,7 +48,7 @@ def vasprun(folder, *, energy_ev, forces, d3_ev=0.0, steps=7, **changes):
         '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n'
         '<generator>\n<i name="program" type="string">vasp </i>\n<i name="version" type="string">6.4.2  </i>\n</generator>\n'
         f"<incar>\n{incar}</incar>\n"
-        '<kpoints>\n<generation param="Monkhorst-Pack">\n<v type="int" name="divisions">'
+        f'<kpoints>\n<generation param="{(folder / "KPOINTS").read_text().splitlines()[2]}">\n<v type="int" name="divisions">'
         f"{points}</v>\n</generation>\n"
         '<varray name="kpointlist">\n<v>0.0 0.0 0.0</v>\n</varray>\n<varray name="weights">\n<v>1.0</v>\n</varray>\n</kpoints>\n'
         '<parameters>\n<separator name="electronic">\n<separator name="electronic convergence">\n'
@@ -59,3 +59,35 @@ def vasprun(folder, *, energy_ev, forces, d3_ev=0.0, steps=7, **changes):
         f"{geometry('finalpos')}</modeling>\n"
     )
     (folder / "vasprun.xml").write_text(text)
+
+
+def levels(folder, points, energies_ev, parts, *, electrons):
+    """Add levels with projections to the vasprun.xml of a folder, as VASP writes them with LORBIT = 11.
+
+    Args:
+        folder: of the job.
+        points: (k, 3), all of one weight.
+        energies_ev: (k, bands).
+        parts: (atoms,) of every level, in the order of the POSCAR; half of it in s and half in p orbitals.
+        electrons: number of them.
+    """
+
+    def sets(kind, bodies):
+        return "".join(f'<set comment="{kind} {n}">\n{body}</set>\n' for n, body in enumerate(bodies, 1))
+
+    rows = "".join(f"<v>{' '.join(f'{x:.8f}' for x in point)}</v>\n" for point in points)
+    weights = f"<v>{1 / len(points):.8f}</v>\n" * len(points)
+    given = sets("kpoint", ("".join(f"<r>{e:.6f} 0.0</r>\n" for e in levels) for levels in energies_ev))
+    held = "".join(f"<r>{part / 2:.6f} {part / 2:.6f}</r>\n" for part in parts)
+    shares = sets("kpoint", (sets("band", [held] * len(levels)) for levels in energies_ev))
+    text = (folder / "vasprun.xml").read_text()
+    start, end = text.index('<varray name="kpointlist">'), text.index("</kpoints>")
+    lists = f'<varray name="kpointlist">\n{rows}</varray>\n<varray name="weights">\n{weights}</varray>\n'
+    text = text[:start] + lists + text[end:]
+    text = text.replace("<parameters>\n", f'<parameters>\n<i name="NELECT">{electrons:.8f}</i>\n')
+    parts_of = (("eigenvalues", "spin 1", given), ("projected", "spin1", shares))
+    made = "".join(
+        f'<{name}>\n<array>\n<set>\n<set comment="{spin}">\n{body}</set>\n</set>\n</array>\n</{name}>\n'
+        for name, spin, body in parts_of
+    )
+    (folder / "vasprun.xml").write_text(text.replace("</calculation>", f"{made}</calculation>"))

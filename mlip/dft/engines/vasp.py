@@ -18,7 +18,7 @@ tag that stands in several places.
 
 import io
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -110,7 +110,7 @@ def described(settings: Settings) -> Described:
 def require(settings: Settings, symbols: Collection[str]) -> None:
     """Nothing where the POTCAR of every element is there; see `Engine`."""
     for symbol in sorted(symbols):
-        _potcar(symbol, settings)
+        potcar(symbol, settings)
 
 
 def mesh(atoms: Atoms, settings: Settings) -> Mesh:
@@ -148,7 +148,15 @@ class Session:
         return read_job(atoms, folder / "vasprun.xml", self.settings)
 
 
-def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Bands:
+    """What a job for energy levels has beside its settings."""
+
+    mesh: Mesh  # centred on Gamma
+    tags: Mapping[str, str]  # more of the INCAR: output, numbers of bands
+
+
+def write_inputs(atoms: Atoms, folder: Path, settings: Settings, bands: Bands | None = None) -> None:
     """Write INCAR, KPOINTS, POSCAR and POTCAR; atoms are grouped by element in the order of the alphabet.
 
     VASP stops at left-handed cell vectors, so the POSCAR then has all three reversed.
@@ -157,14 +165,15 @@ def write_inputs(atoms: Atoms, folder: Path, settings: Settings) -> None:
         raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
     from ase.io.vasp_parsers.incar_writer import generate_incar_lines
 
-    ordered = cells.right_handed(atoms[_order(atoms)])
+    ordered = cells.right_handed(atoms[order(atoms)])
     symbols = sorted(set(ordered.get_chemical_symbols()))
-    tags = incar(ordered, settings)
+    tags = incar(ordered, settings) | (dict(bands.tags) if bands else {})
     files.write_text_atomic(folder / "INCAR", generate_incar_lines(tags))
-    points = " ".join(map(str, mesh(atoms, settings)))
-    files.write_text_atomic(folder / "KPOINTS", f"single point\n0\nMonkhorst-Pack\n{points}\n0 0 0\n")
+    points = " ".join(map(str, bands.mesh if bands else mesh(atoms, settings)))
+    scheme = "Gamma" if bands else "Monkhorst-Pack"
+    files.write_text_atomic(folder / "KPOINTS", f"single point\n0\n{scheme}\n{points}\n0 0 0\n")
     files.write_text_atomic(folder / "POSCAR", _poscar(ordered))
-    files.write_bytes_atomic(folder / "POTCAR", b"".join(_potcar(s, settings).read_bytes() for s in symbols))
+    files.write_bytes_atomic(folder / "POTCAR", b"".join(potcar(s, settings).read_bytes() for s in symbols))
 
 
 def incar(ordered: Atoms, settings: Settings) -> dict[str, str]:
@@ -193,7 +202,8 @@ def incar(ordered: Atoms, settings: Settings) -> dict[str, str]:
     return tags
 
 
-def _order(atoms: Atoms) -> list[int]:
+def order(atoms: Atoms) -> list[int]:
+    """Places of the atoms of the POSCAR in the structure."""
     return sorted(range(len(atoms)), key=lambda k: atoms[k].symbol)  # stable
 
 
@@ -211,7 +221,12 @@ def _paw_name(symbol: str, settings: Settings) -> str:
     return settings.paw.get(symbol, f"{symbol}{setups_defaults['recommended'].get(symbol, '')}")
 
 
-def _potcar(symbol: str, settings: Settings) -> Path:
+def potcar(symbol: str, settings: Settings) -> Path:
+    """The PAW data of an element.
+
+    Raises:
+        ValueError: VASP_PP_PATH is not set or has none.
+    """
     root, name = os.environ.get("VASP_PP_PATH"), _paw_name(symbol, settings)
     if not root:
         raise ValueError(
@@ -235,25 +250,18 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
         Refused: not converged, another structure, another level, a force field, or a dispersion energy that is not
             ours.
     """
-    tree = vasp_xml.root(source)
-    order = _order(atoms)
-    ordered = cells.right_handed(atoms[order])
-    vasp_xml.require_elements(tree, ordered, source)
-    _require_level(tree, ordered, mesh(atoms, settings), source, settings)
+    tree, found, iterations = checked(atoms, source, settings)
     calculation = tree.findall("calculation")[-1]
-    steps = vasp_xml.electronic_steps(tree, calculation, source, most=settings.max_iterations)
-    found = vasp_xml.last_structure(source)
-    vasp_xml.require_structure(ordered, found, source)
     vasp_xml.require_forces(calculation, found, source)
-    vasp_xml.require_one_cell(tree, found, source)
+    places = order(atoms)
     d3_ev, d3_forces = _job_dispersion(found, settings, vasp_xml.added_ev(calculation))
     forces = np.empty((len(atoms), 3))
-    forces[order] = found.get_forces(apply_constraint=False) - d3_forces
+    forces[places] = found.get_forces(apply_constraint=False) - d3_forces
     return Calculated(
         energy_ev=float(found.calc.results["free_energy"]) - d3_ev,
         extrapolated_ev=float(found.get_potential_energy()) - d3_ev,
         forces=forces,
-        iterations=len(steps),
+        iterations=iterations,
         extra={
             "vasp_version": str(vasp_xml.text_of(tree, "generator/i[@name='version']")),
             "vasp_d3_energy": round(d3_ev, 8),
@@ -261,7 +269,30 @@ def read_job(atoms: Atoms, source: Path, settings: Settings) -> Calculated:
     )
 
 
-def _require_level(tree: ET.Element, ordered: Atoms, points: Mesh, source: Path, settings: Settings) -> None:
+def checked(
+    atoms: Atoms, source: Path, settings: Settings, bands: Bands | None = None
+) -> tuple[ET.Element, Atoms, int]:
+    """Root of the file of a finished job, its last structure, and the number of electronic steps.
+
+    Raises:
+        Waiting: the file ends early.
+        Refused: not converged, another structure, another level, or a force field.
+    """
+    tree = vasp_xml.root(source)
+    ordered = cells.right_handed(atoms[order(atoms)])
+    vasp_xml.require_elements(tree, ordered, source)
+    _require_level(tree, ordered, bands.mesh if bands else mesh(atoms, settings), source, settings, bands is not None)
+    calculation = tree.findall("calculation")[-1]
+    steps = vasp_xml.electronic_steps(tree, calculation, source, most=settings.max_iterations)
+    found = vasp_xml.last_structure(source)
+    vasp_xml.require_structure(ordered, found, source)
+    vasp_xml.require_one_cell(tree, found, source)
+    return tree, found, len(steps)
+
+
+def _require_level(
+    tree: ET.Element, ordered: Atoms, points: Mesh, source: Path, settings: Settings, has_gamma: bool
+) -> None:
     symbols, beside = set(ordered.get_chemical_symbols()), source.parent / "INCAR"
     tags = incar(ordered, settings)
     if not vasp_level.states(tree, "IVDW") and abs(vasp_xml.added_ev(tree.findall("calculation")[-1])) > ADDED_EV:
@@ -271,6 +302,7 @@ def _require_level(tree: ET.Element, ordered: Atoms, points: Mesh, source: Path,
         mesh=points,
         paw={symbol: _paw_name(symbol, settings) for symbol in symbols},
         titles=_titles(symbols, settings),
+        has_gamma=has_gamma,
     )
     text = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
     try:
@@ -287,7 +319,7 @@ def _titles(symbols: Collection[str], settings: Settings) -> dict[str, str]:
         return {}
     found = {}
     for symbol in symbols:
-        with _potcar(symbol, settings).open(encoding="utf-8", errors="replace") as lines:
+        with potcar(symbol, settings).open(encoding="utf-8", errors="replace") as lines:
             found[symbol] = lines.readline()
     return found
 

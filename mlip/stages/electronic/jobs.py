@@ -4,7 +4,7 @@ A job is a structure with its settings; its folder has the converged electrons (
 After a kill the same job goes on from the last of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,19 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 from mlip.core import files
-from mlip.core.status import RESOLVED, Status
-from mlip.dft import electronic
-from mlip.dft.engines import Mesh, Refused, length_mesh, normal_axis
-from mlip.dft.engines.gpaw import Settings
+from mlip.core.arrays import Array
+from mlip.core.status import RESOLVED, WAITING, Status
+from mlip.dft import electronic, job_command, vasp_bands
+from mlip.dft.electronic import Levels, Projected
+from mlip.dft.engines import Mesh, Refused, Waiting, gpaw, length_mesh, normal_axis, vasp
 from mlip.stages.electronic import gaps
 from mlip.stages.electronic.bader import Bader, bader
 from mlip.stages.electronic.difference import Difference, difference
 from mlip.stages.electronic.result import HostStates, IonCharge
 from mlip.stages.electronic.settings import ElectronicSettings
+
+Project = Callable[[Array], Projected]  # densities of states on an energy axis
+OnMesh = Callable[[Mesh], tuple[Levels, Project]]
 
 REFUSED, GRID = "refused by DFT", "grid not converged"
 BELOW_EV, ABOVE_EV, POINTS = 7.0, 5.0, 481  # range of a density of states around the top of the valence band
@@ -40,8 +44,9 @@ class HostJob:
     metals: tuple[str, ...] | None  # of a slab; None: a crystal
     folder: Path  # of the structure at this level
     key: str  # of the settings of the stage, in the name of the result
-    dft: Settings
+    dft: gpaw.Settings | vasp.Settings
     settings: ElectronicSettings
+    command: str | None = None  # that runs a VASP job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ class IonJob:
     atoms: Atoms
     folder: Path
     key: str
-    dft: Settings
+    dft: gpaw.Settings
     settings: ElectronicSettings
 
 
@@ -65,30 +70,56 @@ def states(job: HostJob) -> HostStates:
         return files.read_record(done, HostStates)
     meshes = [even_mesh(job.atoms, length) for length in job.settings.mesh_lengths_angstrom]
     try:
-        calc = electronic.converged(job.atoms, meshes[0], job.dft, job.folder / f"scf-{_name(meshes[0])}.gpw")
+        found = _on_meshes(job, list(dict.fromkeys(meshes)))
     except Refused as error:
         return _nothing(job, Status(REFUSED, str(error)))
-    found = _on_meshes(job, calc, list(dict.fromkeys(meshes)))
+    except Waiting as error:
+        return _nothing(job, Status(WAITING, str(error)))
     files.write_record(done, found)
     return found
 
 
-def _on_meshes(job: HostJob, calc: Any, meshes: Sequence[Mesh]) -> HostStates:
+def _on_meshes(job: HostJob, meshes: Sequence[Mesh]) -> HostStates:
     """The row of a host; the gap on a mesh that was not enough is kept for the next start."""
+    levels = _by_vasp(job, job.dft) if isinstance(job.dft, vasp.Settings) else _by_gpaw(job, job.dft, meshes[0])
     before: list[gaps.MeshGap] = []
     for mesh in meshes[:-1]:
         kept = job.folder / f"gap-{_name(mesh)}.json"
         if kept.exists():
             before.append(files.read_record(kept, gaps.MeshGap))
             continue
-        levels, fixed = electronic.levels(calc, mesh, job.folder / f"levels-{_name(mesh)}.txt")
-        found = [*before, gaps.gap(levels)]
+        made, project = levels(mesh)
+        found = [*before, gaps.gap(made)]
         if gaps.status(found, same_ev=job.settings.same_gap_ev).code != gaps.NOT_CONVERGED:
-            return _states(job, found, levels, fixed)
+            return _states(job, found, made, project)
         files.write_record(kept, found[-1])
         before = found
-    levels, fixed = electronic.levels(calc, meshes[-1], job.folder / f"levels-{_name(meshes[-1])}.txt")
-    return _states(job, [*before, gaps.gap(levels)], levels, fixed)
+    made, project = levels(meshes[-1])
+    return _states(job, [*before, gaps.gap(made)], made, project)
+
+
+def _by_gpaw(job: HostJob, dft: gpaw.Settings, first: Mesh) -> OnMesh:
+    """Levels on a mesh in the density that is converged on the first one."""
+    calc = electronic.converged(job.atoms, first, dft, job.folder / f"scf-{_name(first)}.gpw")
+
+    def on_mesh(mesh: Mesh) -> tuple[Levels, Project]:
+        levels, fixed = electronic.levels(calc, mesh, job.folder / f"levels-{_name(mesh)}.txt")
+        return levels, lambda axis: electronic.projected(fixed, axis, width_ev=job.settings.width_ev)
+
+    return on_mesh
+
+
+def _by_vasp(job: HostJob, dft: vasp.Settings) -> OnMesh:
+    """Levels of a VASP job of its own on each mesh."""
+
+    def on_mesh(mesh: Mesh) -> tuple[Levels, Project]:
+        folder = job.folder / f"vasp-{_name(mesh)}"
+        levels, states = job_command.result_of(
+            lambda: vasp_bands.levels(job.atoms, mesh, dft, folder), folder, job.command
+        )
+        return levels, lambda axis: vasp_bands.projected(states, axis, width_ev=job.settings.width_ev)
+
+    return on_mesh
 
 
 def _name(mesh: Mesh) -> str:
@@ -116,14 +147,14 @@ def _nothing(job: HostJob, status: Status) -> HostStates:
     return HostStates(host=job.host, atoms=len(job.atoms), status=status, gap_ev=None, direct_ev=None, meshes=())
 
 
-def _states(job: HostJob, found: Sequence[gaps.MeshGap], levels: electronic.Levels, fixed: Any) -> HostStates:
+def _states(job: HostJob, found: Sequence[gaps.MeshGap], levels: Levels, project: Project) -> HostStates:
     """The row of a host from its gaps and from its levels on the last mesh."""
     status = gaps.status(found, same_ev=job.settings.same_gap_ev)
     top = float(levels.energies_ev[:, levels.occupied - 1].max())
     bottom = float(levels.energies_ev[:, levels.occupied].min())
     complete = float(levels.energies_ev[:, -1].min())  # above it bands are missing
     axis = np.linspace(top - BELOW_EV, min(top + ABOVE_EV, complete), POINTS)
-    density = electronic.projected(fixed, axis, width_ev=job.settings.width_ev)
+    density = project(axis)
     outer = None if job.metals is None else gaps.outermost(job.atoms, metals=job.metals)
     symbols = np.array(job.atoms.get_chemical_symbols())
     valence, conduction = gaps.edges(density, job.atoms, top_ev=top, bottom_ev=bottom, outer=outer)
@@ -177,7 +208,7 @@ def without(job: IonJob, status: Status) -> IonCharge:
     return IonCharge(host=job.host, ion=job.ion, site=job.site, status=status, charge_e=None)
 
 
-def _electrons(job: IonJob, atoms: Atoms, name: str, dft: Settings | None = None) -> Any:
+def _electrons(job: IonJob, atoms: Atoms, name: str, dft: gpaw.Settings | None = None) -> Any:
     """The calculator of some of the atoms of a job, on the mesh of all, from the disk where it is there."""
     mesh = length_mesh(job.atoms, job.dft.k_length_angstrom)
     return electronic.converged(atoms, mesh, dft or job.dft, job.folder / f"{name}.gpw")

@@ -35,9 +35,7 @@ class ElectronicSettings(OptionalSection):
     same_gap_ev: Positive = Field(
         default=0.02, description="Largest difference of the gaps of the last two meshes (eV)."
     )
-    gap_settings: dict[str, Any] = Field(
-        default={"point_group": True}, description="Changes to dft.settings for gaps; the symmetry saves k-points."
-    )
+    gap_settings: dict[str, Any] = Field(default={}, description="Changes to dft.settings for gaps.")
     charge_settings: dict[str, Any] = Field(
         default={"cutoff_ev": 400.0, "density_convergence": 5e-4},
         description="Changes to dft.settings for charges, which need fewer plane waves than forces.",

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from ase import Atoms
@@ -19,9 +20,9 @@ from mlip.core.arrays import Array
 from mlip.core.report import ReportSection
 from mlip.core.section import Section
 from mlip.core.stage import Context, Stage
-from mlip.core.status import NOT_CALCULATED, Status
+from mlip.core.status import NOT_CALCULATED, WAITING, Status
 from mlip.dft import engines, queue
-from mlip.dft.engines import gpaw, normal_axis
+from mlip.dft.engines import gpaw, normal_axis, vasp
 from mlip.dft.settings import Dft
 from mlip.stages import structures
 from mlip.stages.electronic import bader, jobs
@@ -55,17 +56,20 @@ def run(context: Context[Settings]) -> Electronic:
     kept = [n for n in names if any(fnmatch.fnmatchcase(n, p) for p in settings.hosts)]
     hosts = _marked(relaxed_hosts(folder, kept), context)
     states = [_host_job(context, name, atoms) for name, atoms in hosts.items()] if "gaps" in settings.parts else []
-    sites = chosen_sites(context.result(SITES).sites, settings.sites, kept)
+    of_ions = bool(set(PARTS) & set(settings.parts))
+    sites = chosen_sites(context.result(SITES).sites, settings.sites, kept) if of_ions else []
     placed = [_marked({site.host: configuration(folder, site)}, context)[site.host] for site in sites]
     with_ions = [_ion_job(context, site, atoms) for site, atoms in zip(sites, placed, strict=True)]
     found = context.map(jobs.states, states, label="gaps", uses_torch=False)
+    waits = [row for row in found if row.status.code == WAITING]
+    for row in waits:
+        context.say(f"{row.host}: {row.status.reason}")
+    context.leave_unfinished(f"{len(waits)} of {len(found)} hosts wait for VASP jobs" if waits else None)
     rows = [jobs.without(job, Status(NOT_CALCULATED)) for job in with_ions]
     for part, (function, fields) in PARTS.items():
         if part in settings.parts:
             made = context.map(function, with_ions, label=part, uses_torch=False)
             rows = [_taken(row, one, fields) for row, one in zip(rows, made, strict=True)]
-    if not set(PARTS) & set(settings.parts):
-        rows = []
     return Electronic(level=queue.settings_hash(dft), hosts=tuple(found), ions=tuple(rows))
 
 
@@ -101,7 +105,7 @@ def chosen_sites(sites: Sequence[Site], patterns: Sequence[str], hosts: Sequence
 
 
 def _host_job(context: Context[Settings], name: str, atoms: Atoms) -> jobs.HostJob:
-    level = _level(context, context.settings.gap_settings)
+    level = _level_of_gaps(context)
     cell = primitive(atoms)
     symbols = set(atoms.get_chemical_symbols())
     metals = tuple(sorted(symbols - set(ions.ANION_CHARGES))) if normal_axis(atoms) is not None else None
@@ -113,11 +117,12 @@ def _host_job(context: Context[Settings], name: str, atoms: Atoms) -> jobs.HostJ
         key=_key(context.settings, OF_GAPS),
         dft=level,
         settings=context.settings,
+        command=context.section(Dft).command,
     )
 
 
 def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJob:
-    level = _level(context, context.settings.charge_settings)
+    level = _level_of_charges(context)
     return jobs.IonJob(
         host=site.host,
         ion=site.ion,
@@ -130,20 +135,34 @@ def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJo
     )
 
 
-def _level(context: Context[Settings], changes: Mapping[str, object]) -> gpaw.Settings:
-    """The settings of GPAW with changes.
+def _level_of_gaps(context: Context[Settings]) -> gpaw.Settings | vasp.Settings:
+    """Spin-paired, with the point group of the crystal, which saves k-points.
+
+    Raises:
+        ValueError: another engine than GPAW and VASP.
+    """
+    dft, paired = context.section(Dft), {"spin": "paired", "moments_bohr": {}}
+    found = engines.settings_of(engines.varied(dft, context.settings.gap_settings))
+    if isinstance(found, gpaw.Settings):
+        return found.model_copy(update=paired | {"point_group": True})
+    if isinstance(found, vasp.Settings):
+        return found.model_copy(update=paired)
+    raise ValueError(f"electronic: levels are known of GPAW and VASP, not of dft.preset {dft.preset!r}")
+
+
+def _level_of_charges(context: Context[Settings]) -> gpaw.Settings:
+    """The level of densities.
 
     Raises:
         ValueError: another engine than GPAW.
     """
     dft = context.section(Dft)
-    found = engines.settings_of(engines.varied(dft, changes))
-    if not isinstance(found, gpaw.Settings):
+    if not isinstance(engines.settings_of(dft), gpaw.Settings):
         raise ValueError(  # noqa: TRY004  (wrong input)
-            f"electronic: dft.preset {dft.preset!r} is not GPAW, the only code that gives levels and densities here; "
-            "choose gpaw-pbe-520"
+            f"electronic.parts: densities are those of GPAW, and dft.preset is {dft.preset!r}; write "
+            "electronic: {parts: [gaps]}, or choose gpaw-pbe-520"
         )
-    return found
+    return cast("gpaw.Settings", engines.settings_of(engines.varied(dft, context.settings.charge_settings)))
 
 
 def _place(context: Context[Settings], atoms: Atoms, level: Section) -> Path:
@@ -204,13 +223,17 @@ def _require(context: Context[Settings]) -> None:
     """Refuse what cannot be calculated, before any computing.
 
     Raises:
-        ValueError: another engine than GPAW, or a package that is not installed.
+        ValueError: an engine that does not give what is asked for, or a package that is not installed.
     """
-    level = _level(context, {})
     hosts = relaxed_hosts(context.folder_of(SITES), [h.name for h in context.result(structures.STAGE).hosts])
     elements = {s for atoms in hosts.values() for s in atoms.get_chemical_symbols()}
-    gpaw.require(level, elements | set(context.settings_of(structures.STAGE).ions))
-    if {"charges", "difference"} & set(context.settings.parts):
+    dft, parts = context.section(Dft), context.settings.parts
+    if "gaps" in parts:
+        engines.engine(dft).require(_level_of_gaps(context), elements)
+    if set(PARTS) & set(parts):
+        moving = context.settings_of(structures.STAGE).ions
+        engines.engine(dft).require(_level_of_charges(context), elements | set(moving))
+    if {"charges", "difference"} & set(parts):
         bader.require()
 
 

@@ -31,7 +31,7 @@ from mlip.stages.refine.settings import RefineSettings
 INITIAL, SADDLE, FINAL, AHEAD, BEHIND, BAND = "initial", "saddle", "final", "ahead", "behind", "band"
 CONVERGED, NOT_CONVERGED = "converged", "not converged"
 LEFT, COLLAPSED, EXCHANGED = "ion left the path", "saddle collapsed", "ends exchanged"
-WAITING, REFUSED, NO_BAND, NOT_BEGUN = "waiting for jobs", "no label", "no band", "not begun"
+REFUSED, NO_BAND, NOT_BEGUN = "no label", "no band", "not begun"
 PART, MODE = "part", "mode"  # keys of a frame's info and arrays
 QUANTILE = 0.95  # of the labels at a stationary point have all forces below the noise limit
 NEIGHBOUR_ANGSTROM = 0.8  # the ion of a saddle this far from the climbing image is on another hop

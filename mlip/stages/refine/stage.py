@@ -16,7 +16,7 @@ from mlip.atoms import extxyz, symmetry
 from mlip.core import files
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
-from mlip.core.status import Status
+from mlip.core.status import WAITING, Status
 from mlip.dft import queue
 from mlip.dft.labeller import Labeller
 from mlip.dft.settings import Dft
@@ -132,7 +132,7 @@ class _Work:
                 stopped[name] = Status(loop.NOT_CONVERGED if known else loop.NOT_BEGUN, why)
             elif frames and self._budget.is_late and not self._ask.has(frames):
                 self._ask.waiting += len(frames)
-                stopped[name] = Status(loop.WAITING, "refine.max_hours are over")
+                stopped[name] = Status(WAITING, "refine.max_hours are over")
             elif frames:
                 batch[name] = frames
         every = [frame for frames in batch.values() for frame in frames]
@@ -148,7 +148,7 @@ class _Work:
         problem = next((p for p in self._ask.problems if p.frame_id in lacking), None)
         waits = problem is not None and problem.file is None
         text = f"{', '.join(lacking)}: {problem.reason if problem else 'no reason given'}"
-        return Status(loop.WAITING if waits else loop.REFUSED, text)
+        return Status(WAITING if waits else loop.REFUSED, text)
 
     def _stopped(self, job: HopJob, known: dict[str, Atoms], status: Status) -> Refined:
         calls, _ = jobs.stored(job.folder, known)
