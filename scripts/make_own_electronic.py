@@ -67,7 +67,8 @@ def main() -> None:
     result = options.run / "electronic" / "result.json"
     found, made = files.read_result(result, Electronic), files.read_provenance(result)
     own, dft = ElectronicSettings.model_validate(made.settings["electronic"]), Dft.model_validate(made.settings["dft"])
-    changes = [f"gaps: {own.gap_settings}", f"charges: {own.charge_settings}"]
+    given = {"gaps": {"point_group": True, **own.gap_settings}, "charges": own.charge_settings}
+    changes = [f"{what}: {settings}" for what, settings in given.items()]
     citation = (
         f"this project: {dft.preset} (settings hash {found.level}), {made.finished[:10]}; differs for "
         f"{'; '.join(changes)}; geometries of the released potential"
