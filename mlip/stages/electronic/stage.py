@@ -61,10 +61,11 @@ def run(context: Context[Settings]) -> Electronic:
     placed = [_marked({site.host: configuration(folder, site)}, context)[site.host] for site in sites]
     with_ions = [_ion_job(context, site, atoms) for site, atoms in zip(sites, placed, strict=True)]
     found = context.map(jobs.states, states, label="gaps", uses_torch=False)
-    waits = [row for row in found if row.status.code == WAITING]
+    by_user = any(isinstance(job.dft, vasp.Settings) for job in states)
+    waits = [row for row in found if row.status.code in {WAITING, jobs.REFUSED} and by_user]
     for row in waits:
-        context.say(f"{row.host}: {row.status.reason}")
-    context.leave_unfinished(f"{len(waits)} of {len(found)} hosts wait for VASP jobs" if waits else None)
+        context.say(f"{row.host}: {row.status}")
+    context.leave_unfinished(f"{len(waits)} of {len(found)} hosts need VASP jobs" if waits else None)
     rows = [jobs.without(job, Status(NOT_CALCULATED)) for job in with_ions]
     for part, (function, fields) in PARTS.items():
         if part in settings.parts:
