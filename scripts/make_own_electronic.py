@@ -16,6 +16,7 @@ from mlip.core import files
 from mlip.dft.settings import Dft
 from mlip.stages.electronic.result import Electronic, HostStates, IonCharge
 from mlip.stages.electronic.settings import ElectronicSettings
+from mlip.stages.electronic.stage import SYMMETRIC
 
 HEAD = """\
 # Our own band gaps and Bader charges. Made by scripts/make_own_electronic.py; do not edit.
@@ -67,7 +68,7 @@ def main() -> None:
     result = options.run / "electronic" / "result.json"
     found, made = files.read_result(result, Electronic), files.read_provenance(result)
     own, dft = ElectronicSettings.model_validate(made.settings["electronic"]), Dft.model_validate(made.settings["dft"])
-    given = {"gaps": {"point_group": True, **own.gap_settings}, "charges": own.charge_settings}
+    given = {"gaps": {**SYMMETRIC, **own.gap_settings}, "charges": own.charge_settings}
     changes = [f"{what}: {settings}" for what, settings in given.items()]
     citation = (
         f"this project: {dft.preset} (settings hash {found.level}), {made.finished[:10]}; differs for "

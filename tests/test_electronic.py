@@ -163,18 +163,20 @@ def test_the_primitive_cell_keeps_the_normal_of_a_slab():
 FAST = Settings(cutoff_ev=520.0, point_group=True, k_length_angstrom=8.0)
 
 
+def host_job(folder, atoms, *, dft=FAST, **settings):
+    """A crystal whose gap is asked for."""
+    own = ElectronicSettings(**settings)
+    return jobs.HostJob(host="bulk", atoms=atoms, metals=None, folder=folder, key="k", dft=dft, settings=own)
+
+
+def magnesia():
+    return bulk("MgO", "rocksalt", a=4.25)
+
+
 @GPAW
 def test_the_gap_of_mgo_by_gpaw_is_direct_and_its_states_are_on_oxygen(tmp_path):
     """PBE has 4.4 to 4.8 eV for MgO, direct at Gamma (doi:10.1103/PhysRevB.73.045112)."""
-    job = jobs.HostJob(
-        host="bulk",
-        atoms=bulk("MgO", "rocksalt", a=4.25),
-        metals=None,
-        folder=tmp_path,
-        key="k",
-        dft=FAST,
-        settings=ElectronicSettings(mesh_lengths_angstrom=(5.0, 12.0, 40.0), same_gap_ev=0.1),
-    )
+    job = host_job(tmp_path, magnesia(), mesh_lengths_angstrom=(5.0, 12.0, 40.0), same_gap_ev=0.1)
     found = jobs.states(job)
     assert found.status.code == RESOLVED
     assert len(found.meshes) == 2  # the gap stays: the third one is not needed
@@ -193,15 +195,8 @@ def test_the_gap_of_mgo_by_gpaw_is_direct_and_its_states_are_on_oxygen(tmp_path)
 @GPAW
 def test_the_gap_on_a_mesh_that_was_not_enough_is_kept(tmp_path, monkeypatch):
     lengths, same = (4.0, 20.0, 26.0), 1e-9  # the conduction band has its bottom near 0.85 X
-    job = jobs.HostJob(
-        host="bulk",
-        atoms=bulk("Si", "diamond", a=5.43),
-        metals=None,
-        folder=tmp_path,
-        key="k",
-        dft=FAST.model_copy(update={"cutoff_ev": 200.0}),
-        settings=ElectronicSettings(mesh_lengths_angstrom=lengths, same_gap_ev=same),
-    )
+    silicon, soft = bulk("Si", "diamond", a=5.43), FAST.model_copy(update={"cutoff_ev": 200.0})
+    job = host_job(tmp_path, silicon, dft=soft, mesh_lengths_angstrom=lengths, same_gap_ev=same)
     meshes, calculated = [jobs.even_mesh(job.atoms, length) for length in lengths], []
 
     def levels(calc, mesh, log):
@@ -249,14 +244,8 @@ def test_lithium_gives_its_electron_to_hydrogen_and_the_change_keeps_all_electro
 
 @GPAW
 def test_electrons_that_do_not_converge_are_a_status(tmp_path):
-    job = jobs.HostJob(
-        host="bulk",
-        atoms=bulk("MgO", "rocksalt", a=4.25),
-        metals=None,
-        folder=tmp_path,
-        key="k",
-        dft=FAST.model_copy(update={"max_iterations": 2}),
-        settings=ElectronicSettings(mesh_lengths_angstrom=(4.0, 5.0)),
+    job = host_job(
+        tmp_path, magnesia(), dft=FAST.model_copy(update={"max_iterations": 2}), mesh_lengths_angstrom=(4.0, 5.0)
     )
     found = jobs.states(job)
     assert found.status.code == jobs.REFUSED

@@ -70,7 +70,7 @@ def test_a_run_that_was_continued_is_one_history_on_the_server(run, monkeypatch)
         assert [line["_step"] for line in server.history[run_id]] == [0, 1, 2]
         assert [line["valid_loss"] for line in server.history[run_id]] == [1.0, 0.5, 1 / 3]
         assert server.groups == {run_id: tracking.group_of(run)}
-        tracked_by_another(run, 5)  # goes on after an upload
+        tracked_by_another(run, 5)  # more steps after the upload
         assert list(wandb_sync.upload(run))[1:] == [f"1 of 1 uploaded: {records(run)[-1].name}"]
         assert [line["_step"] for line in server.history[run_id]] == [0, 1, 2, 3, 4]
     assert list(wandb_sync.upload(run))[1] == f"{run}: no offline records to upload (3 uploaded before)"

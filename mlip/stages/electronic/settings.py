@@ -27,9 +27,10 @@ class ElectronicSettings(OptionalSection):
         default=(10.0, 20.0, 30.0),
         min_length=2,
         description=(
-            "Meshes of the levels, from coarse to fine: length / L_i points along each cell vector, rounded up to an "
-            "even number (Angstrom). Such a mesh has points on the zone boundary. The electrons are converged on the "
-            "first one. A finer mesh is only used while the gap still changes."
+            "Meshes of the levels, from coarse to fine (Angstrom): length / L_i points along each cell vector, rounded "
+            "up to an even number, with L_i the distance of opposite faces of the cell. Such a mesh has points on the "
+            "zone boundary. The electrons are converged on the first one. A finer mesh is only used while the gap "
+            "still changes."
         ),
     )
     same_gap_ev: Positive = Field(

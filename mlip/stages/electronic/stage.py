@@ -34,6 +34,7 @@ from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import configuration, relaxed_hosts
 
 VERSION = 1  # raised where the same settings give other numbers
+SYMMETRIC = {"point_group": True}  # of GPAW, for gaps
 OF_GAPS = ("mesh_lengths_angstrom", "same_gap_ev", "width_ev")  # settings that a result depends on, beside the level
 OF_IONS = ("refinements", "same_charge_e", "starting_moments_bohr")
 PRIMITIVE_ANGSTROM = 0.02  # positions that differ by less are equivalent, for the primitive cell
@@ -137,18 +138,19 @@ def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJo
 
 
 def _level_of_gaps(context: Context[Settings]) -> gpaw.Settings | vasp.Settings:
-    """Spin-paired, with the point group of the crystal, which saves k-points.
+    """Spin-paired; in GPAW with the point group of the crystal, which saves k-points and which VASP uses by itself.
 
     Raises:
         ValueError: another engine than GPAW and VASP.
     """
-    dft, paired = context.section(Dft), {"spin": "paired", "moments_bohr": {}}
-    found = engines.settings_of(engines.varied(dft, context.settings.gap_settings))
-    if isinstance(found, gpaw.Settings):
-        return found.model_copy(update=paired | {"point_group": True})
-    if isinstance(found, vasp.Settings):
-        return found.model_copy(update=paired)
-    raise ValueError(f"electronic: levels are known of GPAW and VASP, not of dft.preset {dft.preset!r}")
+    dft = context.section(Dft)
+    changes = SYMMETRIC if isinstance(engines.settings_of(dft), gpaw.Settings) else {}
+    found = engines.settings_of(engines.varied(dft, {**changes, **context.settings.gap_settings}))
+    if not isinstance(found, gpaw.Settings | vasp.Settings):
+        raise ValueError(  # noqa: TRY004  (wrong input)
+            f"electronic: levels are known of GPAW and VASP, not of dft.preset {dft.preset!r}"
+        )
+    return found.model_copy(update={"spin": "paired", "moments_bohr": {}})
 
 
 def _level_of_charges(context: Context[Settings]) -> gpaw.Settings:
