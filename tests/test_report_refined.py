@@ -41,6 +41,12 @@ def test_the_verdict_rests_on_dft_where_the_limiting_hop_is_refined(published):
     assert sections.dft_how(alone) == ""
 
 
+def test_a_barrier_of_dft_needs_no_labels_of_the_crystal(published):
+    given = with_refined(found(tables.refined_barriers([relaxed_to("par", 0.41)]), par=0.70, over=0.9))
+    other = replace(given, labelled=False, with_dft=replace(given.with_dft, labelled=False))
+    assert verdicts.headline(published, given, SETTINGS) == verdicts.headline(published, other, SETTINGS)
+
+
 def test_its_uncertainty_is_that_of_dft(published):
     row = row_of(published, [relaxed_to("par", 0.41, std=0.003)], par=0.70)
     assert_allclose(row.budget.total_ev, (0.003**2 + SETTINGS.dft_settings_ev**2) ** 0.5, rtol=1e-9, atol=0)

@@ -74,6 +74,13 @@ def test_no_uncertainty_gives_no_number(published):
     assert row.mlip_ev is None
 
 
+@pytest.mark.parametrize("value", [0.381, 1.5])
+def test_without_a_label_of_the_crystal_there_is_no_verdict(published, value):
+    row = one(published, value, labelled=False)
+    assert (row.verdict, row.difference_ev) == ("not resolved", None)
+    assert "no label of this crystal" in row.reason
+
+
 def test_held_out_path_serves_where_the_committee_has_one_member(published):
     row = one(published, 0.381, std=None)
     assert row.verdict == "agrees"

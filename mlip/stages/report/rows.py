@@ -63,6 +63,7 @@ class Results:
     zero_shot: "Results | None" = None  # barriers and paths by the base model before training
     base: str = ""  # what that model is, in words
     with_dft: "Results | None" = None  # barriers and paths with refined hops in them; None: no hop is refined
+    labelled: bool = True  # False: no label of the dataset is of the run's crystal
 
 
 @dataclass(frozen=True, kw_only=True)

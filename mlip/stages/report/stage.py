@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table as Printed
 
 import mlip
-from mlip.atoms import extxyz
+from mlip.atoms import extxyz, likeness
 from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core import files
 from mlip.core.progress import console
@@ -101,6 +101,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
         path_error_ev=path_error_ev(evaluation),
         adsorption=energies.adsorption if energies else (),
         electronic=context.result_if_done(ELECTRONIC),
+        labelled=_is_labelled(context),
     )
     if (before := moved.zero_shot) is not None:
         own = replace(results, barriers=before.barriers, bottlenecks=before.bottlenecks)
@@ -126,6 +127,15 @@ def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...
         paths = [p for p in card.paths if labels_fit(p, frames, hosts, conventional)]
         found += tables.dft_barriers(paths, frames)
     return tuple(found)
+
+
+def _is_labelled(context: Context[ReportSettings]) -> bool:
+    """Whether a frame of the dataset is of the run's crystal; so taken where the dataset has slabs alone."""
+    own = context.settings_of(DATASET).path
+    if own is None:
+        return False
+    crystal = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
+    return not likeness.are_of_others(extxyz.read_frames(context.file(own / "frames.extxyz")), crystal)
 
 
 def _datasets(context: Context[ReportSettings]) -> tuple[Path, ...]:

@@ -131,6 +131,7 @@ class _Case:
     layer: str | None  # of the site where the path starts
     budget: Budget | None
     d3_ev: float | None
+    labelled: bool
     settings: ReportSettings
 
     @property
@@ -163,6 +164,13 @@ def _no_path(case: _Case) -> str | None:
 
 def _no_uncertainty(case: _Case) -> str | None:
     return None if case.two_sigma_ev is not None else "no uncertainty: neither a committee spread nor a held-out path"
+
+
+def _no_label(case: _Case) -> str | None:
+    """Without labels of the crystal nothing tests the spread of a committee; a barrier relaxed with DFT needs none."""
+    if case.labelled or (case.budget is not None and case.budget.refined_ev is not None):
+        return None
+    return "the dataset has no label of this crystal, so nothing tests the uncertainty of the potential on it"
 
 
 def _clearly_beyond(case: _Case) -> str | None:
@@ -236,6 +244,7 @@ RULES: tuple[tuple[str, Callable[[_Case], str | None]], ...] = (
     (NOT_COMPARABLE, _other_model),
     (NOT_COMPARABLE, _not_on_surface),
     (NOT_RESOLVED, _no_uncertainty),
+    (NOT_RESOLVED, _no_label),
     (DIFFERS, _clearly_beyond),
     (NOT_RESOLVED, _only_bound),
     (NOT_RESOLVED, _too_uncertain),
@@ -270,6 +279,7 @@ def _case(value: Value, results: Results, settings: ReportSettings, *, with_dft:
         layer=layers.get(path.start) if path else None,
         budget=by_dft or by_potential,
         d3_ev=d3,
+        labelled=results.labelled,
         settings=settings,
     )
 
