@@ -8,7 +8,7 @@ from ase.calculators.emt import EMT
 from helpers import tiny
 from numpy.testing import assert_allclose
 
-from mlip.atoms import structures
+from mlip.atoms import cells, structures
 from mlip.potential import potential
 from mlip.potential.potential import Predicted
 from mlip.stages.modes import phonons
@@ -76,6 +76,12 @@ def test_monatomic_crystal_is_stable_and_has_no_optical_modes(copper):
 def test_supercell_of_twice_the_formula_gives_the_same_heat_capacity(copper):
     primitive = phonons.bulk_phonons(bulk("Cu"), metal, SMALL.model_copy(update={"bulk_supercell": (4, 4, 4)}))
     assert_allclose(primitive.heat_capacity[1].cv_j_per_mol_k, copper.heat_capacity[1].cv_j_per_mol_k, rtol=5e-3)
+
+
+def test_without_a_setting_the_supercell_keeps_images_nine_angstrom_apart():
+    own = SMALL.model_copy(update={"bulk_supercell": None})
+    assert phonons.bulk_phonons(bulk("Cu", cubic=True), metal, own).supercell == (3, 3, 3)
+    assert cells.repeats(structures.crystal("anatase").cell.array, (1, 1, 1), phonons.IMAGES_ANGSTROM) == (3, 3, 1)
 
 
 def test_unstable_crystal_has_negative_frequencies():

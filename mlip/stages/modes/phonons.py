@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mlip.atoms import cells
 from mlip.core.arrays import Array
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, GAS_CONSTANT_J_PER_MOL_K, PLANCK_EV_PER_THZ
 from mlip.stages.modes import search
@@ -22,6 +23,7 @@ from mlip.stages.modes.search import Evaluate
 from mlip.stages.modes.settings import ModesSettings
 
 SYMPREC_ANGSTROM = 1e-4
+IMAGES_ANGSTROM = 9.0  # from an atom to its images in the supercell, where its repeats are not set
 FMAX_EV_PER_ANGSTROM = 1e-4
 MAX_STEPS = 200
 DISPLACEMENT_ANGSTROM = 0.01
@@ -43,11 +45,13 @@ def bulk_phonons(conventional: Atoms, evaluate: Evaluate, settings: ModesSetting
     Raises:
         ValueError: the positions do not relax.
     """
-    return described(force_constants(relaxed(conventional, evaluate), evaluate, settings.bulk_supercell), settings)
+    supercell = settings.bulk_supercell or cells.repeats(conventional.cell.array, (1, 1, 1), IMAGES_ANGSTROM)
+    return described(force_constants(relaxed(conventional, evaluate), evaluate, supercell), settings)
 
 
 def described(phonon: Any, settings: ModesSettings) -> BulkPhonons:
     """What follows from force constants in a phonopy object."""
+    a, b, c = np.diag(phonon.supercell_matrix)
     primitive = _atoms(phonon.primitive)
     formulas = int(np.gcd.reduce(np.unique(primitive.numbers, return_counts=True)[1]))
     path = primitive.cell.bandpath(npoints=PATH_POINTS)
@@ -57,7 +61,7 @@ def described(phonon: Any, settings: ModesSettings) -> BulkPhonons:
     dos = phonon.run_total_dos()
     weights = mesh.weights / mesh.weights.sum() / formulas
     return BulkPhonons(
-        supercell=settings.bulk_supercell,
+        supercell=(int(a), int(b), int(c)),
         gamma=gamma_modes(phonon),
         labels=tuple(PathPoint(label=t, distance=float(x)) for t, x in zip(labels, places, strict=True)),
         distances=tuple(distances.tolist()),

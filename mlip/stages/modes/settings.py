@@ -51,8 +51,12 @@ class ModesSettings(Section):
         default=0.3,
         description="Smallest overlap of the unstable mode with the direction of the band at the saddle, all atoms.",
     )
-    bulk_supercell: tuple[Count, Count, Count] = Field(
-        default=(3, 3, 1), description="Repeats of the conventional cell in the phonon calculation of the crystal."
+    bulk_supercell: tuple[Count, Count, Count] | None = Field(
+        default=None,
+        description=(
+            "Repeats of the conventional cell in the phonon calculation of the crystal; null means the fewest that "
+            "keep an atom 9 Angstrom from its own images, 3 x 3 x 1 in anatase."
+        ),
     )
     bulk_mesh: Count = Field(
         default=12, description="Points along each axis of the mesh of wave vectors for density of states and heat."
