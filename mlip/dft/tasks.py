@@ -18,7 +18,7 @@ from mlip.core import files
 from mlip.dft import engines
 from mlip.dft.settings import Dft
 
-MOST_FRAMES = 4  # of a task: what is lost in warmth is a few iterations a task
+MOST_FRAMES = 4  # of a task: its first frame begins without wave functions, which costs a third more
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def tasks(frames: Mapping[str, Atoms], dft: Dft, *, streams: int) -> list[Task]:
     for name, frame in frames.items():
         cell = (np.round(frame.cell.array, 6) + 0.0).tobytes()
         systems[frame.numbers.tobytes(), cell, own.mesh(frame, settings)].append(name)
-    most = max(1, min(MOST_FRAMES, math.ceil(len(frames) / (2 * streams))))
+    shared = math.ceil(len(frames) / (2 * streams)) if streams > 1 else MOST_FRAMES
+    most = max(1, min(MOST_FRAMES, shared))
     made = []
     for names in systems.values():
         first = frames[names[0]]
