@@ -61,6 +61,7 @@ def test_a_sheared_cell_of_the_same_crystal_has_as_many_points_across():
         ({"point_group": True}, "symmetry", "point group and time reversal"),
         ({"cutoff_ev": 600}, "cutoff_ev", 600.0),
         ({"smearing_ev": 0.1}, "smearing_ev", 0.1),
+        ({"grid_angstrom": 0.12}, "grid_angstrom", 0.12),
         ({"bands_percent": 120}, "bands", "120 %"),
     ],
 )
@@ -107,6 +108,18 @@ def test_twice_the_cutoff_or_spin_costs_more():
 
 def tiny_settings(**changes):
     return engines.settings_of(Dft(settings={**cells.SETTINGS, **changes}))
+
+
+@cells.needs_gpaw
+def test_a_finer_grid_feels_less_where_the_atoms_are(tmp_path):
+    frames = [cells.hydride(), cells.hydride()]
+    frames[1].positions[:, 2] += 0.08
+    changes = []
+    for grid in (None, 0.1):
+        run = gpaw.session(tiny_settings(grid_angstrom=grid, density_convergence=1e-6, eigenstates_convergence=1e-8))
+        one, other = (run(frame, tmp_path / str(grid)).energy_ev for frame in frames)
+        changes.append(abs(one - other))
+    assert changes[1] < 0.5 * changes[0]
 
 
 @cells.needs_gpaw

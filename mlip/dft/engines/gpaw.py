@@ -46,6 +46,7 @@ class Settings(Section):
     version: str = "26.7.0"  # of GPAW; another one is another level
     paw_data: str = "1.2.1"  # version of gpaw-data
     cutoff_ev: Positive = 520.0
+    grid_angstrom: Positive | None = None  # largest spacing of the real-space grid; None: what the cutoff needs
     smearing_ev: Positive = 0.05
     k_length_angstrom: Positive = 15.0
     spin: Literal["paired", "polarised"] = "paired"
@@ -73,12 +74,14 @@ def described(settings: Settings) -> Described:
     """The level of theory, as on the card of a dataset; see `Engine`."""
     moments = ", ".join(f"{s} {m:g}" for s, m in sorted(settings.moments_bohr.items()))
     length = f"{settings.k_length_angstrom:g}"
+    grid = {} if settings.grid_angstrom is None else {"grid_angstrom": settings.grid_angstrom}
     return {
         "code": "GPAW",
         "version": settings.version,
         "paw_data": f"gpaw-data {settings.paw_data} (PBE)",
         "mode": "plane waves",
         "cutoff_ev": settings.cutoff_ev,
+        **grid,
         "xc": "PBE",
         "spin": f"polarised, starting moments {moments} Bohr magnetons" if settings.spin == "polarised" else "paired",
         "hubbard_u": "none",
@@ -188,7 +191,8 @@ def seconds(atoms: Atoms, settings: Settings) -> float:
 
 def arguments(s: Settings, points: Mesh) -> dict[str, Any]:
     """What GPAW is called with for these settings on a mesh of k-points."""
-    return {
+    grid = {} if s.grid_angstrom is None else {"h": s.grid_angstrom}
+    return grid | {
         "mode": {"name": "pw", "ecut": s.cutoff_ev},
         "xc": "PBE",
         "kpts": {"size": points, "gamma": False},

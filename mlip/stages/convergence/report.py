@@ -15,13 +15,13 @@ from mlip.core.report import (
     table,
     thousandth,
 )
-from mlip.stages.convergence.convergence import INSERTION, Variant
+from mlip.stages.convergence.convergence import INSERTION, Difference, Variant
 
 TEXT_LINES = (
     (
         "Errors of forces and of energy differences relative to the reference setting of each study, which is its last "
         "one. Absolute energies shift with most settings and are not compared. Of the energy differences the one that "
-        "changes most is shown, with the sign of its change."
+        "changes most is shown, with the sign of its change; the second table has all of them."
     ),
 )
 
@@ -33,7 +33,7 @@ def convergence_section(rows: Sequence[Variant]) -> ReportSection:
         heading="Convergence of the DFT settings",
         level="detail",
         text=TEXT_LINES,
-        tables=filled(settings_table(rows)),
+        tables=filled(settings_table(rows), differences_table(rows)),
     )
 
 
@@ -53,6 +53,19 @@ def settings_table(rows: Sequence[Variant]) -> Table:
         Column("Status", TEXT, lambda r: r.status.detail),
     ]
     return table("convergence", columns, rows)
+
+
+def differences_table(rows: Sequence[Variant]) -> Table:
+    """Every energy difference at every setting, such as the barrier between an end and a saddle; changes in meV."""
+    columns: list[Column[tuple[Variant, Difference]]] = [
+        Column("Study", TEXT, lambda r: r[0].study),
+        Column("Setting", TEXT, lambda r: in_words(r[0].settings) + (" (reference)" if r[0].reference else "")),
+        Column("Energy of", TEXT, lambda r: r[1].high),
+        Column("Relative to", TEXT, lambda r: r[1].low),
+        Column("Difference (eV)", NUMBER, lambda r: number(r[1].value_ev)),
+        Column("Change (meV)", NUMBER, lambda r: _milli(r[0], r[1].change_ev)),
+    ]
+    return table("convergence-differences", columns, [(row, one) for row in rows for one in row.differences])
 
 
 def in_words(changes: Mapping[str, object]) -> str:
