@@ -57,7 +57,7 @@ def settings_table(rows: Sequence[Variant]) -> Table:
 
 def differences_table(rows: Sequence[Variant]) -> Table:
     """Every energy difference at every setting, such as the barrier between an end and a saddle; changes in meV."""
-    columns: list[Column[tuple[Variant, Difference]]] = [
+    columns = [
         Column("Study", TEXT, lambda r: r[0].study),
         Column("Setting", TEXT, lambda r: in_words(r[0].settings) + (" (reference)" if r[0].reference else "")),
         Column("Energy of", TEXT, lambda r: r[1].high),
