@@ -6,7 +6,7 @@ Exit 0 done; 1 a problem in the input, told in one line (`--debug` shows the tra
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,78 +166,88 @@ def _predict(options: argparse.Namespace) -> None:
         print(errors)
 
 
-def _do(options: argparse.Namespace) -> None:
-    if options.command == "predict":
-        _predict(options)
-    elif options.command in {"barrier", "relax", "diffusion-of"}:
-        _without_run(options)
-    elif options.command == "select-frames":
-        from mlip.tools import select_frames
+def _select_frames(options: argparse.Namespace) -> None:
+    from mlip.tools import select_frames
 
-        made = select_frames.from_files(
-            options.model,
-            options.frames,
-            options.out,
-            count=options.count,
-            per_group=options.per_group,
-            largest_force=options.largest_force,
-            device=options.device,
-        )
-        print(f"{select_frames.summary(made)}: {options.out}")
-    elif options.command == "merge-datasets":
-        from mlip.tools import merge_datasets
-
-        card = merge_datasets.merge(options.sources, options.out, level=options.level)
-        total = card.counts["total"]
-        print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
-    elif options.command == "learn":
-        from mlip.learn import rounds
-
-        for line in rounds.shown(rounds.learn(options.config, options.run).rounds):
-            print(line)
-    elif options.command in {"upgrade", "wandb-sync"}:
-        _of_a_folder(options)
-    elif options.command == "settings":
-        _settings(options.section)
-    elif options.command == "export":
-        _export(options)
-    else:
-        _stages(options)
+    made = select_frames.from_files(
+        options.model,
+        options.frames,
+        options.out,
+        count=options.count,
+        per_group=options.per_group,
+        largest_force=options.largest_force,
+        device=options.device,
+    )
+    print(f"{select_frames.summary(made)}: {options.out}")
 
 
-def _without_run(options: argparse.Namespace) -> None:
-    if options.command == "diffusion-of":
-        _diffusion_of(options)
-        return
+def _merge_datasets(options: argparse.Namespace) -> None:
+    from mlip.tools import merge_datasets
+
+    card = merge_datasets.merge(options.sources, options.out, level=options.level)
+    total = card.counts["total"]
+    print(f"{total['frames']} frames, {total['atoms']} atoms, settings {card.settings_hash}: {options.out}")
+
+
+def _learn(options: argparse.Namespace) -> None:
+    from mlip.learn import rounds
+
+    for line in rounds.shown(rounds.learn(options.config, options.run).rounds):
+        print(line)
+
+
+def _wandb_sync(options: argparse.Namespace) -> None:
+    from mlip.tools import wandb_sync
+
+    for line in wandb_sync.upload(options.run):
+        print(line)
+
+
+def _upgrade(options: argparse.Namespace) -> None:
+    from mlip import driver
+
+    for stage, outcome in driver.upgrade(options.run).items():
+        print(f"{stage:12s} {outcome}")
+
+
+def _barrier(options: argparse.Namespace) -> None:
+    from mlip.stages.neb.settings import NebSettings
     from mlip.tools import barrier
 
-    model = options.model
-    if options.calculator is not None:
-        model = barrier.named_calculator(options.calculator, options.arguments, trusted=options.trusted)
-    if options.command == "barrier":
-        from mlip.stages.neb.settings import NebSettings
+    settings = NebSettings(images=options.images, fmax_ev_per_angstrom=options.fmax, max_steps=options.max_steps)
+    found = barrier.barrier_from_files(
+        options.initial,
+        options.final,
+        options.out,
+        model=_potential(options),
+        settings=settings,
+        ion=options.ion,
+        device=options.device,
+    )
+    print(f"{barrier.summary(found)}: {options.out}")
 
-        settings = NebSettings(images=options.images, fmax_ev_per_angstrom=options.fmax, max_steps=options.max_steps)
-        found = barrier.barrier_from_files(
-            options.initial,
-            options.final,
-            options.out,
-            model=model,
-            settings=settings,
-            ion=options.ion,
-            device=options.device,
-        )
-        print(f"{barrier.summary(found)}: {options.out}")
-        return
+
+def _relax(options: argparse.Namespace) -> None:
+    from mlip.tools import barrier
+
     lines = barrier.relax_files(
         options.frames,
         options.out,
-        model=model,
+        model=_potential(options),
         fmax_ev_per_angstrom=options.fmax,
         max_steps=options.max_steps,
         device=options.device,
     )
     print("\n".join((*lines, f"{len(lines)} structures: {options.out}")))
+
+
+def _potential(options: argparse.Namespace) -> Any:
+    """The model folder, or the named calculator in its place."""
+    from mlip.tools import barrier
+
+    if options.calculator is None:
+        return options.model
+    return barrier.named_calculator(options.calculator, options.arguments, trusted=options.trusted)
 
 
 def _diffusion_of(options: argparse.Namespace) -> None:
@@ -283,52 +293,48 @@ def _export(options: argparse.Namespace) -> None:
         print(f"{named}: {options.out}")
 
 
-def _stages(options: argparse.Namespace) -> None:
-    if options.command in {"submit", "status", "cancel"}:
-        _cluster(options)
-        return
+def _init(options: argparse.Namespace) -> None:
     from mlip import driver
 
-    if options.command in {"init", "run"}:
-        driver.init(options.config, options.run)
-    if options.command == "init":
-        print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
-    elif options.command == "run":
-        driver.run_all(options.run)
-    elif options.command == "label":
-        _label(options)
-    else:
-        driver.run_one(options.command, options.run)
+    driver.init(options.config, options.run)
+    print(f"run folder {options.run} is ready: mlip run {options.config} {options.run}")
 
 
-def _cluster(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
+    from mlip import driver
+
+    driver.init(options.config, options.run)
+    driver.run_all(options.run)
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from mlip import driver
+
+    driver.run_one(options.command, options.run)
+
+
+def _submit(options: argparse.Namespace) -> None:
     from mlip import cluster
 
-    if options.command == "submit":
-        print(cluster.submit(options.config, options.run, dry_run=options.dry_run))
-    elif options.command == "cancel":
-        print(cluster.cancel(options.run))
-    else:
-        print("\n".join(cluster.shown(list(cluster.status(options.run)))))
+    print(cluster.submit(options.config, options.run, dry_run=options.dry_run))
 
 
-def _of_a_folder(options: argparse.Namespace) -> None:
-    if options.command == "wandb-sync":
-        from mlip.tools import wandb_sync
+def _status(options: argparse.Namespace) -> None:
+    from mlip import cluster
 
-        for line in wandb_sync.upload(options.run):
-            print(line)
-        return
-    from mlip import driver
-
-    for stage, outcome in driver.upgrade(options.run).items():
-        print(f"{stage:12s} {outcome}")
+    print("\n".join(cluster.shown(list(cluster.status(options.run)))))
 
 
-def _settings(section: str | None) -> None:
+def _cancel(options: argparse.Namespace) -> None:
+    from mlip import cluster
+
+    print(cluster.cancel(options.run))
+
+
+def _settings(options: argparse.Namespace) -> None:
     from mlip import config
 
-    for setting in config.settings(section):
+    for setting in config.settings(options.section):
         print(f"{setting.path}: {setting.kind} = {setting.default}\n    {setting.description}")
 
 
@@ -340,6 +346,27 @@ def _label(options: argparse.Namespace) -> None:
     else:
         driver.reopen_label(options.run)
         driver.run_one("label", options.run)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {  # every other command is a stage
+    "barrier": _barrier,
+    "cancel": _cancel,
+    "diffusion-of": _diffusion_of,
+    "export": _export,
+    "init": _init,
+    "label": _label,
+    "learn": _learn,
+    "merge-datasets": _merge_datasets,
+    "predict": _predict,
+    "relax": _relax,
+    "run": _run,
+    "select-frames": _select_frames,
+    "settings": _settings,
+    "status": _status,
+    "submit": _submit,
+    "upgrade": _upgrade,
+    "wandb-sync": _wandb_sync,
+}
 
 
 def _count(text: str) -> int:
@@ -383,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.own()
     try:
         namesake.refuse()
-        _do(options)
+        COMMANDS.get(options.command, _stage)(options)
     except (ValueError, OSError) as error:
         if options.debug:
             raise

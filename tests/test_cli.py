@@ -109,8 +109,8 @@ def test_interrupt(tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_do", stop)
-    assert cli.main(["neb", str(tmp_path)]) == 130
+    monkeypatch.setitem(cli.COMMANDS, "status", stop)
+    assert cli.main(["status", str(tmp_path)]) == 130
     assert "run the same command again" in capsys.readouterr().err
 
 

@@ -86,7 +86,7 @@ def test_without_a_key_the_command_says_what_to_do(run, capsys):
     assert cli.main(["wandb-sync", str(run)]) == 1
     said = capsys.readouterr().err
     assert "wandb sync failed (" in said
-    assert "log in with: wandb login; the same command goes on from here" in said
+    assert "log in with: wandb login; run the same command again to go on with this record" in said
     assert "Traceback" not in said
 
 

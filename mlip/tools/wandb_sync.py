@@ -59,4 +59,6 @@ def _upload(record: Path) -> None:
     if not list(record.glob("*.wandb.synced")):
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         reason = said[-1].removeprefix("wandb:").strip() if said else f"exit code {done.returncode}"
-        raise ValueError(f"{record}: wandb sync failed ({reason}); {LOG_IN}; the same command goes on from here")
+        raise ValueError(
+            f"{record}: wandb sync failed ({reason}); {LOG_IN}; run the same command again to go on with this record"
+        )

@@ -15,7 +15,7 @@ from mlip.core.report import (
     table,
     thousandth,
 )
-from mlip.stages.convergence.convergence import INSERTION, Difference, Variant
+from mlip.stages.convergence.convergence import INSERTION, Variant
 
 TEXT_LINES = (
     (
