@@ -1,5 +1,6 @@
 """The card of the shipped dataset, and cards that are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,19 @@ def test_card_keys(tmp_path, change, match):
     (folder / "card.yaml").write_text(yaml.safe_dump(raw | change))
     with pytest.raises(ValueError, match=match):
         card.read_card(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [({}, True), ({"grid_angstrom": 0.16}, True), ({"cutoff_ev": 600.0}, False), ({"spin": "polarised"}, False)],
+)
+def test_a_finer_grid_is_the_same_theory(change, same):
+    shipped = card.read_card(SHIPPED)
+    other = replace(
+        shipped, settings=shipped.settings | change, settings_hash="0" * 16 if change else shipped.settings_hash
+    )
+    assert card.same_theory(shipped, other) is same
+    assert card.same_theory(other, shipped) is same
 
 
 def test_card_absent_or_broken(tmp_path):

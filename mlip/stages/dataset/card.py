@@ -16,6 +16,7 @@ from mlip.atoms import structures
 from mlip.atoms.structures import Host
 from mlip.core import files
 
+NUMERICAL = {"grid_angstrom"}  # settings that bring the result closer to that of the theory and choose no other one
 LENGTH_SHARE = 0.03  # by which a labelled cell may differ from whole surface cells
 
 
@@ -86,6 +87,12 @@ def read_card(folder: Path) -> Card:
     path = folder / "card.yaml"
     raw = files.read_yaml(path, advice="a dataset folder needs a card")
     return files.validated(path, raw, Card, advice="see Card in mlip/stages/dataset/card.py for the keys")
+
+
+def same_theory(one: Card, other: Card) -> bool:
+    """Whether two datasets are of one level of theory, on whatever real-space grid it was calculated."""
+    mine, theirs = ({k: v for k, v in card.settings.items() if k not in NUMERICAL} for card in (one, other))
+    return one.settings_hash == other.settings_hash or mine == theirs
 
 
 def labels_fit(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[Host], conventional: Atoms) -> bool:

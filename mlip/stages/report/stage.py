@@ -24,7 +24,7 @@ from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.dataset.card import labels_fit, read_card
+from mlip.stages.dataset.card import labels_fit, read_card, same_theory
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.electronic.stage import STAGE as ELECTRONIC
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
@@ -115,12 +115,12 @@ def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...
     conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
     hosts = context.result(structures.STAGE).hosts
     folders = _datasets(context)
-    level = read_card(context.file(folders[0] / "card.yaml").parent).settings_hash if folders else None
+    own = read_card(context.file(folders[0] / "card.yaml").parent) if folders else None
     found: list[DftBarrier] = []
     for place in folders:
         folder = context.file(place / "card.yaml").parent
         card = read_card(folder)
-        if card.settings_hash != level:
+        if own is not None and not same_theory(own, card):
             context.say(f"{place}: DFT of another level than that of the dataset; its barriers are not shown")
             continue
         frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
