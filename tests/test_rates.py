@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from helpers import rated, tiny, walks
+from helpers import declaring, rated, tiny, walks
 from helpers.ways import relaxed_to
 from numpy.testing import assert_allclose
 
@@ -139,6 +139,23 @@ def test_a_barrier_refined_with_dft_makes_rates_stale_and_takes_the_place_of_the
     shift = after.hops[0].forward.barrier_ev - before.hops[0].forward.barrier_ev
     assert_allclose(shift, 0.05, rtol=1e-9, atol=0)
     assert after.gains[0].decades.value < before.gains[0].decades.value
+
+
+def test_a_dataset_with_a_refined_path_gives_the_same_rates_as_a_refinement_of_the_run(ready, tmp_path):
+    run = driver.opened(ready)
+    put(run, "refine", Refinement(level="0", hops=(relaxed_to("x", 0.35),), problems=()))
+    assert command("rates", ready) == 0
+    own = result(ready).hops[0].forward
+    (ready / "refine" / "result.json").unlink()
+    made = declaring.dataset(tmp_path / "refined", hop="x", height_ev=0.35, d3_ev=-0.02, std_ev=0.001)
+    settings = yaml.safe_load((ready / "config.yaml").read_text())
+    settings["refine"]["datasets"] = [str(made)]
+    (ready / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert not driver.opened(ready).is_done(run.stage("rates"))
+    assert command("rates", ready) == 0
+    declared = result(ready).hops[0]
+    assert declared.is_dft
+    assert_allclose(declared.forward.barrier_ev, own.barrier_ev, rtol=1e-9, atol=0)
 
 
 def test_modes_must_be_done_first(ready, capsys):

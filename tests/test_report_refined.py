@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose
 
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.refine import barriers
 from mlip.stages.refine.report import refine_section
-from mlip.stages.report import figures, sections, tables, verdicts
-from mlip.stages.report.refined import relaxed, with_refined
+from mlip.stages.report import figures, sections, verdicts
+from mlip.stages.report.refined import with_refined
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def published():
 
 
 def row_of(published, made, **heights):
-    given = with_refined(found(tables.refined_barriers(made), **heights))
+    given = with_refined(found(barriers.of_refined(made), **heights))
     return verdicts.headline(published, given, SETTINGS)
 
 
@@ -42,7 +43,7 @@ def test_the_verdict_rests_on_dft_where_the_limiting_hop_is_refined(published):
 
 
 def test_a_barrier_of_dft_needs_no_labels_of_the_crystal(published):
-    given = with_refined(found(tables.refined_barriers([relaxed_to("par", 0.41)]), par=0.70, over=0.9))
+    given = with_refined(found(barriers.of_refined([relaxed_to("par", 0.41)]), par=0.70, over=0.9))
     other = replace(given, labelled=False, with_dft=replace(given.with_dft, labelled=False))
     assert verdicts.headline(published, given, SETTINGS) == verdicts.headline(published, other, SETTINGS)
 
@@ -84,14 +85,14 @@ def test_a_refined_path_of_a_dataset_counts_and_the_run_of_its_own_comes_first(p
         calls=5, force_ev_per_angstrom=0.03, std_ev=0.002,
     )  # fmt: skip
     frames = {"a": labelled(-10.0, -0.5), "b": labelled(-9.6, -0.51)}
-    shipped = tables.dft_barriers([way], frames)
+    shipped = barriers.of_paths([way], frames)
     row = verdicts.headline(published, with_refined(found(shipped, par=0.7)), SETTINGS)
     assert (row.dft_refined, row.dft_calls, row.verdict) == (True, 5, "agrees")
     assert_allclose(row.dft_ev, 0.4 - 0.01, rtol=1e-9, atol=0)
-    own = tables.refined_barriers([relaxed_to("par", 0.43)])
-    assert [r.forward_ev for r in relaxed(found((*shipped, *own), par=0.7))] == [0.43]
-    plain = tables.dft_barriers([replace(way, refined=False)], frames)
-    assert relaxed(found(plain, par=0.7)) == []
+    own = barriers.of_refined([relaxed_to("par", 0.43)])
+    assert [r.forward_ev for r in barriers.relaxed((*shipped, *own), target="pbe")] == [0.43]
+    plain = barriers.of_paths([replace(way, refined=False)], frames)
+    assert barriers.relaxed(plain, target="pbe") == []
 
 
 def test_figure_and_tables_show_converged_dft(published):

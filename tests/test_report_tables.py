@@ -14,8 +14,9 @@ from mlip.core.status import Status
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.energetics.energetics import Adsorption
+from mlip.stages.refine import barriers
+from mlip.stages.refine.barriers import DftBarrier
 from mlip.stages.report import sections, tables
-from mlip.stages.report.rows import DftBarrier
 
 
 @pytest.fixture(scope="module")
@@ -128,17 +129,17 @@ def frame(energy, d3=None):
 
 def test_dft_barriers():
     way = LabelledPath(group="g", host="bulk", ion="Li", hop="bulk_oct", initial="a", saddle="b", geometry="images")
-    (found,) = tables.dft_barriers([way], {"a": frame(-10.0, -0.50), "b": frame(-9.484, -0.505)})
+    (found,) = barriers.of_paths([way], {"a": frame(-10.0, -0.50), "b": frame(-9.484, -0.505)})
     assert_allclose(found.barrier_ev, 0.516, rtol=1e-9, atol=0)
     assert_allclose(found.d3_ev, -0.005, rtol=1e-9, atol=0)
     assert_allclose(found.saddle_force_ev_per_angstrom, 0.5, rtol=1e-12, atol=0)
-    (bare,) = tables.dft_barriers([way], {"a": frame(-10.0), "b": frame(-9.0)})
+    (bare,) = barriers.of_paths([way], {"a": frame(-10.0), "b": frame(-9.0)})
     assert bare.d3_ev is None
-    assert tables.dft_barriers([way], {"a": frame(-10.0)}) == ()
+    assert barriers.of_paths([way], {"a": frame(-10.0)}) == ()
 
 
 def test_refinement_gives_the_barriers_that_converged():
-    found = tables.refined_barriers((refined("001_in", 1.0, 1.09), refined("001_par", 1.7, None)))
+    found = barriers.of_refined((refined("001_in", 1.0, 1.09), refined("001_par", 1.7, None)))
     assert [(d.hop, d.barrier_ev, d.d3_ev, d.own_band, d.calls) for d in found] == [("001_in", 1.09, -0.08, True, 4)]
     assert (found[0].refined, found[0].geometry) == (True, "band of this potential, relaxed with DFT")
 
@@ -157,7 +158,7 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
         note="",
     )
     foreign = replace(whole, hop="001_in", barrier_ev=1.15)
-    own = tables.refined_barriers((refined("001_in", 1.03, 1.09),))
+    own = barriers.of_refined((refined("001_in", 1.03, 1.09),))
     given = replace(results(), dft=(foreign, whole, *own))
     by_id = {h.reference: h for h in tables.rows(given, loaded, SETTINGS).headline}
     row = by_id["barrier-Li-001"]
@@ -193,7 +194,7 @@ def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded
     assert sections.dft_with_hop(row) == "1.000 (001_perp_over)"
     assert (row.verdict, row.reason) == (bare["barrier-Li-001"].verdict, bare["barrier-Li-001"].reason)
     assert sections.dft_with_hop(rows["barrier-Mg-001"]) == DASH
-    own = tables.refined_barriers((refined("001_in", 1.03, 1.09),))
+    own = barriers.of_refined((refined("001_in", 1.03, 1.09),))
     limiting = tables.rows(replace(results(), dft=(high, low, *own)), loaded, SETTINGS).headline
     row = next(h for h in limiting if h.reference == "barrier-Li-001")
     assert (row.dft_hop, row.dft_is_elsewhere) == ("001_in", False)

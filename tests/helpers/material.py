@@ -30,11 +30,12 @@ from mlip.stages.md.report import md_section
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.neb.report import pictures_section
 from mlip.stages.neb.viewer import Images
+from mlip.stages.refine.barriers import DftBarrier
 from mlip.stages.refine.refined import Refined, SameGeometry
 from mlip.stages.refine.report import refine_section
 from mlip.stages.report import page, quotes
 from mlip.stages.report.given import Given
-from mlip.stages.report.rows import DftBarrier, Results
+from mlip.stages.report.rows import Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import Bottleneck, Hop
 from mlip.stages.sites.report import sites_section

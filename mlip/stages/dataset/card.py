@@ -16,6 +16,7 @@ from mlip.atoms import structures
 from mlip.atoms.structures import Host
 from mlip.core import files
 
+LABELLED = ("frames.extxyz", "card.yaml")  # files of a dataset folder
 NUMERICAL = {"grid_angstrom"}  # settings that bring the result closer to that of the theory and choose no other one
 LENGTH_SHARE = 0.03  # by which a labelled cell may differ from whole surface cells
 

@@ -7,49 +7,21 @@ status beside it says why.
 from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
+from mlip.core.section import Target
 from mlip.core.status import Status
 from mlip.stages.electronic.result import Electronic
 from mlip.stages.energetics.energetics import Adsorption
 from mlip.stages.neb.neb import Barrier
+from mlip.stages.refine.barriers import DftBarrier
 from mlip.stages.sites.network import Bottleneck, Hop
 from mlip.stages.sites.sites import Site
-
-
-@dataclass(frozen=True, kw_only=True)
-class DftBarrier:
-    """DFT energy difference, saddle image minus initial image, of single points on a path."""
-
-    host: str
-    ion: str
-    hop: str
-    group: str
-    barrier_ev: float  # PBE
-    d3_ev: float | None  # D3(BJ) difference at the same images
-    saddle_force_ev_per_angstrom: float | None  # largest DFT force there: how far from relaxed
-    geometry: str
-    note: str
-    own_band: bool = False  # begun from a band of this run's potential
-    reverse_ev: float | None = None  # PBE; None also where the hop is symmetric
-    reverse_d3_ev: float | None = None
-    refined: bool = False  # ends and saddle are stationary in DFT
-    calls: int | None = None  # that it took
-    std_ev: float | None = None  # of a refined barrier: noise of the labels and the forces left
-
-    def at_level(self, target: str) -> float | None:
-        """The barrier at the level of the potential; None where D3 is wanted and not there."""
-        return self.barrier_ev if target == "pbe" else self.with_d3_ev
-
-    @property
-    def with_d3_ev(self) -> float | None:
-        """The barrier with D3; None where D3 is not known."""
-        return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
 
 
 @dataclass(frozen=True)
 class Results:
     """What the run found, as far as rows and verdicts need it."""
 
-    target: str  # 'pbe' | 'pbe-d3': level of the potential
+    target: Target  # level of the potential
     hosts: tuple[Host, ...]
     sites: tuple[Site, ...]
     hops: tuple[Hop, ...]

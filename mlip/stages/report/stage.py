@@ -24,7 +24,7 @@ from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.dataset.card import labels_fit, read_card, same_theory
+from mlip.stages.dataset.card import LABELLED
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.electronic.stage import STAGE as ELECTRONIC
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
@@ -35,17 +35,16 @@ from mlip.stages.modes.stage import STAGE as MODES
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.neb.stage import band_file
 from mlip.stages.neb.viewer import Images
+from mlip.stages.refine.barriers import DftBarrier, declared, of_refined
 from mlip.stages.refine.stage import STAGE as REFINE
-from mlip.stages.report import page, quotes, sections, tables
+from mlip.stages.report import page, quotes, sections
 from mlip.stages.report.given import Given
 from mlip.stages.report.refined import with_refined
-from mlip.stages.report.rows import DftBarrier, Headline, Results
+from mlip.stages.report.rows import Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites import backends
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.train.stage import STAGE as TRAIN
-
-LABELLED = ("frames.extxyz", "card.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
         barriers=barriers,
         bottlenecks=bottlenecks,
         dft=(
-            *tables.refined_barriers(climbed.hops if climbed else ()),
+            *of_refined(climbed.hops if climbed else ()),
             *_dataset_barriers(context),
         ),
         calibration=evaluation.models[0].calibration if evaluation.models else None,
@@ -111,22 +110,10 @@ def results_of(context: Context[ReportSettings]) -> Results:
 
 
 def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...]:
-    """DFT barriers that datasets of the run's level declare, of the run's crystal and facets."""
+    """DFT barriers that datasets declare, of the run's crystal and facets."""
     conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
-    hosts = context.result(structures.STAGE).hosts
-    folders = _datasets(context)
-    own = read_card(context.file(folders[0] / "card.yaml").parent) if folders else None
-    found: list[DftBarrier] = []
-    for place in folders:
-        folder = context.file(place / "card.yaml").parent
-        card = read_card(folder)
-        if own is not None and not same_theory(own, card):
-            context.say(f"{place}: DFT of another level than that of the dataset; its barriers are not shown")
-            continue
-        frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
-        paths = [p for p in card.paths if labels_fit(p, frames, hosts, conventional)]
-        found += tables.dft_barriers(paths, frames)
-    return tuple(found)
+    folders = [context.file(place / "card.yaml").parent for place in _datasets(context)]
+    return declared(folders, context.result(structures.STAGE).hosts, conventional, say=context.say)
 
 
 def _is_labelled(context: Context[ReportSettings]) -> bool:

@@ -7,23 +7,18 @@ probability 1 - (1 - 2 t / w)^n: many hops make a match likely.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-
-from ase import Atoms
 
 from mlip.core.status import CALCULATED, NOT_CALCULATED, NOT_RESOLVED, Status
 from mlip.literature.references import References, Value
-from mlip.stages.dataset.card import LabelledPath
-from mlip.stages.neb.band import largest
 from mlip.stages.neb.neb import CONVERGED, Barrier
-from mlip.stages.refine.refined import Refined
+from mlip.stages.refine.barriers import DftBarrier, dft_of
 from mlip.stages.report import verdicts
 from mlip.stages.report.electrons import Compared, compared
 from mlip.stages.report.rows import (
     BeforeTraining,
     Comparison,
-    DftBarrier,
     Headline,
     HopRow,
     Nearest,
@@ -62,69 +57,6 @@ def rows(results: Results, references: References, settings: ReportSettings) -> 
     )
 
 
-def dft_barriers(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> tuple[DftBarrier, ...]:
-    """DFT barrier of each labelled path whose two frames are there; frames by their `frame_id`."""
-    found = []
-    for path in paths:
-        initial, saddle = frames.get(path.initial), frames.get(path.saddle)
-        final = frames.get(path.final) if path.final is not None else None
-        if initial is None or saddle is None:
-            continue
-        forces = saddle.arrays.get("dft_forces")
-        force = path.force_ev_per_angstrom or (largest(forces) if forces is not None else None)
-        found.append(
-            DftBarrier(
-                host=path.host,
-                ion=path.ion,
-                hop=path.hop,
-                group=path.group,
-                barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
-                d3_ev=_above(saddle, initial, "d3_energy"),
-                saddle_force_ev_per_angstrom=force,
-                geometry=path.geometry,
-                note=path.note,
-                reverse_ev=_above(saddle, final, "dft_energy"),
-                reverse_d3_ev=_above(saddle, final, "d3_energy"),
-                refined=path.refined,
-                calls=path.calls,
-                std_ev=path.std_ev,
-            )
-        )
-    return tuple(found)
-
-
-def _above(saddle: Atoms, end: Atoms | None, key: str) -> float | None:
-    """An energy of the saddle minus that of an end; None where one is not known."""
-    if end is None or key not in saddle.info or key not in end.info:
-        return None
-    return float(saddle.info[key] - end.info[key])
-
-
-def refined_barriers(rows: Sequence[Refined]) -> tuple[DftBarrier, ...]:
-    """DFT barrier of every hop that this run has refined."""
-    return tuple(
-        DftBarrier(
-            host=r.host,
-            ion=r.ion,
-            hop=r.hop,
-            group=r.group,
-            barrier_ev=r.pbe_forward_ev,
-            d3_ev=r.d3_forward_ev,
-            saddle_force_ev_per_angstrom=r.force_ev_per_angstrom,
-            geometry="band of this potential, relaxed with DFT",
-            note="",
-            own_band=True,
-            reverse_ev=None if r.symmetric else r.pbe_reverse_ev,
-            reverse_d3_ev=None if r.symmetric else r.d3_reverse_ev,
-            refined=True,
-            calls=r.calls,
-            std_ev=r.std_ev,
-        )
-        for r in rows
-        if r.status.code == CONVERGED and r.pbe_forward_ev is not None
-    )
-
-
 def _barrier_of(hop: Hop, results: Results) -> Barrier | None:
     same = (b for b in results.barriers if (b.host, b.ion, b.hop) == (hop.host, hop.ion, hop.name))
     return next(same, None)
@@ -139,7 +71,7 @@ def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
     barrier = _barrier_of(hop, results)
     done = barrier is not None and barrier.status.code == CONVERGED
     kept = barrier if done else None
-    dft = verdicts.dft_of(hop.host, hop.ion, hop.name, results)
+    dft = dft_of(results.dft, hop.host, hop.ion, hop.name)
     asymmetry = kept.asymmetry_ev if kept else None
     return HopRow(
         host=hop.host,

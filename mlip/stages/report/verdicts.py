@@ -17,7 +17,8 @@ from mlip.atoms.structures import Host
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, RESOLVED, Status
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
-from mlip.stages.report.rows import BeforeTraining, Budget, DftBarrier, Headline, Results
+from mlip.stages.refine.barriers import DftBarrier, dft_of
+from mlip.stages.report.rows import BeforeTraining, Budget, Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import UPPER_BOUND, Bottleneck, Hop
 
@@ -44,7 +45,7 @@ def refined_budget(path: Bottleneck, results: Results, settings: ReportSettings,
     Noise of the labels and the forces that are left, settings of DFT, dispersion. The potential plays no part.
     """
     steps = _entering(path, results)
-    found = [dft_of(path.host, path.ion, hop.name, results) for hop, *_ in steps]
+    found = [dft_of(results.dft, path.host, path.ion, hop.name) for hop, *_ in steps]
     errors = [d.std_ev or 0.0 for d in found if d is not None and d.refined]
     if not steps or len(errors) < len(steps) or steps[-1][0].name != path.limiting_hop:
         return None
@@ -343,12 +344,6 @@ def _with_d3(case: _Case) -> float | None:
     return case.path.barrier_ev + case.d3_ev
 
 
-def dft_of(host: str, ion: str, hop: str, results: Results) -> DftBarrier | None:
-    """The DFT barrier of a hop: relaxed with DFT where there is one, from this potential's own band if possible."""
-    found = [d for d in results.dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
-    return min(found, key=lambda d: (not d.refined, not d.own_band), default=None)
-
-
 def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
     """The lowest DFT barrier of any hop of the ion on this facet, to stand beside the row; no verdict uses it."""
     own = (d for d in results.dft if (d.host, d.ion) == (value.host, value.ion))
@@ -362,7 +357,7 @@ def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:
     A dataset may label the whole path of another potential ('001_in+001_in'); that comes before a single hop of it.
     """
     barrier = _first_limits(path, results)
-    limiting = dft_of(path.host, path.ion, barrier.hop, results) if barrier else None
+    limiting = dft_of(results.dft, path.host, path.ion, barrier.hop) if barrier else None
     if limiting is not None and (limiting.own_band or limiting.refined):
         return limiting
-    return dft_of(path.host, path.ion, "+".join(path.hops), results) or limiting
+    return dft_of(results.dft, path.host, path.ion, "+".join(path.hops)) or limiting

@@ -1,0 +1,164 @@
+"""DFT barriers of hops: those that datasets declare on their cards, and those that the run has refined.
+
+Takes labelled paths with their frames, or rows of the stage `refine`; gives one `DftBarrier` each. A barrier between
+points that are stationary in DFT is `refined`; others are single points at the geometry of another potential.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ase import Atoms
+
+from mlip.atoms import extxyz
+from mlip.atoms.structures import Host
+from mlip.core.section import Target
+from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card, same_theory
+from mlip.stages.neb.band import largest
+from mlip.stages.refine.loop import CONVERGED
+from mlip.stages.refine.refined import Refined, Relaxed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DftBarrier:
+    """DFT energy difference, saddle image minus initial image, of single points on a path."""
+
+    host: str
+    ion: str
+    hop: str
+    group: str
+    barrier_ev: float  # PBE
+    d3_ev: float | None  # D3(BJ) difference at the same images
+    saddle_force_ev_per_angstrom: float | None  # largest DFT force there: how far from relaxed
+    geometry: str
+    note: str
+    own_band: bool = False  # begun from a band of this run's potential
+    reverse_ev: float | None = None  # PBE; None also where the hop is symmetric
+    reverse_d3_ev: float | None = None
+    refined: bool = False  # ends and saddle are stationary in DFT
+    calls: int | None = None  # that it took
+    std_ev: float | None = None  # of a refined barrier: noise of the labels and the forces left
+
+    def at_level(self, target: str) -> float | None:
+        """The barrier at the level of the potential; None where D3 is wanted and not there."""
+        return self.barrier_ev if target == "pbe" else self.with_d3_ev
+
+    @property
+    def with_d3_ev(self) -> float | None:
+        """The barrier with D3; None where D3 is not known."""
+        return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
+
+
+def declared(
+    folders: Sequence[Path], hosts: Sequence[Host], conventional: Atoms, *, say: Callable[[str], None]
+) -> tuple[DftBarrier, ...]:
+    """The barriers that datasets declare for a crystal and its facets, at the theory of the first dataset.
+
+    Args:
+        folders: of the datasets.
+        hosts: of the run.
+        conventional: cell of the crystal.
+        say: told which dataset is of another theory.
+    """
+    found: list[DftBarrier] = []
+    first = read_card(folders[0]) if folders else None
+    for folder in folders:
+        card = read_card(folder)
+        if first is not None and not same_theory(first, card):
+            say(f"{folder}: DFT of another level than that of the dataset; its barriers are not used")
+            continue
+        frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
+        found += of_paths([p for p in card.paths if labels_fit(p, frames, hosts, conventional)], frames)
+    return tuple(found)
+
+
+def of_paths(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> tuple[DftBarrier, ...]:
+    """DFT barrier of each labelled path whose two frames are there; frames by their `frame_id`."""
+    found = []
+    for path in paths:
+        initial, saddle = frames.get(path.initial), frames.get(path.saddle)
+        final = frames.get(path.final) if path.final is not None else None
+        if initial is None or saddle is None:
+            continue
+        forces = saddle.arrays.get("dft_forces")
+        force = path.force_ev_per_angstrom or (largest(forces) if forces is not None else None)
+        found.append(
+            DftBarrier(
+                host=path.host,
+                ion=path.ion,
+                hop=path.hop,
+                group=path.group,
+                barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
+                d3_ev=_above(saddle, initial, "d3_energy"),
+                saddle_force_ev_per_angstrom=force,
+                geometry=path.geometry,
+                note=path.note,
+                reverse_ev=_above(saddle, final, "dft_energy"),
+                reverse_d3_ev=_above(saddle, final, "d3_energy"),
+                refined=path.refined,
+                calls=path.calls,
+                std_ev=path.std_ev,
+            )
+        )
+    return tuple(found)
+
+
+def _above(saddle: Atoms, end: Atoms | None, key: str) -> float | None:
+    """An energy of the saddle minus that of an end; None where one is not known."""
+    if end is None or key not in saddle.info or key not in end.info:
+        return None
+    return float(saddle.info[key] - end.info[key])
+
+
+def of_refined(rows: Sequence[Refined]) -> tuple[DftBarrier, ...]:
+    """DFT barrier of every hop that this run has refined."""
+    return tuple(
+        DftBarrier(
+            host=r.host,
+            ion=r.ion,
+            hop=r.hop,
+            group=r.group,
+            barrier_ev=r.pbe_forward_ev,
+            d3_ev=r.d3_forward_ev,
+            saddle_force_ev_per_angstrom=r.force_ev_per_angstrom,
+            geometry="band of this potential, relaxed with DFT",
+            note="",
+            own_band=True,
+            reverse_ev=None if r.symmetric else r.pbe_reverse_ev,
+            reverse_d3_ev=None if r.symmetric else r.d3_reverse_ev,
+            refined=True,
+            calls=r.calls,
+            std_ev=r.std_ev,
+        )
+        for r in rows
+        if r.status.code == CONVERGED and r.pbe_forward_ev is not None
+    )
+
+
+def dft_of(dft: Sequence[DftBarrier], host: str, ion: str, hop: str) -> DftBarrier | None:
+    """The barrier of a hop: relaxed with DFT where there is one, from this potential's own band if possible."""
+    found = [d for d in dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
+    return min(found, key=lambda d: (not d.refined, not d.own_band), default=None)
+
+
+def relaxed(dft: Sequence[DftBarrier], *, target: Target) -> list[Relaxed]:
+    """The barriers relaxed with DFT, one of each hop, at the level of the potential."""
+    keys = dict.fromkeys((d.host, d.ion, d.hop) for d in dft if d.refined)
+    out = []
+    for one in (dft_of(dft, *key) for key in keys):
+        forward = None if one is None else one.at_level(target)
+        if one is None or forward is None:
+            continue
+        extra = 0.0 if target == "pbe" else one.reverse_d3_ev
+        out.append(
+            Relaxed(
+                host=one.host,
+                ion=one.ion,
+                hop=one.hop,
+                forward_ev=forward,
+                reverse_ev=None if one.reverse_ev is None or extra is None else one.reverse_ev + extra,
+                d3_forward_ev=one.d3_ev,
+                std_ev=one.std_ev,
+            )
+        )
+    return out

@@ -1,0 +1,47 @@
+"""DFT barriers that datasets declare: which of them a run may use."""
+
+from dataclasses import replace
+
+import pytest
+from helpers import declaring, tiny
+from helpers.material import host
+from numpy.testing import assert_allclose
+
+from mlip.atoms.structures import crystal
+from mlip.stages.refine import barriers
+
+HOSTS = (replace(host("001"), miller=(0, 0, 1)), replace(host("bulk"), miller=None))
+
+
+def declared(*folders, conventional="anatase"):
+    said = []
+    found = barriers.declared(folders, HOSTS, crystal(conventional), say=said.append)
+    return {(one.host, one.ion, one.hop): one for one in found}, said
+
+
+def test_the_shipped_labels_declare_barriers_of_anatase_and_none_of_rutile():
+    found, said = declared(tiny.DATA)
+    assert ("bulk", "Li", "bulk_oct") in found
+    assert not any(one.refined for one in found.values())
+    rutile = str(tiny.REPOSITORY / "datasets" / "crystals" / "tio2-rutile.cif")
+    assert not {key for key in declared(tiny.DATA, conventional=rutile)[0] if key[0] in {"001", "bulk"}}
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"), [({}, True), ({"grid_angstrom": 0.16}, True), ({"cutoff_ev": 600.0}, False)]
+)
+def test_a_dataset_of_another_theory_is_left_out_and_named(tmp_path, settings, used):
+    other = declaring.dataset(tmp_path / "other", hop="001_x", height_ev=0.4, **settings)
+    found, said = declared(tiny.DATA, other)
+    assert (("001", "Li", "001_x") in found) is used
+    assert len(said) == (not used)
+    assert used or f"{other}: DFT of another level" in said[0]
+
+
+def test_a_declared_barrier_is_relaxed_at_the_level_of_the_potential(tmp_path):
+    found, _ = declared(declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4, d3_ev=-0.03))
+    (pbe,) = barriers.relaxed(list(found.values()), target="pbe")
+    (with_d3,) = barriers.relaxed(list(found.values()), target="pbe-d3")
+    assert_allclose((pbe.forward_ev, with_d3.forward_ev, pbe.d3_forward_ev), (0.4, 0.37, -0.03), rtol=1e-9, atol=0)
+    assert (pbe.host, pbe.ion, pbe.hop, pbe.std_ev) == ("001", "Li", "001_x", 0.002)
