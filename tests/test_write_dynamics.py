@@ -1,4 +1,4 @@
-"""What is shipped of the dynamics of Li on (100): the page shows the file, and the file fits together."""
+"""What is shipped of the dynamics: the page shows the file, and the file fits together."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ def shipped(name):
     return json.loads((script.DOCS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module", params=["md_100"])
+@pytest.fixture(scope="module", params=["md_100", "md_bulk"])
 def data(request):
     return shipped(request.param)
 
