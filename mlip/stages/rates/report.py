@@ -58,9 +58,9 @@ TEXT_LINES = (
         "Rates follow from harmonic transition-state theory. Vineyard prefactors and barriers give the classical rate. "
         "Quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
         "this rate. A hop whose saddle is not proved by its modes has no rate. If a hop passes two equal saddles in "
-        "series, its rate, and so the prefactor shown, is half of the rate over one of them. Where the stage refine "
-        "has converged the saddle in DFT, the barrier is that of DFT; the prefactors and the energy difference between "
-        "the two sites are still those of the potential."
+        "series, its rate, and so the prefactor shown, is half of the rate over one of them. Where a saddle is relaxed "
+        "with DFT, in this run or in one of its datasets, the barrier is that of DFT; the prefactors and the energy "
+        "difference between the two sites are still those of the potential."
     ),
     (
         "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops. Only the "
