@@ -144,7 +144,7 @@ def subtitle(document: Document, references: References) -> str:
     if not document.rows.headline:
         return f"Migration barriers by a machine-learned potential at the level {document.target.upper()}."
     text = (
-        "Published barriers, our DFT single points and a machine-learned potential at the level "
+        "Published barriers, our DFT and a machine-learned potential at the level "
         f"{document.target.upper()}, side by side."
     )
     checked = references.checked()
