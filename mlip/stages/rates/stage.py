@@ -110,8 +110,7 @@ def _relaxed(context: Context[RatesSettings]) -> tuple[Relaxed, ...]:
 
 
 def _datasets(context: Context[RatesSettings]) -> tuple[Path, ...]:
-    own = context.settings_of(DATASET).path
-    return (*(() if own is None else (own,)), *context.settings_of(REFINE).datasets)
+    return context.settings_of(REFINE).folders(context.settings_of(DATASET).path)
 
 
 def _d3_ev(context: Context[RatesSettings], hop: HopModes) -> tuple[float, float] | None:

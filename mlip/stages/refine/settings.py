@@ -82,3 +82,7 @@ class RefineSettings(OptionalSection):
         default=2.8,
         description="Largest distance from the ion to a neighbour that counts as its first shell (Angstrom).",
     )
+
+    def folders(self, own: Path | None) -> tuple[Path, ...]:
+        """The folders of all datasets of a run: its own, where it has one, and `datasets`."""
+        return self.datasets if own is None else (own, *self.datasets)

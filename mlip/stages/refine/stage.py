@@ -221,8 +221,7 @@ def _same_cell(frame: Atoms, image: Atoms) -> bool:
 
 
 def _datasets(context: Context[RefineSettings]) -> list[Path]:
-    folders = (context.settings_of(DATASET).path, *context.settings.datasets)
-    return [folder / "frames.extxyz" for folder in folders if folder is not None]
+    return [folder / "frames.extxyz" for folder in context.settings.folders(context.settings_of(DATASET).path)]
 
 
 def _references(context: Context[RefineSettings]) -> list[Path]:

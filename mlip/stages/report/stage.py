@@ -126,8 +126,7 @@ def _is_labelled(context: Context[ReportSettings]) -> bool:
 
 
 def _datasets(context: Context[ReportSettings]) -> tuple[Path, ...]:
-    own = context.settings_of(DATASET).path
-    return (*(() if own is None else (own,)), *context.settings_of(REFINE).datasets)
+    return context.settings_of(REFINE).folders(context.settings_of(DATASET).path)
 
 
 def _crystal(context: Context[ReportSettings], references: published.References) -> Given:
