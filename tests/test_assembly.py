@@ -163,6 +163,8 @@ def test_d3_is_that_of_the_points_of_dft():
     assert_allclose(found.barrier_ev, (0.33, 0.33), rtol=1e-12, atol=0)
     _, found = from_dft(dft=replace(DFT, d3_forward_ev=None), d3_ev=(-0.03, -0.03), has_d3=False)
     assert_allclose(found.barrier_ev, (0.32, 0.32), rtol=1e-12, atol=0)
+    _, found = from_dft(dft=replace(DFT, d3_reverse_ev=None), d3_ev=(-0.03, -0.05), has_d3=False)
+    assert_allclose(found.barrier_ev, (0.33, 0.31), rtol=1e-12, atol=0)  # the difference of the sites stays
     _, found = from_dft(has_d3=False)  # without D3 the law stays without, with the error of that
     assert_allclose((*found.barrier_ev, found.rest_ev), (0.35, 0.35, np.sqrt(0.004**2 + 0.005**2 + 0.02**2)), rtol=1e-9)
 

@@ -3,8 +3,7 @@
 For every atom the distances to its nearest atoms of the same element are sorted; two atoms differ by the mean absolute
 difference of these lists. An atom of one crystal is compared with the atom of the other that is most like it. The
 difference of two crystals is the mean over the atoms of an element, for the element and the direction where it is
-largest. Anatase against
-rutile: 0.45 Angstrom, against brookite: 0.29; anatase with an ion, relaxed: below 0.1 Angstrom.
+largest. Anatase against rutile: 0.45 Angstrom, against brookite: 0.29; anatase with an ion, relaxed: below 0.1.
 """
 
 from collections.abc import Iterable, Sequence

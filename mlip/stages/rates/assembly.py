@@ -180,8 +180,9 @@ def with_dft(made: Law, modes: HopModes, dft: Relaxed, budget: Budget, *, d3_kno
     at_level = np.array(
         [dft.forward_ev, own[1] + dft.forward_ev - own[0] if dft.reverse_ev is None else dft.reverse_ev]
     )
-    if d3_known and dft.d3_forward_ev is not None and dft.d3_reverse_ev is not None and d3.any():
-        d3 = np.array([dft.d3_forward_ev, dft.d3_reverse_ev])
+    if d3_known and dft.d3_forward_ev is not None and d3.any():
+        back = d3[1] + dft.d3_forward_ev - d3[0] if dft.d3_reverse_ev is None else dft.d3_reverse_ev
+        d3 = np.array([dft.d3_forward_ev, back])
     changes = at_level + d3 - made.barrier_ev
     shift, apart = changes.mean(), abs(changes[0] - changes[1]) / 2
     forward, reverse = np.array(made.barrier_ev) + shift

@@ -158,6 +158,7 @@ def relaxed(dft: Sequence[DftBarrier], *, target: Target) -> list[Relaxed]:
                 forward_ev=forward,
                 reverse_ev=None if one.reverse_ev is None or extra is None else one.reverse_ev + extra,
                 d3_forward_ev=one.d3_ev,
+                d3_reverse_ev=one.reverse_d3_ev,
                 std_ev=one.std_ev,
             )
         )
