@@ -17,6 +17,7 @@ from mlip.core.learn import Learn
 from mlip.core.section import Common, Section, Setting, describe
 from mlip.core.stage import Stage
 from mlip.core.tracking import Tracking
+from mlip.core.uncertainty import Uncertainty
 from mlip.dft.settings import Dft
 from mlip.literature.settings import Literature
 
@@ -25,13 +26,19 @@ SHARED: dict[str, type[Section]] = {
     "learn": Learn,
     "literature": Literature,
     "tracking": Tracking,
+    "uncertainty": Uncertainty,
 }  # sections that no single stage owns
 
 
 MOVED = {
     "report.references": "literature.references",
     "ladder": "refine, whose settings differ (mlip settings refine)",
-}  # keys of version 0.1
+    "report.convergence_ev": "uncertainty.convergence_ev",
+    "report.dft_settings_ev": "uncertainty.dft_settings_ev",
+    "report.dispersion_ev": "uncertainty.dispersion_ev",
+    "rates.convergence_ev": "uncertainty.convergence_ev",
+    "rates.dispersion_ev": "uncertainty.dispersion_ev",
+}  # keys of earlier versions
 
 
 def stages() -> tuple[Stage[Any, Any], ...]:

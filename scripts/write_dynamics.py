@@ -20,7 +20,7 @@ from mlip.core import files
 from mlip.core.report import number
 from mlip.stages.diffusion.hops import poisson_rate
 from mlip.stages.rates import figures
-from mlip.stages.rates.report import interval
+from mlip.stages.rates.cells import interval
 from mlip.stages.rates.result import Interval
 from mlip.stages.rates.together import sentence
 from mlip.stages.sites import backends

@@ -31,6 +31,11 @@ def test_one_sample_has_no_interval():
     ("found", "expected"),
     [
         (case(2.1, 5.0), (gains.AGREES, "the whole interval lies at 2 decades or more")),
+        (case(2.1, 5.0, claimed_up_to=3.0), (gains.AGREES, "the whole interval lies at 2 decades or more")),
+        (
+            case(3.1, 5.0, claimed_up_to=3.0),
+            (gains.AGREES, "the whole interval lies above the claimed 2 to 3 decades"),
+        ),
         (case(1.2, 2.6), (gains.AGREES, "the interval contains 2 decades")),
         (case(-3.0, 1.9), (gains.DIFFERS, "the interval ends at 1.9 decades and excludes 2 decades or more")),
         (case(0.0, 3.0), (gains.NOT_RESOLVED, "the interval contains 2 decades but spans 3.0 (at most 2)")),

@@ -9,6 +9,7 @@ from helpers.material import FOLDER, SETTINGS
 from helpers.ways import found, relaxed_to
 from numpy.testing import assert_allclose
 
+from mlip.core.uncertainty import Uncertainty
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.refine import barriers
@@ -50,7 +51,7 @@ def test_a_barrier_of_dft_needs_no_labels_of_the_crystal(published):
 
 def test_its_uncertainty_is_that_of_dft(published):
     row = row_of(published, [relaxed_to("par", 0.41, std=0.003)], par=0.70)
-    assert_allclose(row.budget.total_ev, (0.003**2 + SETTINGS.dft_settings_ev**2) ** 0.5, rtol=1e-9, atol=0)
+    assert_allclose(row.budget.total_ev, (0.003**2 + Uncertainty().dft_settings_ev ** 2) ** 0.5, rtol=1e-9, atol=0)
     assert (row.budget.committee_ev, row.budget.held_out_ev, row.budget.refined_ev) == (None, None, 0.003)
     assert_allclose(row.dft_two_sigma_ev, 2 * row.budget.total_ev, rtol=1e-12, atol=0)
     assert_allclose(row.decided_two_sigma_ev, row.dft_two_sigma_ev, rtol=1e-12, atol=0)

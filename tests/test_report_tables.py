@@ -132,7 +132,7 @@ def test_dft_barriers():
     (found,) = barriers.of_paths([way], {"a": frame(-10.0, -0.50), "b": frame(-9.484, -0.505)})
     assert_allclose(found.barrier_ev, 0.516, rtol=1e-9, atol=0)
     assert_allclose(found.d3_ev, -0.005, rtol=1e-9, atol=0)
-    assert_allclose(found.saddle_force_ev_per_angstrom, 0.5, rtol=1e-12, atol=0)
+    assert_allclose(found.force_ev_per_angstrom, 0.5, rtol=1e-12, atol=0)
     (bare,) = barriers.of_paths([way], {"a": frame(-10.0), "b": frame(-9.0)})
     assert bare.d3_ev is None
     assert barriers.of_paths([way], {"a": frame(-10.0)}) == ()
@@ -144,7 +144,7 @@ def test_refinement_gives_the_barriers_that_converged():
     assert (found[0].refined, found[0].geometry) == (True, "band of this potential, relaxed with DFT")
 
 
-def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_foreign_hop(loaded):
+def test_own_band_comes_first_and_then_the_smaller_force(loaded):
     """Li (001): limiting hop 001_in from S1, path 001_in+001_in."""
     whole = DftBarrier(
         host="001",
@@ -153,11 +153,11 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
         group="g",
         barrier_ev=1.20,
         d3_ev=-0.05,
-        saddle_force_ev_per_angstrom=0.5,
+        force_ev_per_angstrom=0.5,
         geometry="another potential's path",
         note="",
     )
-    foreign = replace(whole, hop="001_in", barrier_ev=1.15)
+    foreign = replace(whole, hop="001_in", barrier_ev=1.15, force_ev_per_angstrom=0.6)
     own = barriers.of_refined((refined("001_in", 1.03, 1.09),))
     given = replace(results(), dft=(foreign, whole, *own))
     by_id = {h.reference: h for h in tables.rows(given, loaded, SETTINGS).headline}
@@ -167,6 +167,10 @@ def test_own_band_comes_before_a_labelled_path_and_a_labelled_path_before_a_fore
     without = tables.rows(replace(given, dft=(foreign, whole)), loaded, SETTINGS).headline
     row = next(h for h in without if h.reference == "barrier-Li-001")
     assert (row.dft_hop, row.dft_ev) == ("001_in+001_in", 1.15)
+    nearer = replace(foreign, force_ev_per_angstrom=0.4)
+    without = tables.rows(replace(given, dft=(whole, foreign, nearer)), loaded, SETTINGS).headline
+    row = next(h for h in without if h.reference == "barrier-Li-001")
+    assert (row.dft_hop, row.dft_ev) == ("001_in", 1.15 - 0.05)
     hops = {(h.ion, h.hop): h for h in tables.rows(given, loaded, SETTINGS).hops}
     assert hops["Li", "001_in"].dft_ev == 1.09
     bare = tables.rows(replace(given, dft=(replace(own[0], d3_ev=None),)), loaded, SETTINGS)
@@ -182,7 +186,7 @@ def test_dft_of_another_hop_is_shown_with_its_name_and_changes_no_verdict(loaded
         group="g",
         barrier_ev=1.70,
         d3_ev=None,
-        saddle_force_ev_per_angstrom=0.5,
+        force_ev_per_angstrom=0.5,
         geometry="images of another potential",
         note="",
     )

@@ -252,7 +252,7 @@ def results():
                 group="bulk1_Li_neb",
                 barrier_ev=0.516,
                 d3_ev=-0.004,
-                saddle_force_ev_per_angstrom=0.20,
+                force_ev_per_angstrom=0.20,
                 geometry="SevenNet-0 images",
                 note="",
             ),

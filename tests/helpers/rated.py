@@ -14,7 +14,14 @@ from mlip.stages.sites import sites
 MINIMUM, SADDLE = (6.0, 9.0, 12.0), (8.0, 10.0)
 PREFACTOR = 8.1
 CELLS = {"001": walks.SQUARE, "bulk": walks.ANATASE}
-BUDGET = Budget(calibration=2.0, path_error_ev=0.01, convergence_ev=0.005, dispersion_ev=0.02, prefactor_ln=0.2)
+BUDGET = Budget(
+    calibration=2.0,
+    path_error_ev=0.01,
+    convergence_ev=0.005,
+    dft_settings_ev=0.01,
+    dispersion_ev=0.02,
+    prefactor_ln=0.2,
+)
 MEMBERS = (-0.01, 0.0, 0.01)
 
 

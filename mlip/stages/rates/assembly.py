@@ -5,8 +5,9 @@ is proved and its prefactor known. The barrier is that of DFT where the saddle o
 
 Uncertainty of a barrier (1 sigma), the budget of the report: the members' own barriers with their spread at the
 refined points, times its calibration; where the held-out path error is larger, what it exceeds them by; the
-convergence of the bands; and D3 where it is not known. For a barrier of DFT the potential has no part in it. The
-first term is drawn jointly for all hops (see `laws`), the others for each hop on its own.
+convergence of the bands; and D3 where it is not known. The first term is drawn jointly for all hops (see `laws`), the
+others for each hop on its own. The potential has no part in the error of a barrier of DFT: noise of the labels and
+forces left, settings of DFT, and D3 where it is not known.
 """
 
 import math
@@ -35,7 +36,8 @@ class Budget:
 
     calibration: float  # factor from the committee's spread to its error
     path_error_ev: float | None  # RMSE of the energy along held-out paths
-    convergence_ev: float
+    convergence_ev: float  # of a band
+    dft_settings_ev: float  # of a barrier of DFT
     dispersion_ev: float  # of a barrier without D3
     prefactor_ln: float
     balance_factor: float = 3.0  # largest one by which the rates of a network may violate detailed balance
@@ -191,7 +193,7 @@ def with_dft(made: Law, modes: HopModes, dft: Relaxed, budget: Budget, *, d3_kno
         made,
         barrier_ev=(float(forward), float(reverse)),
         members_ev=np.zeros((0, 2)),
-        rest_ev=math.hypot(dft.std_ev or 0.0, budget.convergence_ev, apart, dispersion),
+        rest_ev=math.hypot(dft.std_ev or 0.0, budget.dft_settings_ev, apart, dispersion),
         is_uncertain=dft.std_ev is not None,
         is_dft=True,
     )

@@ -35,6 +35,7 @@ class Claim:
     """What is published about the gain of one ion on one host."""
 
     decades: float  # at least
+    up_to: float | None = None  # decades at most; the verdict asks for `decades` alone
     implied: float  # decades that the published barriers give with equal prefactors
     note: str = ""  # behind the reason of the verdict
 
@@ -45,6 +46,7 @@ class Case:
 
     decades: Interval
     claimed: float  # decades at least
+    claimed_up_to: float | None = None  # for the reason alone
     missing: str  # why there is no gain; empty where there is one
     slab: str  # why the slab is no model of the surface; empty where it is one
     on_surface: float | None
@@ -84,7 +86,10 @@ def _too_wide(case: Case) -> str | None:
 
 
 def _reached(case: Case) -> str | None:
-    if _number(case.decades.low) >= case.claimed:
+    low = _number(case.decades.low)
+    if case.claimed_up_to is not None and low > case.claimed_up_to:
+        return f"the whole interval lies above the claimed {case.claimed:g} to {case.claimed_up_to:g} decades"
+    if low >= case.claimed:
         return f"the whole interval lies at {case.claimed:g} decades or more"
     return f"the interval contains {case.claimed:g} decades"
 

@@ -173,6 +173,7 @@ def gains_of(
         case = gains.Case(
             decades=decades,
             claimed=claim.decades if claim is not None else 0.0,
+            claimed_up_to=claim.up_to if claim is not None else None,
             missing=missing,
             slab=notes.get(row.host, ""),
             on_surface=row.on_surface,
@@ -187,6 +188,7 @@ def gains_of(
                 temperature_kelvin=settings.reference_kelvin,
                 decades=decades,
                 claimed=claim.decades if claim is not None else None,
+                claimed_up_to=claim.up_to if claim is not None else None,
                 implied=claim.implied if claim is not None else None,
                 verdict=verdict,
                 reason=f"{reason}; {note}" if note else reason,

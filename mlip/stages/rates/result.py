@@ -85,6 +85,7 @@ class Gain:
     implied: float | None  # decades that the published barriers give with equal prefactors
     verdict: str
     reason: str
+    claimed_up_to: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

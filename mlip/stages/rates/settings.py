@@ -42,14 +42,6 @@ class RatesSettings(Section):
     samples: Annotated[int, Field(ge=100, le=100_000)] = Field(
         default=400, description="Samples of barriers and prefactors from which the 95 % intervals are taken."
     )
-    convergence_ev: Annotated[float, Field(ge=0)] = Field(
-        default=0.005,
-        description="Uncertainty of a barrier, 1 sigma, from images and forces, as in the section report (eV).",
-    )
-    dispersion_ev: Annotated[float, Field(ge=0)] = Field(
-        default=0.02,
-        description="Uncertainty, 1 sigma, of a barrier for which D3 is not known, as in the section report (eV).",
-    )
     prefactor_factor: Annotated[float, Field(ge=1)] = Field(
         default=1.2,
         description="Factor, 1 sigma, by which a prefactor is uncertain beside the spread of the committee.",

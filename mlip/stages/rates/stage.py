@@ -10,6 +10,7 @@ from mlip.atoms.dispersion import missing_at
 from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
+from mlip.core.uncertainty import Uncertainty
 from mlip.literature import audit, matching, references
 from mlip.literature.settings import Literature
 from mlip.stages import structures
@@ -127,13 +128,14 @@ def _d3_ev(context: Context[RatesSettings], hop: HopModes) -> tuple[float, float
 
 
 def _budget(context: Context[RatesSettings]) -> assembly.Budget:
-    settings, evaluation = context.settings, context.result(EVALUATE)
+    settings, errors, evaluation = context.settings, context.section(Uncertainty), context.result(EVALUATE)
     calibration = evaluation.models[0].calibration if evaluation.models else None
     return assembly.Budget(
         calibration=1.0 if calibration is None else calibration,
         path_error_ev=path_error_ev(evaluation),
-        convergence_ev=settings.convergence_ev,
-        dispersion_ev=settings.dispersion_ev,
+        convergence_ev=errors.convergence_ev,
+        dft_settings_ev=errors.dft_settings_ev,
+        dispersion_ev=errors.dispersion_ev,
         prefactor_ln=math.log(settings.prefactor_factor),
         balance_factor=settings.balance_factor,
     )
@@ -174,6 +176,7 @@ def _claimed(context: Context[RatesSettings]) -> dict[tuple[str, str], gains.Cla
         ratio = audit.rate_ratio(inside[value.ion] - value.value, context.settings.reference_kelvin)
         out[value.host, value.ion] = gains.Claim(
             decades=claim.value,
+            up_to=claim.upper,
             implied=math.log10(ratio),
             note="" if claim.facet == value.facet else f"the gain is stated for {claim.facet}",
         )
@@ -245,9 +248,9 @@ STAGE = Stage(
     needs=(structures.STAGE, EVALUATE, SITES, NEB, MODES),
     uses=(REFINE, MD, DIFFUSION),
     settings_of=(DATASET,),
-    version=3,
+    version=4,
     common=("seed", "target"),
-    sections=(Literature,),
+    sections=(Literature, Uncertainty),
     inputs=_inputs,
     check=_check,
     report=report,

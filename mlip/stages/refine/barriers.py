@@ -4,6 +4,7 @@ Takes labelled paths with their frames, or rows of the stage `refine`; gives one
 points that are stationary in DFT is `refined`; others are single points at the geometry of another potential.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class DftBarrier:
     group: str
     barrier_ev: float  # PBE
     d3_ev: float | None  # D3(BJ) difference at the same images
-    saddle_force_ev_per_angstrom: float | None  # largest DFT force there: how far from relaxed
+    force_ev_per_angstrom: float | None  # largest DFT force on an atom of both images: how far from relaxed
     geometry: str
     note: str
     own_band: bool = False  # begun from a band of this run's potential
@@ -80,8 +81,8 @@ def of_paths(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> tupl
         final = frames.get(path.final) if path.final is not None else None
         if initial is None or saddle is None:
             continue
-        forces = saddle.arrays.get("dft_forces")
-        force = path.force_ev_per_angstrom or (largest(forces) if forces is not None else None)
+        forces = [f for image in (initial, saddle) if (f := image.arrays.get("dft_forces")) is not None]
+        force = path.force_ev_per_angstrom or max(map(largest, forces), default=None)
         found.append(
             DftBarrier(
                 host=path.host,
@@ -90,7 +91,7 @@ def of_paths(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> tupl
                 group=path.group,
                 barrier_ev=float(saddle.info["dft_energy"] - initial.info["dft_energy"]),
                 d3_ev=_above(saddle, initial, "d3_energy"),
-                saddle_force_ev_per_angstrom=force,
+                force_ev_per_angstrom=force,
                 geometry=path.geometry,
                 note=path.note,
                 reverse_ev=_above(saddle, final, "dft_energy"),
@@ -120,7 +121,7 @@ def of_refined(rows: Sequence[Refined]) -> tuple[DftBarrier, ...]:
             group=r.group,
             barrier_ev=r.pbe_forward_ev,
             d3_ev=r.d3_forward_ev,
-            saddle_force_ev_per_angstrom=r.force_ev_per_angstrom,
+            force_ev_per_angstrom=r.force_ev_per_angstrom,
             geometry="band of this potential, relaxed with DFT",
             note="",
             own_band=True,
@@ -136,9 +137,18 @@ def of_refined(rows: Sequence[Refined]) -> tuple[DftBarrier, ...]:
 
 
 def dft_of(dft: Sequence[DftBarrier], host: str, ion: str, hop: str) -> DftBarrier | None:
-    """The barrier of a hop: relaxed with DFT where there is one, from this potential's own band if possible."""
-    found = [d for d in dft if (d.host, d.ion, d.hop) == (host, ion, hop)]
-    return min(found, key=lambda d: (not d.refined, not d.own_band), default=None)
+    """The best barrier of a hop, or of a path 'first+second', that DFT has; see `best`."""
+    return best([d for d in dft if (d.host, d.ion, d.hop) == (host, ion, hop)])
+
+
+def best(found: Sequence[DftBarrier]) -> DftBarrier | None:
+    """The barrier that is relaxed with DFT, else that of this potential's own band, else with the smallest force."""
+
+    def rank(one: DftBarrier) -> tuple[bool, bool, float]:
+        force = one.force_ev_per_angstrom
+        return not one.refined, not one.own_band, math.inf if force is None else force
+
+    return min(found, key=rank, default=None)
 
 
 def relaxed(dft: Sequence[DftBarrier], *, target: Target) -> list[Relaxed]:

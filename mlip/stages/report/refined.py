@@ -18,4 +18,4 @@ def with_refined(results: Results) -> Results:
         return results
     barriers = tuple(replaced(results.barriers, known))
     paths = bottlenecks_of(results.sites, results.hops, barriers)
-    return replace(results, with_dft=replace(results, barriers=barriers, bottlenecks=paths))
+    return replace(results, with_dft=replace(results, barriers=barriers, bottlenecks=paths, is_dft=True))

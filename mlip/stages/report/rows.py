@@ -4,11 +4,12 @@ Takes nothing; gives frozen, JSON-able dataclasses. Barriers are in eV, None whe
 status beside it says why.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlip.atoms.structures import Host
 from mlip.core.section import Target
 from mlip.core.status import Status
+from mlip.core.uncertainty import Uncertainty
 from mlip.stages.electronic.result import Electronic
 from mlip.stages.energetics.energetics import Adsorption
 from mlip.stages.neb.neb import Barrier
@@ -36,6 +37,8 @@ class Results:
     base: str = ""  # what that model is, in words
     with_dft: "Results | None" = None  # barriers and paths with refined hops in them; None: no hop is refined
     labelled: bool = True  # False: no label of the dataset is of the run's crystal
+    errors: Uncertainty = field(default_factory=Uncertainty)  # that the run does not measure
+    is_dft: bool = False  # refined hops have the barriers of DFT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class Budget:
 
     committee_ev: float | None  # spread times calibration
     held_out_ev: float | None
-    convergence_ev: float
+    convergence_ev: float  # of a band, or of the settings of DFT where the barrier is DFT's
     dispersion_ev: float
     refined_ev: float | None = None  # of a barrier refined with DFT: noise of the labels and the forces left
     total_ev: float | None  # None: no model term is known

@@ -36,21 +36,3 @@ class ReportSettings(Section):
     symmetric_ev: Positive = Field(
         default=0.005, description="Largest difference between the forward and reverse barrier of a symmetric hop (eV)."
     )
-    convergence_ev: Positive = Field(
-        default=0.005,
-        description="Uncertainty of a converged band, 1 sigma: number of images and force threshold (eV).",
-    )
-    dft_settings_ev: Positive = Field(
-        default=0.01,
-        description=(
-            "Uncertainty, 1 sigma, of a barrier relaxed with DFT from the settings of DFT: cutoff, k-points, grid, "
-            "dipole correction (eV)."
-        ),
-    )
-    dispersion_ev: Positive = Field(
-        default=0.02,
-        description=(
-            "Uncertainty, 1 sigma, of comparing a PBE barrier with a PBE-D3 one where D3 at the images is not "
-            "known (eV)."
-        ),
-    )

@@ -20,6 +20,7 @@ from mlip.core.report.csv import to_csv
 from mlip.core.report.html import to_html
 from mlip.core.report.markdown import to_markdown
 from mlip.core.stage import Context, Kept, Stage
+from mlip.core.uncertainty import Uncertainty
 from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
@@ -101,6 +102,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
         adsorption=energies.adsorption if energies else (),
         electronic=context.result_if_done(ELECTRONIC),
         labelled=_is_labelled(context),
+        errors=context.section(Uncertainty),
     )
     if (before := moved.zero_shot) is not None:
         own = replace(results, barriers=before.barriers, bottlenecks=before.bottlenecks)
@@ -243,7 +245,7 @@ STAGE = Stage(
     needs=(structures.STAGE, DATASET, TRAIN, EVALUATE, SITES, NEB),
     uses_all=True,
     settings_of=(REFINE,),
-    sections=(Literature,),
+    sections=(Literature, Uncertainty),
     inputs=_inputs,
     artifact=Kept(kind="report", patterns=("report.*", "*.csv", "*/*.csv")),
     recorded=recorded,

@@ -46,8 +46,8 @@ def rows(results: Results, references: References, settings: ReportSettings) -> 
     return Rows(
         headline=headline,
         hops=tuple(_hop_row(hop, results, settings) for hop in results.hops),
-        paths=tuple(_path_row(path, whole, settings) for path in whole.bottlenecks),
-        nearest=tuple(_nearest(value, results, settings) for value in published),
+        paths=tuple(_path_row(path, whole) for path in whole.bottlenecks),
+        nearest=tuple(_nearest(value, whole, settings) for value in published),
         order=_order(headline),
         other=tuple(
             _other(v, results, references, settings)
@@ -97,17 +97,16 @@ def _hop_row(hop: Hop, results: Results, settings: ReportSettings) -> HopRow:
 
 
 def _dft_note(dft: DftBarrier) -> str:
-    force, place = dft.saddle_force_ev_per_angstrom, "left" if dft.refined else "at the saddle"
+    force, place = dft.force_ev_per_angstrom, "left" if dft.refined else "at initial state or saddle up to"
     calls = f"{dft.calls} DFT calls" if dft.calls is not None else ""
     parts = [dft.geometry, calls, f"DFT force {place} {force:.2f} eV/A" if force is not None else "", dft.note]
     return "; ".join(p for p in parts if p)
 
 
-def _path_row(path: Bottleneck, results: Results, settings: ReportSettings) -> PathRow:
+def _path_row(path: Bottleneck, results: Results) -> PathRow:
     resolved = verdicts.has_barrier(path)
     d3 = verdicts.path_d3(path, results) if resolved else None
-    spread = verdicts.spread(path, results) if resolved else None
-    total = verdicts.budget(spread, results, settings, d3_known=True).total_ev if resolved else None
+    total = verdicts.budget(path, results, d3_known=True).total_ev if resolved else None
     return PathRow(
         host=path.host,
         ion=path.ion,

@@ -5,7 +5,8 @@ domain never turns into a number.
 
 Uncertainty of a barrier (1 sigma): model^2 + convergence^2 + dispersion^2, where model is the larger of the calibrated
 committee spread along the path and the held-out path error, convergence a setting, and dispersion a setting that counts
-only where a PBE barrier meets a published PBE-D3 one without D3 at the images.
+only where a PBE barrier meets a published PBE-D3 one without D3 at the images. For a barrier relaxed with DFT, model is
+the noise of the labels and the forces left, and convergence that of the settings of DFT.
 Verdicts are taken from `RULES`, first match first; the tolerances are `ReportSettings`, fixed before results are seen.
 """
 
@@ -17,46 +18,50 @@ from mlip.atoms.structures import Host
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, RESOLVED, Status
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
-from mlip.stages.refine.barriers import DftBarrier, dft_of
+from mlip.stages.refine.barriers import DftBarrier, best, dft_of
 from mlip.stages.report.rows import BeforeTraining, Budget, Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import UPPER_BOUND, Bottleneck, Hop
 
 
-def budget(spread_ev: float | None, results: Results, settings: ReportSettings, *, d3_known: bool) -> Budget:
-    """Uncertainty (eV, 1 sigma) of a barrier whose committee spread is `spread_ev`."""
+def budget(path: Bottleneck, results: Results, *, d3_known: bool) -> Budget:
+    """Uncertainty (eV, 1 sigma) of the barrier of a path: of DFT where its hops are relaxed with DFT."""
+    dispersion = 0.0 if d3_known else results.errors.dispersion_ev
+    return _refined_budget(path, results, dispersion) or _potential_budget(path, results, dispersion)
+
+
+def _potential_budget(path: Bottleneck, results: Results, dispersion_ev: float) -> Budget:
+    spread_ev, convergence = spread(path, results), results.errors.convergence_ev
     factor = max(1.0, results.calibration) if results.calibration is not None else 1.0
     committee = spread_ev * factor if spread_ev is not None else None
     terms = [t for t in (committee, results.path_error_ev) if t is not None]
-    dispersion = 0.0 if d3_known else settings.dispersion_ev
-    total = math.hypot(max(terms), settings.convergence_ev, dispersion) if terms else None
     return Budget(
         committee_ev=committee,
         held_out_ev=results.path_error_ev,
-        convergence_ev=settings.convergence_ev,
-        dispersion_ev=dispersion,
-        total_ev=total,
+        convergence_ev=convergence,
+        dispersion_ev=dispersion_ev,
+        total_ev=math.hypot(max(terms), convergence, dispersion_ev) if terms else None,
     )
 
 
-def refined_budget(path: Bottleneck, results: Results, settings: ReportSettings, *, d3_known: bool) -> Budget | None:
-    """Uncertainty (eV, 1 sigma) of a path whose barrier is of hops relaxed with DFT; None where a hop is not.
+def _refined_budget(path: Bottleneck, results: Results, dispersion_ev: float) -> Budget | None:
+    """Noise of the labels and the forces that are left, settings of DFT, dispersion. The potential plays no part.
 
-    Noise of the labels and the forces that are left, settings of DFT, dispersion. The potential plays no part.
+    None where a hop that enters the barrier is not relaxed with DFT, or where the results are those of the potential.
     """
     steps = _entering(path, results)
-    found = [dft_of(results.dft, path.host, path.ion, hop.name) for hop, *_ in steps]
-    errors = [d.std_ev or 0.0 for d in found if d is not None and d.refined]
-    if not steps or len(errors) < len(steps) or steps[-1][0].name != path.limiting_hop:
+    found = [dft_of(results.dft, path.host, path.ion, hop.name) for hop, *_ in steps] if results.is_dft else []
+    known = [d for d in found if d is not None and d.refined and d.at_level(results.target) is not None]
+    if not steps or len(known) < len(steps) or steps[-1][0].name != path.limiting_hop:
         return None
-    own, dispersion = math.hypot(*errors), 0.0 if d3_known else settings.dispersion_ev
+    own, settings_ev = math.hypot(*(d.std_ev or 0.0 for d in known)), results.errors.dft_settings_ev
     return Budget(
         committee_ev=None,
         held_out_ev=None,
-        convergence_ev=settings.dft_settings_ev,
-        dispersion_ev=dispersion,
+        convergence_ev=settings_ev,
+        dispersion_ev=dispersion_ev,
         refined_ev=own,
-        total_ev=math.hypot(own, settings.dft_settings_ev, dispersion),
+        total_ev=math.hypot(own, settings_ev, dispersion_ev),
     )
 
 
@@ -225,8 +230,11 @@ def _within(case: _Case) -> str | None:
 
 
 def _beyond(case: _Case) -> str | None:
-    sense = "higher" if (case.difference_ev or 0.0) > 0 else "lower"
-    return f"ours is {sense} by more than {case.allowed_ev:.2f} eV{_caveat(case)}"
+    difference, allowed = case.difference_ev or 0.0, case.allowed_ev
+    sense = "higher" if difference > 0 else "lower"
+    digits = 2 if f"{abs(difference):.2f}" != f"{allowed:.2f}" else 3
+    said = f"ours is {abs(difference):.{digits}f} eV {sense} (tolerance {allowed:.{digits}f} eV)"
+    return f"{said}{_caveat(case)}"
 
 
 def _caveat(case: _Case) -> str:
@@ -262,15 +270,12 @@ def _verdict(case: _Case) -> tuple[str, str]:
     return NOT_RESOLVED, "no rule applies"
 
 
-def _case(value: Value, results: Results, settings: ReportSettings, *, with_dft: bool = False) -> _Case:
-    """The lowest path of a facet and ion; `with_dft`: its barriers are DFT's where hops are refined."""
+def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
+    """The lowest path of a facet and ion."""
     tried = tuple(p for p in results.bottlenecks if (p.host, p.ion) == (value.host, value.ion))
     resolved = [p for p in tried if has_barrier(p)]
     path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
     d3 = path_d3(path, results) if path else None
-    d3_known = d3 is not None
-    by_dft = refined_budget(path, results, settings, d3_known=d3_known) if path and with_dft else None
-    by_potential = budget(spread(path, results), results, settings, d3_known=d3_known) if path else None
     layers = {s.name: s.layer for s in results.sites if (s.host, s.ion) == (value.host, value.ion)}
     return _Case(
         value=value,
@@ -278,7 +283,7 @@ def _case(value: Value, results: Results, settings: ReportSettings, *, with_dft:
         tried=tried,
         host=next((h for h in results.hosts if h.name == value.host), None),
         layer=layers.get(path.start) if path else None,
-        budget=by_dft or by_potential,
+        budget=budget(path, results, d3_known=d3 is not None) if path else None,
         d3_ev=d3,
         labelled=results.labelled,
         settings=settings,
@@ -291,7 +296,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
     Paths run over hops relaxed with DFT where there are any; the potential's own lowest path stands beside.
     """
     own = _case(value, results, settings)
-    case = own if results.with_dft is None else _case(value, results.with_dft, settings, with_dft=True)
+    case = own if results.with_dft is None else _case(value, results.with_dft, settings)
     verdict, reason = _verdict(case)
     certain = _verdict(own)[0] != NOT_RESOLVED or (own.two_sigma_ev is not None and not _bound(own))
     path = own.path if certain else None
@@ -310,7 +315,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         dft_geometry=dft.geometry if dft else None,
         dft_refined=rests and case.d3_ev is not None,
         dft_calls=dft.calls if dft and rests else None,
-        dft_force_ev_per_angstrom=dft.saddle_force_ev_per_angstrom if dft and rests else None,
+        dft_force_ev_per_angstrom=dft.force_ev_per_angstrom if dft and rests else None,
         dft_two_sigma_ev=case.two_sigma_ev if rests else None,
         mlip_ev=path.barrier_ev if path else None,
         d3_ev=own.d3_ev if path and results.target == "pbe" else None,
@@ -352,12 +357,8 @@ def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
 
 
 def _dft_of_path(path: Bottleneck, results: Results) -> DftBarrier | None:
-    """DFT of a path's barrier: on this potential's own band of the limiting hop, or else on another potential's path.
-
-    A dataset may label the whole path of another potential ('001_in+001_in'); that comes before a single hop of it.
-    """
+    """DFT of a path's barrier, the best there is: of the limiting hop, or of the whole path ('001_in+001_in')."""
     barrier = _first_limits(path, results)
-    limiting = dft_of(results.dft, path.host, path.ion, barrier.hop) if barrier else None
-    if limiting is not None and (limiting.own_band or limiting.refined):
-        return limiting
-    return dft_of(results.dft, path.host, path.ion, "+".join(path.hops)) or limiting
+    hops = [barrier.hop] if barrier else []
+    found = [dft_of(results.dft, path.host, path.ion, name) for name in (*hops, "+".join(path.hops))]
+    return best([d for d in found if d is not None])
