@@ -13,7 +13,8 @@ from pathlib import Path
 
 import mlip
 from mlip.core import files
-from mlip.core.report import number, with_error
+from mlip.core.report import DASH, number, with_error
+from mlip.stages.rates.report import claimed_decades
 from mlip.stages.rates.result import Interval
 from mlip.stages.report import figures, sections
 
@@ -28,7 +29,7 @@ SHORT = {
     "verdict": lambda r: str(r.verdict),
 }
 LONG = SHORT | {
-    "D3 in it (eV)": lambda r: number(r.d3_ev, signed=True),
+    "D3 in the potential's value (eV)": lambda r: number(r.d3_ev, signed=True),
     "reason": lambda r: r.reason,
 }
 RATES = {
@@ -38,7 +39,7 @@ RATES = {
     "D at 300 K (cm2/s)": lambda r: interval(r.d),
     "D over bulk (decades)": lambda r: interval(r.decades, decades),
     "published barriers imply (decades)": lambda r: number(r.implied, 1, signed=True),
-    "claimed, at least (decades)": lambda r: number(r.claimed, 0),
+    "claimed (decades)": lambda r: r.claimed,
     "verdict": lambda r: r.verdict,
 }
 
@@ -53,27 +54,28 @@ class Moved:
     d: Interval
     decades: Interval
     implied: float | None
-    claimed: float | None
+    claimed: str
     verdict: str
 
 
 def moved(run):
     """One row of the table of rates for every row of the headline."""
-    rates, modes = run.result("rates"), {hop.key: hop for hop in run.result("modes").hops}
+    rates = run.result("rates")
+    hops = {(hop.host, hop.ion, hop.hop): hop for hop in rates.hops}
     out = []
     for row in run.result("report").headline:
         d = next(d for d in rates.diffusivities if (d.host, d.ion) == (row.host, row.ion))
         gain = next((g for g in rates.gains if (g.host, g.ion) == (row.host, row.ion)), None)
-        hop = modes.get((row.host, row.ion, row.limiting_hop))
+        hop = hops.get((row.host, row.ion, row.limiting_hop))
         out.append(
             Moved(
                 ion=row.ion,
                 where=row.facet,
-                prefactor_thz=hop.forward_prefactor_thz if hop else None,
+                prefactor_thz=hop.forward.prefactor_thz if hop and hop.forward else None,
                 d=d.at_reference.mean,
                 decades=gain.decades if gain else Interval(),
                 implied=gain.implied if gain else None,
-                claimed=gain.claimed if gain else None,
+                claimed=claimed_decades(gain) if gain else DASH,
                 verdict=gain.verdict if gain else "",
             )
         )

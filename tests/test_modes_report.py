@@ -145,15 +145,24 @@ def test_crystal_with_an_imaginary_mode_is_called_unstable():
 
 
 def test_sections_of_a_run_without_phonons_say_why():
-    hops, bulk = report.modes_sections(made.Modes(hops=(HOP,), bulk=None, notes=("it does not relax",)), {}, PUBLISHED)
+    hops, bulk = report.modes_sections(
+        made.Modes(hops=(HOP,), bulk=None, notes=("it does not relax",)), {}, PUBLISHED, {}
+    )
     assert bulk.points == ("it does not relax",)
     assert hops.figures == ()
 
 
 def test_only_proved_saddles_are_drawn():
     saddles = {HOP.key: SADDLE, FAILED.key: SADDLE}
-    shown = report.saddles_section([HOP, FAILED], saddles)
+    shown = report.saddles_section([HOP, FAILED], saddles, {})
     assert [figure.caption for figure in shown.figures] == ["Li par: the unstable mode at the saddle"]
+
+
+def test_a_saddle_far_from_its_band_is_said():
+    band = HOP.forward_ev + 0.25
+    (line,) = report.off_the_band([HOP, FAILED], {HOP.key: band, FAILED.key: 5.0})
+    assert line.startswith(f"Li par: the proved saddle is 0.25 eV below the barrier of the bands ({band:.2f} eV)")
+    assert report.off_the_band([HOP], {HOP.key: HOP.forward_ev + 0.04}) == ()
 
 
 def test_arrows_are_the_mode_to_scale_inside_the_cell():

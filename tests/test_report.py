@@ -154,7 +154,7 @@ def test_the_paper_under_check_is_named_with_a_link(rendered):
     checked = material().references.checked()
     assert f'<a href="https://doi.org/{checked.doi}">doi:{checked.doi}</a>' in rendered.html
     assert checked.citation in rendered.markdown
-    assert "at the level PBE, side by side" in rendered.markdown
+    assert "trained on PBE, side by side" in rendered.markdown
 
 
 def test_text_is_escaped():

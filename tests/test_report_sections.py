@@ -38,8 +38,8 @@ def test_rows_without_number_are_named_not_drawn(monkeypatch, rows):
 
 
 def test_the_part_of_dispersion_is_shown_for_a_potential_without_it(rows):
-    assert "D3 included (eV)" in sections.headline_table(rows.headline, target="pbe").columns
-    assert "D3 included (eV)" not in sections.headline_table(rows.headline, target="pbe-d3").columns
+    assert "D3 in the potential's value (eV)" in sections.headline_table(rows.headline, target="pbe").columns
+    assert "D3 in the potential's value (eV)" not in sections.headline_table(rows.headline, target="pbe-d3").columns
 
 
 def test_uncertainty_is_listed_by_term(rows):

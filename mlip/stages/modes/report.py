@@ -29,6 +29,7 @@ from mlip.stages.modes.pictures import bands_picture, mode_picture
 from mlip.stages.modes.result import NO_BAND, PROVED, BulkPhonons, GammaMode, HeatCapacity, HopModes, Modes
 
 USUAL_THZ = (1.0, 30.0)
+APART_EV = 0.05  # between saddle and band: more is not their convergence
 ROOM_KELVIN = 300.0
 TEXT_LINES = (
     (
@@ -59,7 +60,10 @@ _HOP: list[Column] = [
 
 
 def modes_sections(
-    result: Modes, saddles: Mapping[tuple[str, str, str], Atoms], references: References
+    result: Modes,
+    saddles: Mapping[tuple[str, str, str], Atoms],
+    references: References,
+    bands_ev: Mapping[tuple[str, str, str], float],
 ) -> tuple[ReportSection, ...]:
     """Everything the stage says.
 
@@ -67,8 +71,9 @@ def modes_sections(
         result: of the stage.
         saddles: refined saddles to be drawn, by host, ion and hop.
         references: published values of the run's crystal.
+        bands_ev: barriers of the bands, by host, ion and hop.
     """
-    hops = saddles_section(result.hops, saddles)
+    hops = saddles_section(result.hops, saddles, bands_ev)
     bulk = (
         phonons_section(result.bulk, references)
         if result.bulk
@@ -77,7 +82,11 @@ def modes_sections(
     return hops, bulk
 
 
-def saddles_section(hops: Sequence[HopModes], saddles: Mapping[tuple[str, str, str], Atoms]) -> ReportSection:
+def saddles_section(
+    hops: Sequence[HopModes],
+    saddles: Mapping[tuple[str, str, str], Atoms],
+    bands_ev: Mapping[tuple[str, str, str], float],
+) -> ReportSection:
     """Barriers between stationary points, frequencies, prefactors, and the unstable modes drawn."""
     figures = tuple(
         _figure(
@@ -90,7 +99,7 @@ def saddles_section(hops: Sequence[HopModes], saddles: Mapping[tuple[str, str, s
         key="modes",
         heading="Saddles proved by their modes",
         text=TEXT_LINES if hops else (),
-        points=(*counts(hops), *unusual(hops)),
+        points=(*counts(hops), *off_the_band(hops, bands_ev), *unusual(hops)),
         tables=filled(saddles_table(hops), frequencies_table(hops)),
         figures=figures,
         small_figures=True,
@@ -105,6 +114,24 @@ def counts(hops: Sequence[HopModes]) -> tuple[str, ...]:
     failed = Counter(hop.status.code for hop in tried if hop.status.code != PROVED)
     others = ", ".join(f"{count} {code}" for code, count in failed.most_common())
     return (f"{len(tried) - failed.total()} of {len(tried)} saddles are proved" + (f"; {others}." if others else "."),)
+
+
+def off_the_band(hops: Sequence[HopModes], bands_ev: Mapping[tuple[str, str, str], float]) -> tuple[str, ...]:
+    """Proved saddles that lie elsewhere in energy than the bands: the bands have found another way."""
+    lines = []
+    for hop in hops:
+        band = bands_ev.get(hop.key)
+        if hop.status.code != PROVED or hop.forward_ev is None or band is None:
+            continue
+        apart = hop.forward_ev - band
+        if abs(apart) > APART_EV:
+            side = "below" if apart < 0 else "above"
+            lines.append(
+                f"{hop.ion} {hop.hop}: the proved saddle is {abs(apart):.2f} eV {side} the barrier of the bands "
+                f"({band:.2f} eV), so it is the saddle of another way between the same sites. Rates use the saddle, "
+                "the tables of hops and paths use the bands."
+            )
+    return tuple(lines)
 
 
 def unusual(hops: Sequence[HopModes]) -> tuple[str, ...]:

@@ -117,7 +117,8 @@ def report(context: Context[ModesSettings], result: Modes) -> tuple[ReportSectio
     limiting = {(path.host, path.ion, path.limiting_hop) for path in context.result(NEB).bottlenecks}
     drawn = [hop for hop in result.hops if hop.mode and hop.key in limiting]
     saddles = {hop.key: atoms for hop in drawn if (atoms := saddle(context.folder, hop)) is not None}
-    return modes_sections(result, saddles, published)
+    bands = {(b.host, b.ion, b.hop): b.forward_ev for b in context.result(NEB).barriers if b.forward_ev is not None}
+    return modes_sections(result, saddles, published, bands)
 
 
 def _inputs(context: Context[ModesSettings]) -> list[Path]:

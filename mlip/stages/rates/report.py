@@ -147,7 +147,7 @@ def gains_table(gains: Sequence[Gain], rows: Sequence[Diffusivity]) -> Table:
         Column(f"D in bulk {D_UNIT}", NUMBER, lambda g: interval(known.get(("bulk", g.ion), nothing))),
         Column("Gain (decades)", NUMBER, lambda g: interval(g.decades, digits=1)),
         Column("From published barriers (decades)", NUMBER, lambda g: number(g.implied, 1)),
-        Column("Claimed gain (decades)", TEXT, _claimed),
+        Column("Claimed gain (decades)", TEXT, claimed_decades),
         Column("Verdict", VERDICT, lambda g: g.verdict or DASH),
         Column("Reason", TEXT, lambda g: g.reason or DASH),
     ]
@@ -235,7 +235,7 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _claimed(gain: Gain) -> str:
+def claimed_decades(gain: Gain) -> str:
     """The claimed decades: at least so many, or from so many to so many."""
     if gain.claimed is None:
         return DASH

@@ -143,10 +143,8 @@ def subtitle(document: Document, references: References) -> str:
     """What stands side by side, and which paper is under check."""
     if not document.rows.headline:
         return f"Migration barriers by a machine-learned potential at the level {document.target.upper()}."
-    text = (
-        "Published barriers, our DFT and a machine-learned potential at the level "
-        f"{document.target.upper()}, side by side."
-    )
+    potential = f"a machine-learned potential trained on {document.target.upper()}"
+    text = f"Published barriers, our DFT and {potential}, side by side. D3 is included in the first table."
     checked = references.checked()
     if checked is None:
         return text
@@ -174,7 +172,7 @@ def rules(document: Document) -> tuple[str, ...]:
         ),
         (
             "not resolved: no path converged, no uncertainty is known, only an upper bound above the published value "
-            f"is known, or the difference is within 2 sigma and 2 sigma exceeds {largest:g} eV."
+            f"is known, or 2 sigma exceeds {largest:g} eV and the difference is smaller than 2 sigma."
         ),
         "not comparable: the slab or the site is not the one that the published value is for.",
         *_geometries(document.rows.headline),

@@ -41,8 +41,9 @@ VERDICTS_TEXT = (
         "The uncertainty combines three terms in quadrature: the model term, which is the larger of the calibrated "
         "committee spread and the held-out path error; the convergence term; and, where D3 at the saddle is not known, "
         "the dispersion term. Where the ends and the saddle are relaxed with DFT, the model term comes from the noise "
-        "of the labels and the remaining forces, and the convergence term from the settings of DFT. All tolerances "
-        "were set before results were seen."
+        "of the labels and the remaining forces, and the convergence term is an assumed error from the settings of DFT "
+        "(uncertainty.dft_settings_ev). The tolerances were set before results were seen; docs/method.md lists what "
+        "was changed later."
     ),
     (
         "Our value is that of the lowest path between neighbouring equivalent sites. The paper does not describe its "
@@ -64,13 +65,15 @@ PATHS_TEXT = (
     (
         "For every facet, ion and direction, the table gives the path whose highest saddle is lowest among all "
         "combinations of converged hops through surface and subsurface sites. The barrier is measured from the site "
-        "where the path starts."
+        "where the path starts. If the potential is one of PBE, the barrier is without D3 and D3 stands beside it. "
+        "Barriers and uncertainties of hops that are relaxed with DFT are those of DFT."
     ),
 )
 HOPS_TEXT = (
     (
         "A hop without a number did not converge, lost its ion or left the domain of the potential; the status says "
-        "which. The spread is the standard deviation over the bands of the committee members and is not calibrated. "
+        "which. If the potential is one of PBE, all barriers are without D3 and D3 stands beside them. The spread is "
+        "the standard deviation over the bands of the committee members and is not calibrated. "
         "Equivalent hops are those that leave one initial site and are related by symmetry."
     ),
 )
@@ -103,12 +106,13 @@ LIMITS = (
         "atoms. Adsorption energies and voltages are those of one ion in the cell, not of a composition."
     ),
     (
-        "DFT barriers that are not marked as converged are single points on images of the path of a potential. They "
-        "bound the error of the potential at these images and do not replace saddles relaxed with DFT."
+        "DFT barriers that are not marked as converged are single points on images of the path of a potential, not "
+        "always this one. They show the error of the potential at these images and do not replace saddles relaxed "
+        "with DFT."
     ),
     (
-        "Errors from slab thickness, lateral size, k-points, the dipole and the functional (PBE against a hybrid or "
-        "+U, about 0.1 eV) are not part of the uncertainty."
+        "Errors from slab thickness, lateral size and the functional are not part of the uncertainty. Those from "
+        "cutoff, k-points, dipole and spin are part of it only for barriers relaxed with DFT, as an assumed value."
     ),
     (
         "A lowest path is the lowest among the sites and hops that were found; a path through a site that was not "
@@ -206,7 +210,7 @@ def drawn_bands(
 
 def headline_table(rows: Sequence[Headline], *, target: str) -> Table:
     """One line per published barrier, in eV; DFT includes D3, the potential includes D3 where it is known."""
-    dispersion = [Column("D3 included (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True))]
+    dispersion = [Column("D3 in the potential's value (eV)", NUMBER, lambda r: number(r.d3_ev, signed=True))]
     columns = [
         Column("Ion", TEXT, lambda r: r.ion),
         Column("Facet", TEXT, lambda r: r.facet),
