@@ -157,6 +157,13 @@ def test_the_tensor_is_that_of_one_hop_direction():
     assert_allclose(found.anisotropy.value, 0.25, rtol=1e-12)
 
 
+def test_rounding_of_the_sites_is_no_diffusion():
+    jumps = np.array([[2.0, 1e-15, 0.0], [-2.0, 2e-15, 0.0]] * 20)
+    found = diffusion.from_jumps([jumps], 10.0, SETTINGS, axes=2, longest_jump_angstrom=3.8)
+    assert found.tensor["xx"].value is not None
+    assert found.tensor["yy"] == found.anisotropy == diffusion.NOTHING
+
+
 def test_bulk_anatase_diffuses_along_c_as_its_geometry_says():
     """Four neighbours each: D_a = k a^2/4, D_c = k c^2/8, so D_c/D_a = c^2/(2 a^2)."""
     rng = np.random.default_rng(7)

@@ -28,6 +28,7 @@ AXES = "xyz"
 INDEPENDENT = "jumps counted as independent"
 NO_HOP, CANCELLED = "no hop", "jumps cancel"
 UPPER_LIMIT = "upper limit"  # what is known then
+ROUNDING = 1e-6  # Angstrom: a shorter component of a jump between sites is none
 INTERVALS = 40  # of time in the regression of kinisi
 START_RESIDENCES = 2.0  # mean residence times before the regression begins
 LONGEST = 0.5  # part of a trajectory that is the longest interval of time
@@ -54,7 +55,8 @@ class _Terms:
 
     def __init__(self, jumps: Sequence[Array], axes: int, memory: int) -> None:
         self.axes, self.memory = axes, memory
-        self._jumps = [np.asarray(j, dtype=float)[:, :axes] for j in jumps if len(j)]
+        found = [np.asarray(j, dtype=float)[:, :axes] for j in jumps if len(j)]
+        self._jumps = [np.where(np.abs(j) < ROUNDING, 0.0, j) for j in found]
         self.count = sum(len(j) for j in self._jumps)
         self._pairs = [sum(max(len(j) - m, 0) for j in self._jumps) for m in range(memory + 1)]
 

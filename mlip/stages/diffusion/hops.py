@@ -202,7 +202,11 @@ class Visits:
     @property
     def known_ps(self) -> float:
         """Time since the ion came into a core."""
-        return float((self.basin >= 0).sum() * self.frame_ps)
+        return self.ps_in(np.unique(self.basin[self.basin >= 0]))
+
+    def ps_in(self, basins: Sequence[int] | NDArray[np.int64]) -> float:
+        """Time from frames in some basins to the frames after them; the last frame has none after it."""
+        return float(np.isin(self.basin[:-1], basins).sum() * self.frame_ps)
 
 
 def visits(positions: Array, frame_ps: float, where: Basins) -> Visits:
@@ -284,10 +288,7 @@ def rates(found: Sequence[Visits], where: Basins) -> tuple[Rate, ...]:
         for kind in visit.jump_kinds:
             counts[kind] = counts.get(kind, 0) + 1
     exposure = {
-        title: sum(
-            float(np.isin(v.basin, [b for b, t in enumerate(where.titles) if t == title]).sum()) * v.frame_ps
-            for v in found
-        )
+        title: sum(v.ps_in([b for b, t in enumerate(where.titles) if t == title]) for v in found)
         for title in set(where.titles)
     }
     return tuple(

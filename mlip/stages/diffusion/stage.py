@@ -167,6 +167,6 @@ STAGE = Stage(
     common=("seed",),
     sections=(Literature,),
     inputs=_inputs,
-    version=3,
+    version=4,
     report=report,
 )
