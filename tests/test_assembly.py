@@ -11,7 +11,7 @@ from mlip.core.status import Status
 from mlip.stages.modes import result as modes
 from mlip.stages.rates import assembly
 from mlip.stages.rates.laws import Law
-from mlip.stages.refine.refined import Relaxed
+from mlip.stages.refine.barriers import Relaxed
 
 BANDS = rated.bands("x", "001", 0.3)
 PROVED = rated.proved("x", "001", 0.3)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from helpers.potentials import CosineSurface, hop
 from helpers.refinement import BOX, EXACT, SETTINGS, Prior, band_of, barrier, on, refine
 from numpy.testing import assert_allclose
 
-from mlip.atoms import symmetry
+from mlip.atoms import extxyz, symmetry
 from mlip.core.status import Status
 from mlip.stages.neb import band as moving
 from mlip.stages.neb.settings import NebSettings
@@ -101,6 +102,34 @@ def test_labels_of_the_dataset_are_data_from_the_start(skewed):
     known = tuple(call.label for call in loop.latest(calls).values())
     done, more = refine(TRUTH, known=known)
     assert (done.status.code, len(more)) == (loop.CONVERGED, 3)
+
+
+def test_a_call_that_a_dataset_has_too_is_one_datum(skewed):
+    """Shipped labels of the hop that is refined again: the correction is as sure as before, not surer."""
+    _, calls = skewed
+    path = loop.Hop(band=band_of(barrier=0.5), symmetric=False, target="pbe", known=tuple(call.label for call in calls))
+    prior = Prior()(path.band[0], 1)
+    alone, _ = loop.residuals(replace(path, known=()), calls, prior, reach=1.5)
+    both, _ = loop.residuals(path, calls, prior, reach=1.5)
+    twice, _ = loop.residuals(replace(path, known=path.known * 2), [], prior, reach=1.5)
+    assert len(both) == len(twice) == len(alone) == len(calls)
+
+
+@pytest.mark.parametrize(("final", "wanted"), [(0.1, set()), (0.12, {loop.FINAL})])
+def test_the_reverse_barrier_must_not_change_either(skewed, final, wanted):
+    """All labels are stationary; the corrected surface has the final end at 0.1 eV, DFT at `final`."""
+    atoms, mode = Atoms("Li", positions=[[1, 1, 1]], cell=[8, 8, 8], pbc=True), np.eye(1, 3)
+    energies = {loop.INITIAL: 0.0, loop.SADDLE: 0.5, loop.FINAL: final}
+    calls = {}
+    for part, energy in energies.items():
+        label = extxyz.with_labels(atoms, energy_ev=energy, forces=np.zeros((1, 3)), info={})
+        calls[part] = loop.Call(part, 0, atoms, label)
+    images = [atoms.copy() for _ in range(3)]
+    for image, energy in zip(images, (0.0, 0.5, 0.1), strict=True):
+        image.calc = SinglePointCalculator(image, energy=energy)
+    found = replace(skewed[0].found, images=tuple(images), saddle=images[1], mode=mode, forward_ev=0.5)
+    path = loop.Hop(band=tuple(images), symmetric=False, target="pbe", noise=EXACT)
+    assert set(loop._wanted(path, found, calls, SETTINGS)) == wanted
 
 
 def test_the_same_labels_give_the_same_calls(skewed):

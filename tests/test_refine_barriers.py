@@ -10,12 +10,13 @@ from numpy.testing import assert_allclose
 from mlip.atoms.structures import crystal
 from mlip.stages.refine import barriers
 
-HOSTS = (replace(host("001"), miller=(0, 0, 1)), replace(host("bulk"), miller=None))
+SLAB = replace(host("001"), miller=(0, 0, 1), atoms=12, cell_angstrom=(7.6, 3.8, 22.3, 90.0, 90.0, 90.0))
+HOSTS = (SLAB, replace(host("bulk"), miller=None))
 
 
-def declared(*folders, conventional="anatase"):
+def declared(*folders, conventional="anatase", hosts=HOSTS):
     said = []
-    found = barriers.declared(folders, HOSTS, crystal(conventional), say=said.append)
+    found = barriers.declared(folders, hosts, crystal(conventional), say=said.append)
     return {(one.host, one.ion, one.hop): one for one in found}, said
 
 
@@ -45,3 +46,16 @@ def test_a_declared_barrier_is_relaxed_at_the_level_of_the_potential(tmp_path):
     (with_d3,) = barriers.relaxed(list(found.values()), target="pbe-d3")
     assert_allclose((pbe.forward_ev, with_d3.forward_ev, pbe.d3_forward_ev), (0.4, 0.37, -0.03), rtol=1e-9, atol=0)
     assert (pbe.host, pbe.ion, pbe.hop, pbe.std_ev) == ("001", "Li", "001_x", 0.002)
+
+
+@pytest.mark.parametrize("other", [{"atoms": 48}, {"cell_angstrom": (7.6, 7.6, 22.3, 90.0, 90.0, 90.0)}])
+def test_a_barrier_relaxed_in_another_cell_is_shown_and_decides_nothing(tmp_path, other):
+    """Another thickness, coverage or size of the cell has another barrier."""
+    folder = declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4)
+    own, _ = declared(folder)
+    assert own["001", "Li", "001_x"].refined
+    found, _ = declared(folder, hosts=(replace(SLAB, **other),))
+    one = found["001", "Li", "001_x"]
+    assert (one.refined, one.barrier_ev) == (False, pytest.approx(0.4))
+    assert "relaxed with DFT, in another cell: 13 atoms" in one.geometry
+    assert barriers.relaxed([one], target="pbe") == []

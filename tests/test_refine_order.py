@@ -3,8 +3,8 @@
 import pytest
 from helpers.ways import network, relaxed_to
 
+from mlip.stages.refine.barriers import of_refined, relaxed
 from mlip.stages.refine.order import Network, order, replaced
-from mlip.stages.refine.refined import relaxed
 
 ERROR_EV = 0.05
 PUBLISHED = frozenset({("001", "Li")})
@@ -13,7 +13,7 @@ PUBLISHED = frozenset({("001", "Li")})
 def names(made=(), published=PUBLISHED, left=None):
     """The order of three ways on a published facet and one elsewhere."""
     here, there = network(par=0.50, over=0.57, far=0.9), network("101", aside=0.2)
-    whole = Network(*(a + b for a, b in zip(here, there, strict=True)), published)
+    whole = Network(*(a + b for a, b in zip(here, there, strict=True)), published, "pbe")
     todo = [h for h in whole.hops if left is None or h.name in left]
     return [h.name for h in order(todo, whole, list(made), error_ev=ERROR_EV)]
 
@@ -43,7 +43,7 @@ def test_what_did_not_converge_changes_nothing():
 
 def test_dft_takes_the_place_of_the_potential_where_a_hop_is_refined():
     _, _, barriers = network(par=0.5, over=0.57)
-    made = replaced(barriers, relaxed([relaxed_to("over", 0.4)]))
+    made = replaced(barriers, relaxed(of_refined([relaxed_to("over", 0.4)]), target="pbe"))
     assert [(b.hop, b.forward_ev, b.reverse_ev, b.forward_std_ev) for b in made] == [
         ("par", 0.5, 0.5, 0.01),
         ("over", 0.4, 0.4, 0.002),

@@ -17,7 +17,7 @@ def rows():
 
 
 def test_a_number_has_value_level_uncertainty_method_and_origin(rows):
-    (said,) = quotes.sentences([rows["Li", "bulk"]], MADE_BY, target="pbe")
+    (said,) = quotes.sentences([rows["Li", "bulk"]], MADE_BY)
     assert said == (
         "Migration barrier of Li in the bulk of anatase TiO2: 0.49 \u00b1 0.03 eV (2 sigma), PBE-D3; climbing-image NEB "
         "by a committee of 2 machine-learned potentials with 5 images between the ends, not refined with DFT; limiting "
@@ -29,12 +29,12 @@ def test_a_refined_barrier_says_so_and_names_its_own_run(rows):
     row = replace(
         rows["Li", "001"],
         dft_refined=True,
-        dft_ev=1.0912,
-        dft_two_sigma_ev=0.0123,
+        decided_ev=1.0912,
+        decided_two_sigma_ev=0.0123,
         dft_calls=4,
         dft_force_ev_per_angstrom=0.038,
     )
-    (said,) = quotes.sentences([row], MADE_BY, target="pbe")
+    (said,) = quotes.sentences([row], MADE_BY)
     assert said.startswith("Migration barrier of Li on (001) of anatase TiO2: 1.09 \u00b1 0.01 eV (2 sigma), PBE-D3; ")
     assert "relaxed with DFT (4 DFT calculations, largest residual force 38 meV/\u00c5)" in said
     assert said.endswith("mlip 1.2.3, run fedcba543210.")
@@ -42,21 +42,21 @@ def test_a_refined_barrier_says_so_and_names_its_own_run(rows):
 
 
 def test_level_and_bound_are_said(rows):
-    row = replace(rows["Li", "bulk"], d3_ev=None, upper_bound=True)
-    assert "at most 0.50 \u00b1 0.03 eV (2 sigma), PBE without D3;" in quotes.quotable(row, MADE_BY, target="pbe")
-    assert "eV (2 sigma), PBE-D3;" in quotes.quotable(row, MADE_BY, target="pbe-d3")
+    row = replace(rows["Li", "bulk"], decided_ev=0.4987, decided_has_d3=False, upper_bound=True)
+    assert "at most 0.50 \u00b1 0.03 eV (2 sigma), PBE without D3;" in quotes.quotable(row, MADE_BY)
+    assert "eV (2 sigma), PBE-D3;" in quotes.quotable(replace(row, decided_has_d3=True), MADE_BY)
 
 
 @pytest.mark.parametrize("key", [("Mg", "bulk"), ("Mg", "001"), ("Mg", "100"), ("Li", "100")])
 def test_a_row_without_a_result_says_that_there_is_no_number_and_why(rows, key):
     row = rows[key]
     assert row.verdict not in {AGREES, DIFFERS}
-    (said,) = quotes.sentences([row], MADE_BY, target="pbe")
+    (said,) = quotes.sentences([row], MADE_BY)
     assert said.endswith(f": there is no number to quote; the barrier is {row.verdict} ({row.reason}).")
 
 
 def test_nothing_is_said_that_is_not_known(rows):
-    said = quotes.quotable(rows["Li", "bulk"], quotes.MadeBy(members=1), target="pbe")
+    said = quotes.quotable(rows["Li", "bulk"], quotes.MadeBy(members=1))
     assert said == (
         "Migration barrier of Li in the bulk: 0.49 \u00b1 0.03 eV (2 sigma), PBE-D3; climbing-image NEB by a "
         "machine-learned potential, not refined with DFT; limiting hop bulk_oct, path from site V1."

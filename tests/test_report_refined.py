@@ -5,16 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.material import FOLDER, SETTINGS
-from helpers.ways import found, relaxed_to
+from helpers.material import FOLDER, SETTINGS, barrier, hop, site
+from helpers.ways import PERIOD, found, relaxed_to
 from numpy.testing import assert_allclose
 
 from mlip.core.uncertainty import Uncertainty
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.neb.stage import bottlenecks_of
 from mlip.stages.refine import barriers
 from mlip.stages.refine.report import refine_section
-from mlip.stages.report import figures, sections, verdicts
+from mlip.stages.report import figures, quotes, sections, verdicts
 from mlip.stages.report.refined import with_refined
 
 
@@ -64,6 +65,48 @@ def test_all_ways_of_a_facet_compete(published):
     assert row.budget.refined_ev is None
     both = row_of(published, [relaxed_to("par", 0.95), relaxed_to("over", 0.42)], par=0.70, over=0.9)
     assert (both.limiting_hop, both.dft_refined, both.verdict) == ("over", True, "agrees")
+
+
+def test_d3_of_the_dft_points_counts_where_that_of_the_bands_is_not_known(published):
+    """One member failed, so the band has no D3; the row is that of DFT with its own D3."""
+    given = found(barriers.of_refined([relaxed_to("par", 0.41)]), par=0.70)
+    given = replace(given, barriers=tuple(replace(b, d3_forward_ev=None) for b in given.barriers))
+    row = verdicts.headline(published, with_refined(given), SETTINGS)
+    assert_allclose((row.dft_ev, row.decided_ev), 0.41 - 0.02, rtol=1e-12, atol=0)
+    assert (row.dft_refined, row.decided_has_d3, row.budget.dispersion_ev) == (True, True, 0.0)
+
+
+def test_a_barrier_of_dft_without_d3_is_quoted_as_it_decides(published):
+    row = row_of(published, [replace(relaxed_to("par", 0.41), d3_forward_ev=None)], par=0.70)
+    assert (row.dft_refined, row.dft_ev, row.decided_ev, row.decided_has_d3) == (True, 0.41, 0.41, False)
+    assert "D3 at the saddle not known" in row.reason
+    assert str(sections.dft_with_hop(row)).endswith("(without D3)")
+    assert "0.41" in (said := quotes.quotable(row, quotes.MadeBy()))
+    assert "PBE without D3; initial state and saddle relaxed with DFT" in said
+
+
+def test_a_path_over_two_refined_hops_rests_on_the_potential_for_its_sites(published):
+    """The second hop limits: the energy of the site between is the potential's, and so is the uncertainty."""
+    start = replace(site("001", "Li", "S1"), periods=(PERIOD,))
+    sites = (start, site("001", "Li", "U1", 0.1))
+    hops = (
+        replace(hop("001", "Li", "in", "S1", "U1", symmetric=False), edges=((0, 0, 0, 0, 0),)),
+        replace(hop("001", "Li", "out", "U1", "S1", symmetric=False), edges=((0, 0, 1, 0, 0),)),
+    )
+    own = (
+        barrier("001", "Li", "in", 0.3, 0.2, symmetric=False),
+        barrier("001", "Li", "out", 0.6, 0.7, symmetric=False),
+    )
+    made = [replace(relaxed_to(name, height), symmetric=False) for name, height in (("in", 0.3), ("out", 0.28))]
+    given = replace(found(barriers.of_refined(made), x=0.5), sites=sites, hops=hops, barriers=own)
+    given = with_refined(replace(given, bottlenecks=bottlenecks_of(sites, hops, own)))
+    row = verdicts.headline(published, given, SETTINGS)
+    assert (row.hops, row.limiting_hop, row.dft_refined) == (("in", "out"), "out", False)
+    assert row.budget.refined_ev is None
+    assert row.budget.held_out_ev == given.path_error_ev
+    assert_allclose(row.decided_ev, 0.1 + 0.28, rtol=1e-9, atol=0)
+    assert row.hops_by_dft == ("in", "out")
+    assert "of its hops, in, out relaxed with DFT" in quotes.quotable(row, quotes.MadeBy())
 
 
 def test_what_did_not_converge_leaves_the_row_as_it_is(published):

@@ -9,14 +9,16 @@ from mlip.atoms import extxyz, structures
 from mlip.atoms.structures import Facet
 from mlip.core import files
 
+FACET = Facet(name="001", miller=(0, 0, 1), layers=2, repeat=(2, 1))
+
 
 def dataset(folder, *, hop, height_ev, d3_ev=-0.01, std_ev=0.002, **settings):
-    """The folder; `settings` change the level of theory on its card."""
+    """The folder, with frames of the slab of `tiny`; `settings` change the level of theory on its card."""
     frames = []
     for name, height in (("a", 0.0), ("b", height_ev)):
-        frame = structures.slab(
-            structures.crystal("anatase"), Facet(name="001", miller=(0, 0, 1)), bond_angstrom=2.35
-        ) + Atoms("Li", positions=[[0, 0, 0]])
+        frame = structures.slab(structures.crystal("anatase"), FACET, bond_angstrom=2.35) + Atoms(
+            "Li", positions=[[0, 0, 0]]
+        )
         info = {"frame_id": name, "group": f"ladder_{hop}_Li", "host": "001", "ion": "Li"}
         made = extxyz.with_labels(frame, energy_ev=height - 10, forces=np.zeros((len(frame), 3)), info=info)
         made.info["d3_energy"] = d3_ev if height else 0.0

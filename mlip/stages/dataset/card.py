@@ -111,6 +111,15 @@ def labels_fit(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[
     return bool((np.abs(repeats / np.maximum(np.rint(repeats), 1) - 1) < LENGTH_SHARE).all())
 
 
+def same_cell(frame: Atoms, host: Host) -> bool:
+    """Whether a frame with one ion is of the cell of a host: as many atoms, periodic vectors of the same lengths."""
+    axes = 3 if host.miller is None else 2
+    lengths = np.array(host.cell_angstrom[:axes])
+    return len(frame) == host.atoms + 1 and bool(
+        (np.abs(frame.cell.lengths()[:axes] / lengths - 1) < LENGTH_SHARE).all()
+    )
+
+
 def _shares(atoms: Atoms) -> dict[str, float]:
     counts = atoms.symbols.formula.count()
     return {s: round(n / len(atoms), 6) for s, n in sorted(counts.items())}

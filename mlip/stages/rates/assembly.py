@@ -23,7 +23,7 @@ from mlip.stages.rates import transition
 from mlip.stages.rates.lattice import lattice
 from mlip.stages.rates.laws import Law
 from mlip.stages.rates.system import System
-from mlip.stages.refine.refined import Relaxed
+from mlip.stages.refine.barriers import Relaxed
 from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import Site
 

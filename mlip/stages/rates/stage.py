@@ -30,8 +30,7 @@ from mlip.stages.rates.result import AgainstDynamics, DynamicsTogether, HopAgain
 from mlip.stages.rates.settings import RatesSettings
 from mlip.stages.rates.system import System, site_levels_ev
 from mlip.stages.rates.together import together
-from mlip.stages.refine.barriers import declared, of_refined, relaxed
-from mlip.stages.refine.refined import Relaxed
+from mlip.stages.refine.barriers import Relaxed, declared, of_refined, relaxed
 from mlip.stages.refine.stage import STAGE as REFINE
 from mlip.stages.sites import network
 from mlip.stages.sites.sites import DESORBED

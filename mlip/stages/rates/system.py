@@ -138,7 +138,8 @@ def status(system: System, found: Diffusion) -> Status:
         still = ", ".join(axis for axis, known, d in axes if known and d == 0)
         unknown = ", ".join(axis for axis, known, _ in axes if not known)
         notes = [f"no chain of hops leads along {still}"] if still else []
-        notes += [f"not known along {unknown}, where hops without a rate could be faster: {missing}"] if unknown else []
+        if unknown:
+            notes.append(f"D along {unknown} is not known; hops without a rate could be faster there: {missing}")
         return Status(RESOLVED, "; ".join(notes))
     if found.is_complete:
         return Status(CONFINED, "no chain of hops leads to the next cell; raise sites.max_hop_angstrom")

@@ -6,7 +6,7 @@ points that are stationary in DFT is `refined`; others are single points at the 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ase import Atoms
@@ -14,10 +14,24 @@ from ase import Atoms
 from mlip.atoms import extxyz
 from mlip.atoms.structures import Host
 from mlip.core.section import Target
-from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card, same_theory
+from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card, same_cell, same_theory
 from mlip.stages.neb.band import largest
 from mlip.stages.refine.loop import CONVERGED
-from mlip.stages.refine.refined import Refined, Relaxed
+from mlip.stages.refine.refined import Refined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relaxed:
+    """The barriers of a hop whose ends and saddle are stationary in DFT, at the level of the potential."""
+
+    host: str
+    ion: str
+    hop: str
+    forward_ev: float
+    reverse_ev: float | None
+    d3_forward_ev: float | None
+    std_ev: float | None
+    d3_reverse_ev: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +83,18 @@ def declared(
             say(f"{folder}: DFT of another level than that of the dataset; its barriers are not used")
             continue
         frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
-        found += of_paths([p for p in card.paths if labels_fit(p, frames, hosts, conventional)], frames)
+        fitting = [p for p in card.paths if labels_fit(p, frames, hosts, conventional)]
+        found += of_paths([_in_cell(path, frames, hosts) for path in fitting], frames)
     return tuple(found)
+
+
+def _in_cell(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[Host]) -> LabelledPath:
+    """The path; one that was relaxed in another cell than that of the run's host is not relaxed here."""
+    host, frame = next((h for h in hosts if h.name == path.host), None), frames.get(path.initial)
+    if not path.refined or host is None or frame is None or same_cell(frame, host):
+        return path
+    geometry = f"{path.geometry}, in another cell: {len(frame)} atoms, {host.atoms + 1} in this run"
+    return replace(path, refined=False, geometry=geometry)
 
 
 def of_paths(paths: Sequence[LabelledPath], frames: Mapping[str, Atoms]) -> tuple[DftBarrier, ...]:

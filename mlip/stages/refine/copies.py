@@ -68,7 +68,7 @@ def images(label: Labelled, operations: Sequence[Operation], *, band: Sequence[A
         places[onto] = label.positions @ turn + operation.translation @ cell
         forces[onto] = label.forces @ turn
         made = of_frame(places, label.energy_ev, forces, band=band, reach=reach)
-        if made is not None and not any(_same(made, other) for other in kept):
+        if made is not None and not any(is_same(made, other) for other in kept):
             kept.append(made)
     return kept
 
@@ -80,7 +80,7 @@ def with_reversed(labels: Sequence[Labelled], turned: Reversal | None) -> list[L
     kept = list(labels)
     for label in labels:
         made = Labelled(turned.positions(label.positions), label.energy_ev, turned.forces(label.forces))
-        if not any(_same(made, other) for other in kept):
+        if not any(is_same(made, other) for other in kept):
             kept.append(made)
     return kept
 
@@ -90,6 +90,7 @@ def _near(ion: Array, band: Sequence[Atoms], reach: float) -> bool:
     return bool(find_mic(ways - ion, band[0].cell, pbc=True)[1].min() <= reach)
 
 
-def _same(one: Labelled, other: Labelled) -> bool:
+def is_same(one: Labelled, other: Labelled) -> bool:
+    """Whether two labels are of one geometry, wherever the whole structure is."""
     apart = one.positions - other.positions
     return bool(np.abs(apart - apart.mean(axis=0)).max() < SAME_ANGSTROM)

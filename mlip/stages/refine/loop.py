@@ -141,7 +141,8 @@ def residuals(hop: Hop, calls: Sequence[Call], prior: Prior, *, reach: float) ->
     labels = [copies.Labelled(call.asked.positions, *label_of(call, hop.target)) for call in calls]
     for frame in hop.known:
         made = copies.of_frame(frame.positions, *target_labels(frame, hop.target), band=hop.band, reach=reach)
-        labels += [made] if made is not None else []
+        if made is not None and not any(copies.is_same(made, one) for one in labels):
+            labels.append(made)  # a call that a dataset has too is one datum
     turned = reversal.between(hop.band[0], hop.band[-1]) if hop.symmetric else None
     known, images = [], []
     for one in labels:
@@ -209,12 +210,11 @@ def _wanted(hop: Hop, found: Found, last: Mapping[str, Call], settings: RefineSe
     labels = {part: label_of(call, hop.target) for part, call in last.items()}
     rough = [part for part in places if part not in labels or moving.largest(labels[part][1]) > most]
     if not rough:
-        change = found.forward_ev - (labels[SADDLE][0] - labels[INITIAL][0])
-        if abs(change) <= settings.max_change_ev:
+        now = {INITIAL: found.images[0], SADDLE: found.saddle, FINAL: found.images[-1]}
+        shifts = {part: float(now[part].get_potential_energy()) - labels[part][0] for part in places}
+        if max(abs(shifts[SADDLE] - shifts[end]) for end in places if end != SADDLE) <= settings.max_change_ev:
             return {}
-        now = {INITIAL: found.images[0], SADDLE: found.saddle}
-        shifts = {part: abs(float(now[part].get_potential_energy()) - labels[part][0]) for part in now}
-        rough = [max(shifts, key=lambda part: shifts[part])]
+        rough = [max(shifts, key=lambda part: abs(shifts[part]))]
     return {part: places[part] for part in rough}
 
 

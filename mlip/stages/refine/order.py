@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+from mlip.core.section import Target
 from mlip.core.status import Status
 from mlip.stages.neb import neb
 from mlip.stages.neb.neb import Barrier
 from mlip.stages.neb.stage import bottlenecks_of
-from mlip.stages.refine.refined import Refined, Relaxed, relaxed
+from mlip.stages.refine.barriers import Relaxed, of_refined, relaxed
+from mlip.stages.refine.refined import Refined
 from mlip.stages.sites.network import Bottleneck, Hop
 from mlip.stages.sites.sites import Site
 
@@ -29,6 +31,7 @@ class Network:
     hops: tuple[Hop, ...]
     barriers: tuple[Barrier, ...]  # of the potential
     published: AbstractSet[tuple[str, str]]  # host and ion of published barriers
+    target: Target  # level of the potential
 
 
 def replaced(barriers: Sequence[Barrier], known: Sequence[Relaxed]) -> list[Barrier]:
@@ -48,7 +51,7 @@ def replaced(barriers: Sequence[Barrier], known: Sequence[Relaxed]) -> list[Barr
                 reverse_ev=_reverse(barrier, own),
                 forward_std_ev=own.std_ev,
                 reverse_std_ev=own.std_ev,
-                d3_forward_ev=None if barrier.d3_forward_ev is None else own.d3_forward_ev,
+                d3_forward_ev=own.d3_forward_ev,
                 asymmetry_ev=None,
                 vacuum_ev=None,
             )
@@ -73,7 +76,7 @@ def order(left: Sequence[Hop], network: Network, made: Sequence[Refined], *, err
         made: hops refined so far.
         error_ev: standard deviation of a barrier of the potential, beside the spread of its committee.
     """
-    barriers = replaced(network.barriers, relaxed(made))
+    barriers = replaced(network.barriers, relaxed(of_refined(made), target=network.target))
     lowest = lowest_paths(bottlenecks_of(network.sites, network.hops, barriers))
     sites = {(s.host, s.ion, s.name): s.energy_ev for s in network.sites}
     known = {(b.host, b.ion, b.hop): b for b in barriers if b.forward_ev is not None}

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
 from ase.geometry import find_mic
 
 from mlip.core.arrays import Array
@@ -41,20 +40,6 @@ class SameGeometry:
     def difference_ev(self) -> float:
         """DFT minus potential."""
         return self.dft_forward_ev - self.mlip_forward_ev
-
-
-@dataclass(frozen=True, kw_only=True)
-class Relaxed:
-    """The barriers of a hop whose ends and saddle are stationary in DFT, at the level of the potential."""
-
-    host: str
-    ion: str
-    hop: str
-    forward_ev: float
-    reverse_ev: float | None
-    d3_forward_ev: float | None
-    std_ev: float | None
-    d3_reverse_ev: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,24 +121,6 @@ def outcome(
     )
 
 
-def relaxed(made: Sequence[Refined]) -> list[Relaxed]:
-    """The hops that have a barrier of DFT."""
-    return [
-        Relaxed(
-            host=one.host,
-            ion=one.ion,
-            hop=one.hop,
-            forward_ev=one.forward_ev,
-            reverse_ev=one.reverse_ev,
-            d3_forward_ev=one.d3_forward_ev,
-            std_ev=one.std_ev,
-            d3_reverse_ev=one.d3_reverse_ev,
-        )
-        for one in made
-        if one.status.code == loop.CONVERGED and one.forward_ev is not None
-    ]
-
-
 def named(hop: Hop, status: Status) -> Refined:
     """A hop with a status and no number."""
     return Refined(
@@ -220,10 +187,9 @@ def _rms(values: Array) -> float | None:
 
 
 def labelled_path(made: Refined, *, source: str) -> LabelledPath | None:
-    """The entry of a dataset card for a hop whose end and saddle are labelled; None where one is not."""
-    if made.initial is None or made.saddle is None:
+    """The entry of a dataset card for a hop that is converged; None for others, whose frames are labels alone."""
+    if made.initial is None or made.saddle is None or made.status.code != loop.CONVERGED:
         return None
-    converged = made.status.code == loop.CONVERGED
     return LabelledPath(
         group=made.group,
         host=made.host,
@@ -232,15 +198,9 @@ def labelled_path(made: Refined, *, source: str) -> LabelledPath | None:
         initial=made.initial,
         saddle=made.saddle,
         final=made.final,
-        geometry=f"relaxed with DFT ({source})" if converged else f"refinement that did not converge ({source})",
-        note="" if converged else str(made.status),
-        refined=converged,
-        calls=made.calls if converged else None,
-        force_ev_per_angstrom=made.force_ev_per_angstrom if converged else None,
-        std_ev=made.std_ev if converged else None,
+        geometry=f"relaxed with DFT ({source})",
+        refined=True,
+        calls=made.calls,
+        force_ev_per_angstrom=made.force_ev_per_angstrom,
+        std_ev=made.std_ev,
     )
-
-
-def frames_of(calls: Sequence[Call]) -> list[Atoms]:
-    """The labelled frames of a hop."""
-    return [call.label for call in calls if call.label is not None]

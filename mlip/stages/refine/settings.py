@@ -1,7 +1,7 @@
 """The settings of the stage refine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,11 +11,13 @@ from mlip.core.section import Count, OptionalSection, Positive
 class RefineSettings(OptionalSection):
     """Ends and saddles relaxed with DFT, from the potential's bands and a few DFT calls each."""
 
+    execution: ClassVar[frozenset[str]] = OptionalSection.execution | {"max_hours"}
+
     hops: tuple[str, ...] = Field(
         default=("*",), description="Name patterns of the hops to refine, with shell wildcards."
     )
     datasets: tuple[Path, ...] = Field(
-        default=(Path("datasets/tio2-mg-li-refined"),),
+        default=(Path("datasets/tio2-mg-li-refined"), Path("datasets/tio2-mg-li-refined-001")),
         description=(
             "Dataset folders beside that of the run: labels of the level of the run are data of the correction, and "
             "paths that their cards call refined are shown in the report."

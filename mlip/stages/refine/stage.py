@@ -28,6 +28,7 @@ from mlip.stages.neb.neb import nearest_member
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.neb.stage import band_file, bottlenecks_of
 from mlip.stages.refine import jobs, loop, refined
+from mlip.stages.refine.barriers import of_refined, relaxed
 from mlip.stages.refine.correction import Noise
 from mlip.stages.refine.jobs import HopJob
 from mlip.stages.refine.order import Network, lowest_paths, order, replaced
@@ -74,7 +75,8 @@ def run(context: Context[RefineSettings]) -> Refinement:
     ask = Labeller(dft, queue.labels_folder(context.run_folder), workers=context.workers, say=context.say)
     todo, without = _hops(context)
     found = context.result(SITES)
-    network = Network(found.sites, found.hops, context.result(NEB).barriers, _published(context))
+    barriers, target = context.result(NEB).barriers, context.common.target
+    network = Network(found.sites, found.hops, barriers, _published(context), target)
     work = _Work(context, ask, Budget(context.settings))
     made: list[Refined] = [
         refined.named(hop, Status(loop.NO_BAND, "no member has a converged band")) for hop in without
@@ -225,14 +227,13 @@ def _datasets(context: Context[RefineSettings]) -> list[Path]:
 
 
 def _references(context: Context[RefineSettings]) -> list[Path]:
-    """The published values, where a budget makes the order of the hops a part of the result."""
-    limited = context.settings.max_calls is not None or context.settings.max_hours is not None
-    return [context.section(Literature).references] if limited else []
+    """The published values, where a number of calls makes the order of the hops a part of the result."""
+    return [context.section(Literature).references] if context.settings.max_calls is not None else []
 
 
 def _published(context: Context[RefineSettings]) -> frozenset[tuple[str, str]]:
     """Host and ion of every published barrier that a verdict is given on; none where the order does not matter."""
-    if not _references(context):
+    if context.settings.max_calls is None and context.settings.max_hours is None:
         return frozenset()
     everything = references.load(context.file(context.section(Literature).references))
     built, made = context.settings_of(structures.STAGE), context.result(structures.STAGE)
@@ -245,7 +246,8 @@ def _rows(context: Context[RefineSettings], made: Sequence[Refined]) -> tuple[Re
     """The results in the order of the network, with the potential's barriers and which hops limit a path."""
     found, barriers = context.result(SITES), context.result(NEB).barriers
     own = {(b.host, b.ion, b.hop): b for b in barriers}
-    lowest = lowest_paths(bottlenecks_of(found.sites, found.hops, replaced(barriers, refined.relaxed(made))))
+    known = relaxed(of_refined(made), target=context.common.target)
+    lowest = lowest_paths(bottlenecks_of(found.sites, found.hops, replaced(barriers, known)))
     limiting = {(p.host, p.ion, p.limiting_hop) for p in lowest.values()}
     places = {(h.host, h.ion, h.name): k for k, h in enumerate(found.hops)}
     out = []

@@ -97,7 +97,7 @@ def make_page(document: Document, references: References, found: Found) -> Page:
         rules(document),
         target=document.target,
         images=found.images,
-        quotes=quotes.sentences(headline, found.made_by, target=document.target),
+        quotes=quotes.sentences(headline, found.made_by),
     )
     return Page(
         title=document.title,

@@ -57,10 +57,10 @@ def _listed(items: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def sentences(rows: Sequence[Headline], made: MadeBy, *, target: str) -> tuple[str, ...]:
+def sentences(rows: Sequence[Headline], made: MadeBy) -> tuple[str, ...]:
     """For every row one sentence to quote: value, level, uncertainty, method and origin; or why there is none."""
     known = {AGREES, DIFFERS}
-    return tuple(quotable(row, made, target=target) if row.verdict in known else refused(row) for row in rows)
+    return tuple(quotable(row, made) if row.verdict in known else refused(row) for row in rows)
 
 
 def refused(row: Headline) -> str:
@@ -68,13 +68,13 @@ def refused(row: Headline) -> str:
     return f"{_name(row)}: there is no number to quote; the barrier is {row.verdict} ({row.reason})."
 
 
-def quotable(row: Headline, made: MadeBy, *, target: str) -> str:
-    """The barrier that the verdict rests on, as one sentence; `target` is the level of the potential."""
+def quotable(row: Headline, made: MadeBy) -> str:
+    """The barrier that the verdict rests on, as one sentence."""
     value = with_error(row.decided_ev, row.decided_two_sigma_ev)
     of = _name(row) if made.crystal is None else f"{_name(row)} of {made.crystal}"
     barrier = f"Migration barrier of {of}: {'at most ' if row.upper_bound else ''}{value} eV (2 sigma)"
-    level = "PBE-D3" if row.dft_refined or row.d3_ev is not None or target == "pbe-d3" else "PBE without D3"
-    method = _by_dft(row) if row.dft_refined else _by_potential(made)
+    level = "PBE-D3" if row.decided_has_d3 else "PBE without D3"
+    method = _by_dft(row) if row.dft_refined else _by_potential(made, row.hops_by_dft)
     run = made.refined_run if row.dft_refined else made.run
     origin = ", ".join(p for p in (made.version and f"mlip {made.version}", run and f"run {run}") if p)
     path = f"limiting hop {row.limiting_hop}, path from site {row.start}"
@@ -87,9 +87,10 @@ def _by_dft(row: Headline) -> str:
     return f"initial state and saddle relaxed with DFT ({row.dft_calls} DFT calculations{left})"
 
 
-def _by_potential(made: MadeBy) -> str:
+def _by_potential(made: MadeBy, by_dft: Sequence[str]) -> str:
     committee = "a machine-learned potential"
     if made.members is not None and made.members > 1:
         committee = f"a committee of {made.members} machine-learned potentials"
     images = "" if made.images is None else f" with {made.images} images between the ends"
-    return f"climbing-image NEB by {committee}{images}, not refined with DFT"
+    refined = f"of its hops, {', '.join(by_dft)} relaxed with DFT" if by_dft else "not refined with DFT"
+    return f"climbing-image NEB by {committee}{images}, {refined}"

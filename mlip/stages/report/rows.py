@@ -72,7 +72,7 @@ class Headline:
     path: str
     published_ev: float
     doi: str | None
-    dft_ev: float | None  # with D3; None also where D3 at its images is not known
+    dft_ev: float | None  # with D3; single points without it are left out
     dft_hop: str | None  # the limiting one or the whole path, or else the lowest one of the facet that DFT has
     dft_geometry: str | None  # what the single points of dft_ev were made at
     dft_refined: bool  # ends and saddle are stationary in DFT, and the verdict rests on dft_ev
@@ -90,6 +90,10 @@ class Headline:
     limiting_hop: str | None
     verdict: str  # AGREES, DIFFERS, NOT_COMPARABLE or NOT_RESOLVED
     reason: str
+    decided_ev: float | None = None  # the barrier that the verdict rests on, with D3 where that is known
+    decided_two_sigma_ev: float | None = None
+    decided_has_d3: bool = False
+    hops_by_dft: tuple[str, ...] = ()  # of a path of the potential: its hops that have the barrier of DFT
     upper_bound: bool = False  # a path that is not resolved may lie below ours
     zero_shot: BeforeTraining | None = None  # with D3; None: not calculated
 
@@ -97,16 +101,6 @@ class Headline:
     def ours_ev(self) -> float | None:
         """The potential's barrier as it is compared: with D3, like `dft_ev` and the published value."""
         return None if self.mlip_ev is None else self.mlip_ev + (self.d3_ev or 0.0)
-
-    @property
-    def decided_ev(self) -> float | None:
-        """The barrier that the verdict rests on: DFT's where it is refined, else the potential's."""
-        return self.dft_ev if self.dft_refined else self.ours_ev
-
-    @property
-    def decided_two_sigma_ev(self) -> float | None:
-        """Its uncertainty."""
-        return self.dft_two_sigma_ev if self.dft_refined else self.two_sigma_ev
 
     @property
     def dft_is_elsewhere(self) -> bool:

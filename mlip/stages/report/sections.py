@@ -246,6 +246,8 @@ def _before_training(row: Headline | HopRow) -> Cell:
 def dft_with_hop(row: Headline) -> Cell:
     """The DFT barrier (eV) of a headline row, with the name of the hop where it is not the limiting one."""
     barrier = with_error(row.dft_ev, row.dft_two_sigma_ev) if row.dft_refined else number(row.dft_ev)
+    if row.dft_refined and not row.decided_has_d3:
+        barrier = barrier.noted("(without D3)")
     return barrier.noted(f"({row.dft_hop})") if row.dft_is_elsewhere else barrier
 
 

@@ -244,7 +244,7 @@ STAGE = Stage(
     run=run,
     needs=(structures.STAGE, DATASET, TRAIN, EVALUATE, SITES, NEB),
     uses_all=True,
-    settings_of=(REFINE,),
+    settings_of=(REFINE, ENERGETICS),
     sections=(Literature, Uncertainty),
     inputs=_inputs,
     artifact=Kept(kind="report", patterns=("report.*", "*.csv", "*/*.csv")),

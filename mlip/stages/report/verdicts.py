@@ -47,14 +47,16 @@ def _potential_budget(path: Bottleneck, results: Results, dispersion_ev: float) 
 def _refined_budget(path: Bottleneck, results: Results, dispersion_ev: float) -> Budget | None:
     """Noise of the labels and the forces that are left, settings of DFT, dispersion. The potential plays no part.
 
-    None where a hop that enters the barrier is not relaxed with DFT, or where the results are those of the potential.
+    None where the potential has a part in the barrier: the limiting hop is not relaxed with DFT, or it leaves another
+    site than a copy of the start, whose energy is the potential's.
     """
     steps = _entering(path, results)
-    found = [dft_of(results.dft, path.host, path.ion, hop.name) for hop, *_ in steps] if results.is_dft else []
-    known = [d for d in found if d is not None and d.refined and d.at_level(results.target) is not None]
-    if not steps or len(known) < len(steps) or steps[-1][0].name != path.limiting_hop:
+    if not results.is_dft or len(steps) != 1 or steps[0][0].name != path.limiting_hop:
         return None
-    own, settings_ev = math.hypot(*(d.std_ev or 0.0 for d in known)), results.errors.dft_settings_ev
+    found = dft_of(results.dft, path.host, path.ion, steps[0][0].name)
+    if found is None or not found.refined or found.std_ev is None or found.at_level(results.target) is None:
+        return None
+    own, settings_ev = found.std_ev, results.errors.dft_settings_ev
     return Budget(
         committee_ev=None,
         held_out_ev=None,
@@ -310,10 +312,10 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         path=value.path or "",
         published_ev=value.value,
         doi=value.doi,
-        dft_ev=_with_d3(case) if rests else dft.with_d3_ev if dft else None,
+        dft_ev=_decided(case) if rests else dft.with_d3_ev if dft else None,
         dft_hop=case.path.limiting_hop if rests and case.path else dft.hop if dft else None,
         dft_geometry=dft.geometry if dft else None,
-        dft_refined=rests and case.d3_ev is not None,
+        dft_refined=rests,
         dft_calls=dft.calls if dft and rests else None,
         dft_force_ev_per_angstrom=dft.force_ev_per_angstrom if dft and rests else None,
         dft_two_sigma_ev=case.two_sigma_ev if rests else None,
@@ -328,6 +330,10 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         limiting_hop=case.path.limiting_hop if case.path else None,
         verdict=verdict,
         reason=reason,
+        decided_ev=_decided(case) if rests or path else None,
+        decided_two_sigma_ev=case.two_sigma_ev if rests or path else None,
+        decided_has_d3=case.d3_ev is not None,
+        hops_by_dft=() if rests or case.path is None or case is own else _hops_by_dft(case.path, results),
         upper_bound=bool(_bound(case)),
         zero_shot=None if results.zero_shot is None else _before_training(_case(value, results.zero_shot, settings)),
     )
@@ -340,6 +346,18 @@ def _before_training(case: _Case) -> BeforeTraining:
         return BeforeTraining(barrier_ev=barrier, status=case.path.status if case.path else Status(RESOLVED))
     why = _not_run(case) or _no_path(case) or "D3 at the saddle not known"
     return BeforeTraining(barrier_ev=None, status=Status(NOT_RESOLVED, why))
+
+
+def _decided(case: _Case) -> float | None:
+    """The barrier of a path (eV), with D3 where D3 is known."""
+    if case.path is None or case.path.barrier_ev is None:
+        return None
+    return case.path.barrier_ev + (case.d3_ev or 0.0)
+
+
+def _hops_by_dft(path: Bottleneck, results: Results) -> tuple[str, ...]:
+    found = {name: dft_of(results.dft, path.host, path.ion, name) for name in path.hops}
+    return tuple(n for n, d in found.items() if d is not None and d.refined and d.at_level(results.target) is not None)
 
 
 def _with_d3(case: _Case) -> float | None:
