@@ -7,14 +7,12 @@ from pathlib import Path
 
 from mlip.atoms import extxyz
 from mlip.atoms.dispersion import missing_at
-from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.core.uncertainty import Uncertainty
 from mlip.literature import audit, matching, references
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.dataset.card import LABELLED
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.diffusion.stage import STAGE as DIFFUSION
 from mlip.stages.evaluate.evaluate import path_error_ev
@@ -30,7 +28,8 @@ from mlip.stages.rates.result import AgainstDynamics, DynamicsTogether, HopAgain
 from mlip.stages.rates.settings import RatesSettings
 from mlip.stages.rates.system import System, site_levels_ev
 from mlip.stages.rates.together import together
-from mlip.stages.refine.barriers import Relaxed, declared, of_refined, relaxed
+from mlip.stages.refine import known
+from mlip.stages.refine.barriers import relaxed
 from mlip.stages.refine.stage import STAGE as REFINE
 from mlip.stages.sites import network
 from mlip.stages.sites.sites import DESORBED
@@ -96,21 +95,8 @@ def _found(context: Context[RatesSettings]) -> assembly.Found:
         modes=modes,
         d3_ev={hop.key: pair for hop in proved if (pair := _d3_ev(context, hop)) is not None},
         contains_d3=context.common.target == "pbe-d3",
-        refined=_relaxed(context),
+        refined=tuple(relaxed(known.of_run(context), target=context.common.target)),
     )
-
-
-def _relaxed(context: Context[RatesSettings]) -> tuple[Relaxed, ...]:
-    """Barriers relaxed with DFT, of this run or declared by datasets, at the level of the potential."""
-    climbed = context.result_if_done(REFINE)
-    conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
-    folders = [context.file(place / "card.yaml").parent for place in _datasets(context)]
-    found = declared(folders, context.result(structures.STAGE).hosts, conventional, say=context.say)
-    return tuple(relaxed((*of_refined(climbed.hops if climbed else ()), *found), target=context.common.target))
-
-
-def _datasets(context: Context[RatesSettings]) -> tuple[Path, ...]:
-    return context.settings_of(REFINE).folders(context.settings_of(DATASET).path)
 
 
 def _d3_ev(context: Context[RatesSettings], hop: HopModes) -> tuple[float, float] | None:
@@ -235,8 +221,7 @@ def _check(context: Context[RatesSettings]) -> None:
 
 
 def _inputs(context: Context[RatesSettings]) -> list[Path]:
-    labelled = [place / name for place in _datasets(context) for name in LABELLED]
-    return [context.section(Literature).references, *labelled]
+    return [context.section(Literature).references, *known.inputs_of(context)]
 
 
 STAGE = Stage(

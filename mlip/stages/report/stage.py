@@ -25,7 +25,6 @@ from mlip.literature import matching
 from mlip.literature import references as published
 from mlip.literature.settings import Literature
 from mlip.stages import structures
-from mlip.stages.dataset.card import LABELLED
 from mlip.stages.dataset.stage import STAGE as DATASET
 from mlip.stages.electronic.stage import STAGE as ELECTRONIC
 from mlip.stages.energetics.stage import STAGE as ENERGETICS
@@ -36,7 +35,7 @@ from mlip.stages.modes.stage import STAGE as MODES
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.neb.stage import band_file
 from mlip.stages.neb.viewer import Images
-from mlip.stages.refine.barriers import DftBarrier, declared, of_refined
+from mlip.stages.refine import known
 from mlip.stages.refine.stage import STAGE as REFINE
 from mlip.stages.report import page, quotes, sections
 from mlip.stages.report.given import Given
@@ -85,7 +84,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
     """What the stages found, as far as rows and verdicts need it."""
     found, moved, evaluation = context.result(SITES), context.result(NEB), context.result(EVALUATE)
     barriers, bottlenecks = proved_barriers(found, moved, context.result_if_done(MODES))
-    climbed, energies = context.result_if_done(REFINE), context.result_if_done(ENERGETICS)
+    energies = context.result_if_done(ENERGETICS)
     results = Results(
         target=context.result(TRAIN).target,
         hosts=context.result(structures.STAGE).hosts,
@@ -93,10 +92,7 @@ def results_of(context: Context[ReportSettings]) -> Results:
         hops=found.hops,
         barriers=barriers,
         bottlenecks=bottlenecks,
-        dft=(
-            *of_refined(climbed.hops if climbed else ()),
-            *_dataset_barriers(context),
-        ),
+        dft=known.of_run(context),
         calibration=evaluation.models[0].calibration if evaluation.models else None,
         path_error_ev=path_error_ev(evaluation),
         adsorption=energies.adsorption if energies else (),
@@ -111,13 +107,6 @@ def results_of(context: Context[ReportSettings]) -> Results:
     return with_refined(results)
 
 
-def _dataset_barriers(context: Context[ReportSettings]) -> tuple[DftBarrier, ...]:
-    """DFT barriers that datasets declare, of the run's crystal and facets."""
-    conventional = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
-    folders = [context.file(place / "card.yaml").parent for place in _datasets(context)]
-    return declared(folders, context.result(structures.STAGE).hosts, conventional, say=context.say)
-
-
 def _is_labelled(context: Context[ReportSettings]) -> bool:
     """Whether a frame of the dataset is of the run's crystal; so taken where the dataset has slabs alone."""
     own = context.settings_of(DATASET).path
@@ -125,10 +114,6 @@ def _is_labelled(context: Context[ReportSettings]) -> bool:
         return False
     crystal = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
     return not likeness.are_of_others(extxyz.read_frames(context.file(own / "frames.extxyz")), crystal)
-
-
-def _datasets(context: Context[ReportSettings]) -> tuple[Path, ...]:
-    return context.settings_of(REFINE).folders(context.settings_of(DATASET).path)
 
 
 def _crystal(context: Context[ReportSettings], references: published.References) -> Given:
@@ -233,8 +218,11 @@ def headline_lines(rows: Sequence[Headline]) -> tuple[tuple[str, ...], ...]:
 
 
 def _inputs(context: Context[ReportSettings]) -> list[Path]:
-    labelled = [place / name for place in _datasets(context) for name in LABELLED]
-    return [context.section(Literature).references, *labelled, files.PACKAGE]  # new code makes another report
+    return [
+        context.section(Literature).references,
+        *known.inputs_of(context),
+        files.PACKAGE,
+    ]  # new code makes another report
 
 
 STAGE = Stage(
