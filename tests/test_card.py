@@ -57,8 +57,14 @@ def test_a_finer_grid_is_the_same_theory(change, same):
     other = replace(
         shipped, settings=shipped.settings | change, settings_hash="0" * 16 if change else shipped.settings_hash
     )
-    assert card.same_theory(shipped, other) is same
-    assert card.same_theory(other, shipped) is same
+    expected = "" if same else ", ".join(sorted(change))
+    assert card.other_theory(shipped, other) == card.other_theory(other, shipped) == expected
+
+
+def test_another_damping_of_d3_is_another_theory():
+    shipped = card.read_card(SHIPPED)
+    other = replace(shipped, dispersion=shipped.dispersion | {"a1": 0.5})
+    assert card.other_theory(shipped, other) == "dispersion.a1"
 
 
 def test_card_absent_or_broken(tmp_path):

@@ -37,7 +37,7 @@ def test_a_dataset_of_another_theory_is_left_out_and_named(tmp_path, settings, u
     found, said = declared(tiny.DATA, other)
     assert (("001", "Li", "001_x") in found) is used
     assert len(said) == (not used)
-    assert used or f"{other}: DFT of another level" in said[0]
+    assert used or said == [f"{other}: cutoff_ev differ from {tiny.DATA}; its barriers are not used"]
 
 
 def test_a_declared_barrier_is_relaxed_at_the_level_of_the_potential(tmp_path):
@@ -59,3 +59,12 @@ def test_a_barrier_relaxed_in_another_cell_is_shown_and_decides_nothing(tmp_path
     assert (one.refined, one.barrier_ev) == (False, pytest.approx(0.4))
     assert "relaxed with DFT, in another cell: 13 atoms" in one.geometry
     assert barriers.relaxed([one], target="pbe") == []
+
+
+def test_a_path_without_its_frames_is_named(tmp_path):
+    folder = declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4)
+    text = (folder / "card.yaml").read_text(encoding="utf-8")
+    (folder / "card.yaml").write_text(text.replace("saddle: b", "saddle: lost"), encoding="utf-8")
+    found, said = declared(folder)
+    assert found == {}
+    assert said == [f"{folder}: card.yaml: path of Li 001_x: no frame 'lost'; the path is not used"]

@@ -90,10 +90,13 @@ def read_card(folder: Path) -> Card:
     return files.validated(path, raw, Card, advice="see Card in mlip/stages/dataset/card.py for the keys")
 
 
-def same_theory(one: Card, other: Card) -> bool:
-    """Whether two datasets are of one level of theory, on whatever real-space grid it was calculated."""
-    mine, theirs = ({k: v for k, v in card.settings.items() if k not in NUMERICAL} for card in (one, other))
-    return one.settings_hash == other.settings_hash or mine == theirs
+def other_theory(one: Card, other: Card) -> str:
+    """The settings in which the theory of two datasets differs; empty where none does. The real-space grid is none."""
+    pairs = [(one.dispersion, other.dispersion, "dispersion.")]
+    if one.settings_hash != other.settings_hash:
+        pairs.append((one.settings, other.settings, ""))
+    found = [prefix + key for a, b, prefix in pairs for key in sorted({*a, *b} - NUMERICAL) if a.get(key) != b.get(key)]
+    return ", ".join(found)
 
 
 def labels_fit(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[Host], conventional: Atoms) -> bool:

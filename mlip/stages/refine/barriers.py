@@ -14,7 +14,7 @@ from ase import Atoms
 from mlip.atoms import extxyz
 from mlip.atoms.structures import Host
 from mlip.core.section import Target
-from mlip.stages.dataset.card import LabelledPath, labels_fit, read_card, same_cell, same_theory
+from mlip.stages.dataset.card import LabelledPath, labels_fit, other_theory, read_card, same_cell
 from mlip.stages.neb.band import largest
 from mlip.stages.refine.loop import CONVERGED
 from mlip.stages.refine.refined import Refined
@@ -73,17 +73,22 @@ def declared(
         folders: of the datasets.
         hosts: of the run.
         conventional: cell of the crystal.
-        say: told which dataset is of another theory.
+        say: told which dataset is of another theory, and which path has no frames.
     """
     found: list[DftBarrier] = []
     first = read_card(folders[0]) if folders else None
     for folder in folders:
         card = read_card(folder)
-        if first is not None and not same_theory(first, card):
-            say(f"{folder}: DFT of another level than that of the dataset; its barriers are not used")
+        if first is not None and (other := other_theory(first, card)):
+            say(f"{folder}: {other} differ from {folders[0]}; its barriers are not used")
             continue
         frames = {str(f.info["frame_id"]): f for f in extxyz.read_frames(folder / "frames.extxyz")}
         fitting = [p for p in card.paths if labels_fit(p, frames, hosts, conventional)]
+        for path in fitting:
+            if missing := [name for name in (path.initial, path.saddle) if name not in frames]:
+                say(
+                    f"{folder}: card.yaml: path of {path.ion} {path.hop}: no frame {missing[0]!r}; the path is not used"
+                )
         found += of_paths([_in_cell(path, frames, hosts) for path in fitting], frames)
     return tuple(found)
 
