@@ -235,7 +235,8 @@ def _published(context: Context[RefineSettings]) -> frozenset[tuple[str, str]]:
     """Host and ion of every published barrier that a verdict is given on; none where the order does not matter."""
     if context.settings.max_calls is None and context.settings.max_hours is None:
         return frozenset()
-    everything = references.load(context.file(context.section(Literature).references))
+    path = files.place(context.section(Literature).references)  # no input where hours alone end the call
+    everything = references.load(path)
     built, made = context.settings_of(structures.STAGE), context.result(structures.STAGE)
     own = matching.of_run(everything, structures.identity_of(built, made), hosts=made.hosts)
     values = own.select(role="checked", quantity="migration barrier")
