@@ -344,7 +344,6 @@ def _label(options: argparse.Namespace) -> None:
     if options.check:
         driver.show_label_plan(options.run)
     else:
-        driver.reopen_label(options.run)
         driver.run_one("label", options.run)
 
 

@@ -202,11 +202,3 @@ def show_label_plan(folder: Path) -> None:
     """Print what the stage `label` would do and what that would cost."""
     for line in label.plan_lines(opened(folder).context(label.STAGE)):
         console.print(line, soft_wrap=True)
-
-
-def reopen_label(folder: Path) -> None:
-    """Forget the result of the stage `label` where a frame waits, or the reason why it has no label was removed."""
-    result = opened(folder).path("label", "result.json")
-    if result.exists() and label.waits(files.read_result(result, label.LabelledFrames)):
-        with locked(folder):
-            result.unlink(missing_ok=True)

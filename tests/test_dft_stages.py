@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from ase.calculators.morse import MorsePotential
+from ase.io import read
 from helpers.bands import path
 from helpers.dft_runs import MORE, PYTHONPATH, made
 from helpers.vasp_jobs import paw_data, vasprun
@@ -79,6 +80,68 @@ def test_convergence_counts_labels_that_fail_a_check_and_says_so(tmp_path, bands
     assert str(last.status) == "calculated"
     assert len(list((run.folder / "labels").glob("*/failed/*.json"))) == 2
     assert len(list((run.folder / "labels").glob("*/*.xyz"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "refused", "sections"),
+    [
+        (
+            "convergence",
+            "001_11_Li_site",
+            {"convergence": {"frames": ["001_11_Li_site"], "studies": {"shift": [{"shift": 0.5}, {}]}}},
+        ),
+        (
+            "energetics",
+            "atom_Mg",
+            {"structures": {"ions": ["Mg"]}, "energetics": {"parts": ["atoms"], "atom_settings": {}}},
+        ),
+    ],
+)
+def test_what_was_refused_is_tried_again_once_its_file_is_removed(tmp_path, bands, capsys, stage, refused, sections):
+    until = tmp_path / "patience"
+    level = {"preset": "cosine-exact", "settings": {"refuse": refused, "until": str(until)}}
+    run = made(tmp_path, bands, dft=level, **sections)
+    assert cli.main([stage, str(run.folder)]) == 0
+    kept = sorted((run.folder / "labels").glob("*/failed/*.json"))
+    assert len(kept) >= 1
+    until.touch()
+    capsys.readouterr()
+    assert cli.main([stage, str(run.folder)]) == 0
+    assert "up to date" in capsys.readouterr().err
+    for file in kept:
+        file.unlink()
+        assert not run.is_whole(run.stage(stage))
+    assert cli.main([stage, str(run.folder)]) == 0
+    said = capsys.readouterr().err
+    assert f"{stage} done in" in " ".join(said.split())
+    assert "did not converge" not in said
+    assert run.is_whole(run.stage(stage))
+    assert list((run.folder / "labels").glob("*/failed/*.json")) == []
+
+
+def test_gaps_by_vasp_are_whole_where_a_job_is_refused_until_its_output_changes(tmp_path, bands, monkeypatch, capsys):
+    monkeypatch.setenv("VASP_PP_PATH", str(paw_data(tmp_path / "pp")))
+    level = {"preset": "vasp-paper", "settings": {"dispersion": "none"}}
+    run = made(tmp_path, bands, dft=level, electronic={"parts": ["gaps"], "mesh_lengths_angstrom": [3.0, 4.0]})
+    slab = bands[0].images[0][:-1]
+    files.write_frames(run.path("sites", "hosts", "001.extxyz"), [slab])
+    stage = run.stage("electronic")
+    assert cli.main(["electronic", str(run.folder)]) == 0
+    assert "1 of 1 hosts need VASP jobs; run the same command again" in capsys.readouterr().err
+    assert not run.is_whole(stage)
+    (folder,) = (run.folder / "electrons").glob("*/vasp-*")
+    atoms = len(read(folder / "POSCAR", format="vasp"))
+    vasprun(folder, energy_ev=-6.0, forces=np.zeros((atoms, 3)), steps=400)
+    assert cli.main(["electronic", str(run.folder)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "did not converge in" in said
+    assert f"to try again remove or replace {folder / 'vasprun.xml'}" in said
+    assert run.is_whole(stage)
+    vasprun(folder, energy_ev=-6.0, forces=np.zeros((atoms, 3)))
+    assert not run.is_whole(stage)
+    (folder / "vasprun.xml").unlink()
+    assert cli.main(["electronic", str(run.folder)]) == 0
+    assert not run.is_whole(stage)  # the job waits again
 
 
 def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsys):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers import cells, tiny
+from helpers.vasp_jobs import paw_data, vasprun
 from numpy.testing import assert_allclose
 
 from mlip import cli, driver
@@ -171,6 +172,29 @@ def test_atoms_on_top_of_each_other_are_refused_before_anything_runs(tmp_path):
     assert len(names(tmp_path)) == 2
 
 
+def test_a_frame_whose_reason_is_removed_meanwhile_waits_for_the_next_call(tmp_path, monkeypatch):
+    monkeypatch.setenv("VASP_PP_PATH", str(paw_data(tmp_path / "pp")))
+    frames, level = [cells.lithium(), cells.hydride(1, 0.6)], Dft(preset="vasp-paper")
+
+    def remove(_done, _all, _left):
+        for file in tmp_path.glob("labels/*/failed/*.json"):
+            file.unlink()
+
+    first, close = queue.label(frames, level, tmp_path / "labels", workers=1, on_tick=remove).problems
+    assert "run VASP in" in first.reason
+    assert (close.frame_id, close.reason, close.file) == ("lih_1", queue.GONE, None)
+    assert queue.left([first, close]) == ("2 frames wait for a label", [])
+    (again,) = queue.label(frames[1:], level, tmp_path / "labels", workers=1).problems
+    (file,) = tmp_path.glob("labels/*/failed/*.json")
+    assert queue.left([again]) == (None, [str(file)])
+
+
+def test_core_seconds_count_the_cores_of_a_label():
+    assert single_points.core_seconds({"wall_s": 10.0, "ranks": 4}) == 40.0
+    assert single_points.core_seconds({"wall_s": 10.0}) == 10.0
+    assert single_points.core_seconds({"ranks": 4}) is None
+
+
 @cells.needs_gpaw
 def test_electrons_that_do_not_converge_are_kept_aside_once(tmp_path):
     hasty = Dft(settings={**cells.SETTINGS, "max_iterations": 2})
@@ -300,6 +324,25 @@ def test_the_command_from_check_to_result(tmp_path, capsys):
     Path(result.problems[0].file).unlink()  # asks for another try
     assert cli.main(["label", str(folder)]) == 0
     assert "2 of 3 frames" in capsys.readouterr().err
+
+
+def test_a_stage_with_a_frame_that_waits_is_reopened_as_by_a_whole_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VASP_PP_PATH", str(paw_data(tmp_path / "pp")))
+    files.write_frames(tmp_path / "mine.extxyz", [cells.hydride(0), cells.hydride(1, 1.7)])
+    settings = {"label": {"frames": [str(tmp_path / "mine.extxyz")]}, "common": {"workers": 1}}
+    settings["dft"] = {"preset": "vasp-paper", "settings": {"dispersion": "none"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    run = driver.init(tmp_path / "config.yaml", tmp_path / "run")
+    cells.in_process([cells.hydride(0), cells.hydride(1, 1.7)], run.sections["dft"], run.folder / "labels")
+    for number, folder in enumerate(sorted((run.folder / "labels").glob("*/work/*"))):
+        vasprun(folder, energy_ev=-6.0, forces=np.zeros((2, 3)))
+        run = driver.run_stages(run.folder, ["label"])
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{number + 1} of 2 frames" in said
+        assert ("1 frames wait for a label; run the same command again" in said) == (number == 0)
+        assert run.is_whole(run.stage("label")) == (number == 1)
+    driver.run_stages(run.folder, ["label"])
+    assert "label up to date" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_where_none_can_be_labelled(tmp_path, capsys):

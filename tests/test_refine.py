@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from helpers import material
 from helpers.potentials import CosineSurface, hop
 from helpers.refinement import BOX, EXACT, SETTINGS, Prior, band_of, barrier, on, refine
 from numpy.testing import assert_allclose
@@ -14,8 +15,9 @@ from mlip.atoms import extxyz, symmetry
 from mlip.core.status import Status
 from mlip.stages.neb import band as moving
 from mlip.stages.neb.settings import NebSettings
-from mlip.stages.refine import copies, loop, search
+from mlip.stages.refine import copies, loop, refined, search
 from mlip.stages.refine.correction import Bounds, Noise, fitted
+from mlip.stages.refine.report import calls_table
 
 TRUTH = {"barrier": 0.6, "step": 0.1, "bend": 0.4, "valley": 10.0}
 
@@ -64,6 +66,15 @@ def test_curvature_by_two_more_calls():
     assert_allclose(value, done.found.curvature_ev_per_angstrom2, rtol=0.05, atol=0)
     assert value < -0.5
     assert loop.curvature(calls[:-1], "pbe") is None
+    for call in calls:
+        call.label.info["ranks"] = 4
+    path = loop.Hop(band=band_of(barrier=0.5), symmetric=False, target="pbe", noise=EXACT)
+    way = material.hop("001", "Li", "001_in", "S1", "U1", symmetric=False)
+    prior = Prior()(path.band[0], len(path.band))
+    row = refined.outcome(way, path, calls, done, prior=prior, settings=settings)
+    assert (row.calls, row.seconds) == (len(calls) - 2, 4 * 10.0 * row.calls)  # of 10 s each, without the last two
+    made = calls_table([row])
+    assert made.rows[0][made.columns.index("Core hours")] == f"{40.0 * row.calls / 3600:.2f}"
 
 
 def test_a_symmetric_hop_has_one_end():

@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ways
 from helpers.bands import path
 from helpers.dft_runs import MORE, PYTHONPATH, made
+from helpers.material import site
 from helpers.potentials import CosineSurface, hop
 from helpers.refinement import BOX, Prior, on
 from helpers.vasp_jobs import paw_data, vasprun
@@ -22,8 +26,10 @@ from mlip.core.status import WAITING
 from mlip.dft import engines
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import LabelledPath
+from mlip.stages.neb.settings import NebSettings
 from mlip.stages.refine import jobs, loop
 from mlip.stages.refine import stage as refine_stage
+from mlip.stages.refine.settings import RefineSettings
 from mlip.stages.refine.stage import Refinement
 
 TRUTH = {"barrier": 0.56, "bend": 0.5}
@@ -84,20 +90,21 @@ def test_barriers_frames_and_entries_for_a_card(tmp_path, bands, capsys):
 
 
 def test_calls_of_all_hops_have_a_budget_and_the_decisive_hop_comes_first(tmp_path, bands):
-    run = run_of(tmp_path, bands[::-1], refine={"max_calls": 5})
+    """001_par leads to the next copy of its site, and a barrier is published: it limits the path of Li."""
+    par, inner = bands
+    along = replace(par, hop=replace(par.hop, edges=ways.EDGES))
+    sites = (replace(site("001", "Li", "S1"), periods=(ways.PERIOD,)), site("001", "Li", "U1"))
+    run = run_of(tmp_path, [inner, along], sites=sites, refine={"max_calls": 5})
     assert cli.main(["refine", str(run.folder)]) == 0
-    found = {r.hop: r for r in refined(run).hops}
-    assert sum(r.calls for r in found.values()) <= 5
-    codes = {found["001_par"].status.code, found["001_in"].status.code}
-    assert codes <= {loop.CONVERGED, loop.NOT_CONVERGED, loop.NOT_BEGUN}
-    stopped = [r for r in found.values() if r.status.code != loop.CONVERGED]
-    assert stopped[0].status.reason == "refine.max_calls of 5 is used"
-    assert all(r.forward_ev is None for r in stopped)
+    first, last = refined(run).hops
+    assert (first.hop, first.status.code, first.calls) == ("001_in", loop.NOT_BEGUN, 0)
+    assert first.status.reason == "refine.max_calls of 5 is used"
+    assert first.forward_ev is None
+    assert (last.hop, last.status.code) == ("001_par", loop.CONVERGED)
+    assert 2 < last.calls <= 5  # the first round of the other hop, three calls, does not fit any more
 
 
 def test_a_refused_call_is_a_status_and_a_hop_without_a_band_another(tmp_path, bands, capsys):
-    from dataclasses import replace
-
     other = replace(bands[1], band=replace(bands[1].band, forward_ev=None, reverse_ev=None))
     run = run_of(tmp_path, [bands[0], other], truth=TRUTH | {"refuse": "001_par_Li_saddle0"})
     assert cli.main(["refine", str(run.folder)]) == 0
@@ -107,6 +114,52 @@ def test_a_refused_call_is_a_status_and_a_hop_without_a_band_another(tmp_path, b
     assert par.status.reason.startswith("refine_001_par_Li_saddle0: the electrons did not converge")
     assert (par.forward_ev, par.calls) == (None, 1)
     assert found.problems[0].frame_id == "refine_001_par_Li_saddle0"
+
+
+def test_a_refused_call_is_tried_again_once_its_file_is_removed(tmp_path, bands, capsys):
+    until = tmp_path / "patience"
+    truth = TRUTH | {"refuse": "001_par_Li_saddle0", "until": str(until)}
+    run = run_of(tmp_path, bands[:1], truth=truth)
+    assert cli.main(["refine", str(run.folder)]) == 0
+    (problem,) = refined(run).problems
+    until.touch()
+    capsys.readouterr()
+    assert cli.main(["refine", str(run.folder)]) == 0
+    assert "refine     up to date" in capsys.readouterr().err
+    assert problem.reason.endswith(f"to try again remove {problem.file}")
+    Path(problem.file).unlink()
+    assert not run.is_whole(run.stage("refine"))
+    assert cli.main(["refine", str(run.folder)]) == 0
+    found = refined(run)
+    assert (found.hops[0].status.code, found.problems) == (loop.CONVERGED, ())
+    assert run.is_whole(run.stage("refine"))
+
+
+def test_calls_after_the_hours_wait_for_the_next_call(tmp_path, bands):
+    run = run_of(tmp_path, bands[:1], refine={"max_hours": 1e-9})
+    assert cli.main(["refine", str(run.folder)]) == 0
+    (one,) = refined(run).hops
+    assert (one.status.code, one.status.reason, one.calls) == (WAITING, "refine.max_hours are over", 0)
+    assert not run.is_whole(run.stage("refine"))
+
+
+def test_a_round_on_disk_leaves_the_geometries_as_they_were(tmp_path, bands):
+    images = bands[0].images
+    asked = loop.Asked({loop.INITIAL: loop.bare(images[0])}, images)
+    job = jobs.HopJob(
+        hop=bands[0].hop,
+        path=loop.Hop(band=images, symmetric=True, target="pbe"),
+        vacuum=False,
+        folder=tmp_path,
+        labels={},
+        prior=Prior(),
+        settings=RefineSettings(),
+        neb_settings=NebSettings(),
+    )
+    jobs.write_round(job, 0, asked)
+    assert asked.frames[loop.INITIAL].info == {}
+    ((call,), band) = jobs.stored(tmp_path, {})
+    assert (call.part, call.asked.info["frame_id"], len(band)) == (loop.INITIAL, "refine_001_par_Li_initial0", 7)
 
 
 def test_unknown_hops_are_refused(tmp_path, bands, capsys):

@@ -32,6 +32,7 @@ from mlip.core.files import (
 from mlip.core.report import ReportSection
 from mlip.core.section import Common, ExecutionSection, Section
 from mlip.core.stage import Context, Stage
+from mlip.core.unfinished import is_left
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ class Run:
         return result.exists() and read_provenance(result).fingerprint == self.fingerprint(stage)
 
     def is_whole(self, stage: Stage[Any, Any]) -> bool:
-        """Whether a stage is done and left nothing for the next call (a file `unfinished` says that it did)."""
-        return self.is_done(stage) and not self.path(stage.name, "unfinished").exists()
+        """Whether a stage is done and left nothing for the next call; see `unfinished`."""
+        return self.is_done(stage) and not is_left(self.path(stage.name))
 
     def report_sections(self, of: Collection[Stage[Any, Any]]) -> tuple[ReportSection, ...]:
         """What these stages have to say in the report, where they are done, in the order of the pipeline."""

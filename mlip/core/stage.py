@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from mlip.core import files
+from mlip.core import files, unfinished
 from mlip.core.progress import console, progress
 from mlip.core.section import Common, OptionalSection, Section
 from mlip.core.workers import run_parallel
@@ -222,13 +222,15 @@ class Context(Generic[S]):
         """Print a line for the person who watches."""
         console.print(f"  {text}", soft_wrap=True)
 
-    def leave_unfinished(self, reason: str | None) -> None:
-        """Mark the result as whole (None), or as one to which the next call adds something, with the reason."""
-        mark = self.folder / "unfinished"
-        if reason is None:
-            mark.unlink(missing_ok=True)
-        else:
-            files.write_text_atomic(mark, reason + "\n")
+    def leave_unfinished(self, reason: str | None, refused: Iterable[str | Path] = ()) -> None:
+        """Mark the result as whole (None), or as one to which the next call adds something, with the reason.
+
+        Args:
+            reason: why; None where nothing is left.
+            refused: files that the user may remove so that the next call tries again.
+        """
+        unfinished.leave(self.folder, reason, refused)
+        if reason is not None:
             self.say(f"{reason}; run the same command again to continue")
 
     def _require(self, stage: Stage[Any, Any], declared: Iterable[Stage[Any, Any]], where: str) -> None:

@@ -19,8 +19,7 @@ class Labeller:
     """Labels of frames on request.
 
     Attributes:
-        problems: frames without a label, with the reason.
-        waiting: frames that the next call may label.
+        problems: frames without a label, with the reason; what the next call may add is `queue.left` of these.
     """
 
     def __init__(  # noqa: D417  (the attributes are described above)
@@ -34,7 +33,6 @@ class Labeller:
         self._dft, self._store, self._workers, self._say = dft, store, workers, say
         self._with_refused = with_refused
         self.problems: list[queue.Problem] = []
-        self.waiting = 0
 
     def __call__(self, frames: Sequence[Atoms], changes: Mapping[str, Any]) -> tuple[Atoms | None, ...]:
         """Labels of the frames at the level with these changes; None where there is none."""
@@ -44,18 +42,12 @@ class Labeller:
         for problem in made.problems:
             self._say(f"{problem.frame_id}: {problem.reason}")
         self.problems += made.problems
-        self.waiting += sum(problem.file is None for problem in made.problems)
         return _with_refused(frames, made) if self._with_refused else made.frames
 
     def has(self, frames: Sequence[Atoms]) -> bool:
         """Whether there is nothing to calculate for these frames at the level of the run."""
         store = tasks.Store(self._store / queue.settings_hash(self._dft))
         return all(store.is_settled(tasks.digest(frame, self._dft)) for frame in frames)
-
-    @property
-    def unfinished(self) -> str | None:
-        """What is left for the next call, or None."""
-        return f"{self.waiting} frames wait for a label" if self.waiting else None
 
 
 def _with_refused(frames: Sequence[Atoms], made: queue.Labelled) -> tuple[Atoms | None, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mlip.atoms import cells
+from mlip.atoms import cells, extxyz
 from mlip.core import files
 from mlip.core.workers import run_parallel
 from mlip.dft import engines, ranks, single_points
@@ -20,9 +20,10 @@ from mlip.dft.engines import Described
 from mlip.dft.settings import Dft
 from mlip.dft.tasks import Plan, Store, Task, digest, plan, settings_hash, tasks
 
-__all__ = ["Labelled", "Problem", "label", "planned", "settings_hash", "settings_of"]
+__all__ = ["Labelled", "Problem", "label", "left", "planned", "settings_hash", "settings_of"]
 
 NEEDED = ("frame_id", "host", "ion", "group", "sampling", "vacuum")
+GONE = "its label, or the reason why there is none, was removed during the calculations; run again"
 Tick = Callable[[int, int, float | None], None]  # frames done, of how many, estimated seconds left
 
 
@@ -84,6 +85,13 @@ def label(
     every = tasks(unique, dft, streams=workers)
     waiting = _calculated(every, unique, dft, place, workers=workers, on_tick=on_tick)
     return _gathered(named, place, waiting)
+
+
+def left(problems: Sequence[Problem]) -> tuple[str | None, list[str]]:
+    """What the next call may add: why, where frames wait, and the files that keep others from being tried again."""
+    waiting = sum(problem.file is None for problem in problems)
+    reason = f"{waiting} frames wait for a label" if waiting else None
+    return reason, [problem.file for problem in problems if problem.file is not None]
 
 
 def planned(frames: Sequence[Atoms], dft: Dft, store: Path, *, workers: int) -> Plan:
@@ -181,7 +189,7 @@ class _Watch:
             estimate = self._todo.pop(name) or 0.0
             if self._store.label(name).exists():
                 self._estimated += estimate
-                self._measured += single_points.core_seconds(self._store.label(name))
+                self._measured += _core_seconds(self._store.label(name))
         self._tell(self._all - len(self._todo), self._all, self._left())
 
     def _left(self) -> float | None:
@@ -190,6 +198,11 @@ class _Watch:
             return None
         ratio = self._measured / self._estimated if self._estimated else 1.0
         return ratio * sum(estimates) / self._cores
+
+
+def _core_seconds(label: Path) -> float:
+    (made,) = extxyz.read_frames(label)
+    return single_points.core_seconds(made.info) or 0.0
 
 
 def _gathered(named: Sequence[tuple[str, Atoms]], store: Store, waiting: dict[str, str]) -> Labelled:
@@ -203,6 +216,6 @@ def _gathered(named: Sequence[tuple[str, Atoms]], store: Store, waiting: dict[st
         if failure.exists():
             reason = files.read_record(failure, single_points.Failure).reason
             problems.append(Problem(frame_id=who, reason=f"{reason}; to try again remove {failure}", file=str(failure)))
-        elif name in waiting:
-            problems.append(Problem(frame_id=who, reason=waiting[name]))
+        else:
+            problems.append(Problem(frame_id=who, reason=waiting.get(name, GONE)))
     return Labelled(tuple(made), tuple(problems))

@@ -4,11 +4,11 @@ Takes a task and its frames; gives which of them wait for a job elsewhere. A lab
 the reason, where nothing reads it; a frame that is there is never calculated again.
 """
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -181,8 +181,6 @@ def read_refused(failure: Path, frame: Atoms) -> Atoms | None:
     return made
 
 
-def core_seconds(path: Path) -> float:
-    """Measured seconds of a label times its MPI ranks; zero where its file does not say."""
-    line = path.read_text(encoding="utf-8").split("\n", 2)[1]
-    found, ranks = (re.search(rf"\b{key}=([0-9.e+-]+)", line) for key in ("wall_s", "ranks"))
-    return float(found.group(1)) * (float(ranks.group(1)) if ranks else 1.0) if found else 0.0
+def core_seconds(info: Mapping[str, Any]) -> float | None:
+    """Measured seconds of a label times its MPI ranks, from its info; None where the info does not say."""
+    return float(info["wall_s"]) * int(info.get("ranks", 1)) if "wall_s" in info else None

@@ -20,7 +20,7 @@ import yaml
 from ase import Atoms
 
 from mlip import driver
-from mlip.core import files
+from mlip.core import files, unfinished
 from mlip.core.progress import console, estimate
 from mlip.dft import queue
 from mlip.learn.candidates import Candidate, HopKey
@@ -84,12 +84,11 @@ class Waiting:
 
 
 def done(own: Round) -> Labelled | None:
-    """What the round labelled, where that is whole, of the present settings, and no reason of a failure was removed."""
+    """What the round labelled, where that is whole, of the present settings, and nothing is to be tried again."""
     result = own.folder / "result.json"
     if not result.exists() or files.read_provenance(result).fingerprint != own.fingerprint:
         return None
-    found = files.read_result(result, Labelled)
-    return found if all(p.file is None or Path(p.file).exists() for p in found.failed) else None
+    return None if unfinished.is_left(own.folder) else files.read_result(result, Labelled)
 
 
 def labelled(own: Round) -> Labelled | Waiting | None:
@@ -123,6 +122,7 @@ def labelled(own: Round) -> Labelled | Waiting | None:
     files.write_frames(own.folder / "frames.extxyz", [atoms for _, atoms in fit])
     listed = [asdict(path) for path in _paths(own, fit)]
     files.write_text_atomic(own.folder / "paths.yaml", yaml.safe_dump(listed, sort_keys=False, width=120))
+    unfinished.leave(own.folder, *queue.left(made.problems))
     made_by = files.provenance(FOLDER, settings=own.learn.model_dump(mode="json"), inputs={}, started=started)
     files.write_result(own.folder / "result.json", result, replace(made_by, fingerprint=own.fingerprint))
     return result

@@ -16,6 +16,7 @@ from mlip.core.section import OptionalSection
 from mlip.core.stage import Context, Stage
 from mlip.dft import engines, queue
 from mlip.dft.settings import Dft
+from mlip.dft.single_points import core_seconds
 
 CORES = "common.workers times dft.ranks"
 
@@ -47,12 +48,13 @@ def run(context: Context[LabelSettings]) -> LabelledFrames:
     out = context.folder / "frames.extxyz"
     files.write_frames(out, there)
     context.say(f"{len(there)} of {len(made.frames)} frames: {out}")
+    context.leave_unfinished(*queue.left(made.problems))
     return LabelledFrames(
         settings_hash=queue.settings_hash(dft),
         settings=queue.settings_of(dft),
         frames=len(there),
         problems=made.problems,
-        core_seconds=round(sum(float(f.info["wall_s"]) * int(f.info.get("ranks", 1)) for f in there), 1),
+        core_seconds=round(sum(core_seconds(frame.info) or 0.0 for frame in there), 1),
     )
 
 
@@ -63,11 +65,6 @@ def _labelled(context: Context[LabelSettings]) -> queue.Labelled:
     for problem in made.problems:
         context.say(f"{problem.frame_id}: {problem.reason}")
     return made
-
-
-def waits(result: LabelledFrames) -> bool:
-    """Whether a frame waits for a label, or the user removed the reason why it has none."""
-    return any(p.file is None or not Path(p.file).exists() for p in result.problems)
 
 
 def plan_lines(context: Context[LabelSettings]) -> list[str]:
@@ -107,6 +104,7 @@ STAGE = Stage(
     settings=LabelSettings,
     result=LabelledFrames,
     run=run,
+    version=2,
     sections=(Dft,),
     inputs=lambda context: context.settings.frames,
     check=_check,

@@ -21,8 +21,8 @@ REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = f"{MORE}:{MORE.parent}:{REPOSITORY}"
 
 
-def made(folder, bands, **changes):
-    """A run whose bands are these, all its earlier stages done."""
+def made(folder, bands, *, sites=(), **changes):
+    """A run whose bands and sites are these, all its earlier stages done."""
     settings = {
         "common": {"workers": 1},
         "structures": {"ions": ["Li"]},
@@ -48,7 +48,7 @@ def made(folder, bands, **changes):
         "structures": structures.Hosts(hosts=(host("001"),)),
         "dataset": dataset.Manifest(target="pbe", settings_hash="", parts={}, e0_ev={}),
         "train": Committee(target="pbe", e0_ev={}, members=()),
-        "sites": SiteNetwork(sites=(), hops=tuple(p.hop for p in bands), notes=(), equivalence=()),
+        "sites": SiteNetwork(sites=tuple(sites), hops=tuple(p.hop for p in bands), notes=(), equivalence=()),
         "neb": Barriers(
             bands=tuple(p.band for p in bands), barriers=tuple(p.barrier for p in bands), bottlenecks=(limiting,)
         ),

@@ -1,5 +1,7 @@
 """A further engine: one file. The cosine surface of tests/helpers/potentials.py for its hop, a Morse potential for the rest."""
 
+from pathlib import Path
+
 import numpy as np
 from ase.calculators.morse import MorsePotential
 from helpers.potentials import CosineSurface, hop
@@ -16,7 +18,8 @@ class Settings(Section):
     bend: float = 0.6
     shift: float = 0.0  # of all energies
     drift: float = 0.0  # added to the force on every atom, so that the net force is not zero
-    refuse: str = ""  # part of the file name of a frame that gets no label
+    refuse: str = ""  # end of the name of a frame that gets no label
+    until: str = ""  # a file; while it is there nothing is refused
 
 
 PRESETS = {"cosine-exact": Settings()}
@@ -42,7 +45,8 @@ def session(settings):
     surface = CosineSurface(hop()[0], barrier=settings.barrier, step=settings.step, bend=settings.bend)
 
     def calculate(atoms, folder):
-        if settings.refuse and atoms.info["frame_id"].endswith(settings.refuse):
+        refused = settings.refuse and atoms.info["frame_id"].endswith(settings.refuse)
+        if refused and not (settings.until and Path(settings.until).exists()):
             raise Refused("the electrons did not converge")
         own = atoms.copy()
         own.calc = surface if own.get_chemical_formula() == hop()[0].get_chemical_formula() else _morse()

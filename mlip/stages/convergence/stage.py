@@ -38,7 +38,7 @@ def run(context: Context[ConvergenceSettings]) -> Convergence:
         raise ValueError(f"convergence.frames: {missing[0]!r} is no frame of {path.parent}; name frames of it")
     frames = [there[name] for name in settings.frames]
     made = [convergence.study(name, variants, frames, ask) for name, variants in settings.studies.items()]
-    context.leave_unfinished(ask.unfinished)
+    context.leave_unfinished(*queue.left(ask.problems))
     variants = tuple(v for study in made for v in study)
     return Convergence(level=queue.settings_hash(dft), frames=settings.frames, variants=variants)
 

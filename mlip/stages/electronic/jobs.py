@@ -68,15 +68,29 @@ def states(job: HostJob) -> HostStates:
     done = job.folder / f"states-{job.key}.json"
     if done.exists():
         return files.read_record(done, HostStates)
-    meshes = [even_mesh(job.atoms, length) for length in job.settings.mesh_lengths_angstrom]
     try:
-        found = _on_meshes(job, list(dict.fromkeys(meshes)))
+        found = _on_meshes(job, _meshes(job))
     except Refused as error:
         return _nothing(job, Status(REFUSED, str(error)))
     except Waiting as error:
         return _nothing(job, Status(WAITING, str(error)))
     files.write_record(done, found)
     return found
+
+
+def last_output(job: HostJob) -> Path | None:
+    """The output of the last VASP job of a host, else the log of its command; None where there is neither."""
+    folders = [_vasp_folder(job, mesh) for mesh in _meshes(job)]
+    outputs = [folder / name for folder in folders for name in (job_command.LOG, "vasprun.xml")]
+    return next((path for path in reversed(outputs) if path.exists()), None)
+
+
+def _meshes(job: HostJob) -> list[Mesh]:
+    return list(dict.fromkeys(even_mesh(job.atoms, length) for length in job.settings.mesh_lengths_angstrom))
+
+
+def _vasp_folder(job: HostJob, mesh: Mesh) -> Path:
+    return job.folder / f"vasp-{_name(mesh)}"
 
 
 def _on_meshes(job: HostJob, meshes: Sequence[Mesh]) -> HostStates:
@@ -113,7 +127,7 @@ def _by_vasp(job: HostJob, dft: vasp.Settings) -> OnMesh:
     """Levels of a VASP job of its own on each mesh."""
 
     def on_mesh(mesh: Mesh) -> tuple[Levels, Project]:
-        folder = job.folder / f"vasp-{_name(mesh)}"
+        folder = _vasp_folder(job, mesh)
         levels, states = job_command.result_of(
             lambda: vasp_bands.levels(job.atoms, mesh, dft, folder), folder, job.command
         )

@@ -27,7 +27,7 @@ from mlip.dft.settings import Dft
 from mlip.stages import structures
 from mlip.stages.electronic import bader, jobs
 from mlip.stages.electronic.report import electronic_sections
-from mlip.stages.electronic.result import Electronic, IonCharge
+from mlip.stages.electronic.result import Electronic, HostStates, IonCharge
 from mlip.stages.electronic.settings import ElectronicSettings
 from mlip.stages.sites.sites import RELAXED, Site
 from mlip.stages.sites.stage import STAGE as SITES
@@ -62,17 +62,30 @@ def run(context: Context[Settings]) -> Electronic:
     placed = [_marked({site.host: configuration(folder, site)}, context)[site.host] for site in sites]
     with_ions = [_ion_job(context, site, atoms) for site, atoms in zip(sites, placed, strict=True)]
     found = context.map(jobs.states, states, label="gaps", uses_torch=False)
-    by_user = any(isinstance(job.dft, vasp.Settings) for job in states)
-    waits = [row for row in found if row.status.code in {WAITING, jobs.REFUSED} and by_user]
-    for row in waits:
-        context.say(f"{row.host}: {row.status}")
-    context.leave_unfinished(f"{len(waits)} of {len(found)} hosts need VASP jobs" if waits else None)
     rows = [jobs.without(job, Status(NOT_CALCULATED)) for job in with_ions]
     for part, (function, fields) in PARTS.items():
         if part in settings.parts:
             made = context.map(function, with_ions, label=part, uses_torch=False)
             rows = [_taken(row, one, fields) for row, one in zip(rows, made, strict=True)]
+    context.leave_unfinished(*_left(context, states, found))
     return Electronic(level=queue.settings_hash(dft), hosts=tuple(found), ions=tuple(rows))
+
+
+def _left(
+    context: Context[Settings], states: Sequence[jobs.HostJob], found: Sequence[HostStates]
+) -> tuple[str | None, list[Path]]:
+    """What the next call may add: why, where VASP jobs wait, and the outputs for which hosts were refused."""
+    waiting = 0
+    refused = []
+    for job, row in zip(states, found, strict=True):
+        output = jobs.last_output(job)
+        if row.status.code == WAITING:
+            waiting += 1
+            context.say(f"{row.host}: {row.status}")
+        elif row.status.code == jobs.REFUSED and output is not None:
+            refused.append(output)
+            context.say(f"{row.host}: {row.status}; to try again remove or replace {output}")
+    return f"{waiting} of {len(found)} hosts need VASP jobs" if waiting else None, refused
 
 
 def _marked(found: Mapping[str, Atoms], context: Context[Settings]) -> dict[str, Atoms]:

@@ -41,7 +41,7 @@ def run(context: Context[Settings]) -> energetics.Energetics:
         crystal, status = energetics.crystal(_crystal(context), name, ask, own, changes=own.lattice_settings)
     surfaces = _surfaces(context, ask) if "surfaces" in own.parts else ()
     bound = _adsorption(context, ask, atoms, metals, charges) if "adsorption" in own.parts else ()
-    context.leave_unfinished(ask.unfinished)
+    context.leave_unfinished(*queue.left(ask.problems))
     return energetics.Energetics(
         level=queue.settings_hash(dft),
         atoms=tuple(atoms.values()),

@@ -73,7 +73,8 @@ def write_round(job: HopJob, number: int, step: loop.Asked) -> None:
     """Put a round on disk."""
     frames = []
     for part, atoms in step.frames.items():
-        atoms.info = {
+        asked = atoms.copy()
+        asked.info = {
             "frame_id": f"refine_{job.hop.name}_{job.hop.ion}_{part}{number}",
             "system": job.hop.host,
             "host": job.hop.host,
@@ -83,7 +84,7 @@ def write_round(job: HopJob, number: int, step: loop.Asked) -> None:
             "vacuum": job.vacuum,
             PART: part,
         }
-        frames.append(atoms)
+        frames.append(asked)
     for image in step.band:
         kept = loop.bare(image)
         kept.info[PART] = BAND

@@ -13,6 +13,7 @@ from ase.geometry import find_mic
 from mlip.core.arrays import Array
 from mlip.core.section import Target
 from mlip.core.status import Status
+from mlip.dft.single_points import core_seconds
 from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.neb import band as moving
 from mlip.stages.refine import loop
@@ -70,7 +71,7 @@ class Refined:
     curvature_ev_per_angstrom2: float | None = None  # DFT, along the lowest mode of the saddle
     length_angstrom: float | None = None  # of the correction
     amplitude_ev: float | None = None
-    seconds: float | None = None  # wall time of the calls
+    seconds: float | None = None  # of the calls, times the cores of each
     first: SameGeometry | None = None
     initial: str | None = None  # frame_id of the last call
     saddle: str | None = None
@@ -155,9 +156,9 @@ def _above(last: Mapping[str, Call], end: str, key: str) -> float | None:
 
 
 def _seconds(calls: Sequence[Call]) -> float | None:
-    times = [
-        float(call.label.info["wall_s"]) for call in calls if call.label is not None and "wall_s" in call.label.info
-    ]
+    """Core seconds of the calls that are counted, without those for the curvature; None where no label says."""
+    labels = [call.label for call in calls if call.label is not None and call.part not in EXTRA]
+    times = [seconds for label in labels if (seconds := core_seconds(label.info)) is not None]
     return sum(times) if times else None
 
 

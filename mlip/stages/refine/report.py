@@ -27,7 +27,8 @@ TEXT_LINES = (
     ),
     (
         "A hop that did not converge has a status and no barrier. The curvature is measured with two more DFT "
-        "calculations, a step ahead and behind along the lowest mode; a negative one proves a saddle."
+        "calculations, a step ahead and behind along the lowest mode; a negative one proves a saddle. These two are in "
+        "neither the calls nor the core hours."
     ),
 )
 _HOP: list[Column] = [

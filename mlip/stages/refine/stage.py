@@ -41,6 +41,8 @@ from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import chosen_hops, relaxed_host
 
+LATE = "refine.max_hours are over"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
@@ -91,7 +93,7 @@ def run(context: Context[RefineSettings]) -> Refinement:
     rows = _rows(context, made)
     entries = [asdict(e) for row in rows if (e := refined.labelled_path(row, source=context.run_name)) is not None]
     files.write_text_atomic(context.folder / "paths.yaml", yaml.safe_dump(entries, sort_keys=False, width=120))
-    context.leave_unfinished(ask.unfinished)
+    context.leave_unfinished(*queue.left(ask.problems))
     return Refinement(level=queue.settings_hash(dft), hops=rows, problems=tuple(ask.problems))
 
 
@@ -133,8 +135,8 @@ class _Work:
             if why := self._budget.refuses(so_far, len(frames)):
                 stopped[name] = Status(loop.NOT_CONVERGED if known else loop.NOT_BEGUN, why)
             elif frames and self._budget.is_late and not self._ask.has(frames):
-                self._ask.waiting += len(frames)
-                stopped[name] = Status(WAITING, "refine.max_hours are over")
+                self._ask.problems += [queue.Problem(frame_id=_id(f), reason=LATE) for f in frames]
+                stopped[name] = Status(WAITING, LATE)
             elif frames:
                 batch[name] = frames
         every = [frame for frames in batch.values() for frame in frames]
@@ -147,10 +149,8 @@ class _Work:
 
     def _lacks(self, lacking: Sequence[str]) -> Status:
         """Why frames have no label."""
-        problem = next((p for p in self._ask.problems if p.frame_id in lacking), None)
-        waits = problem is not None and problem.file is None
-        text = f"{', '.join(lacking)}: {problem.reason if problem else 'no reason given'}"
-        return Status(WAITING if waits else loop.REFUSED, text)
+        problem = next(p for p in self._ask.problems if p.frame_id in lacking)
+        return Status(WAITING if problem.file is None else loop.REFUSED, f"{', '.join(lacking)}: {problem.reason}")
 
     def _stopped(self, job: HopJob, known: dict[str, Atoms], status: Status) -> Refined:
         calls, _ = jobs.stored(job.folder, known)
@@ -235,7 +235,8 @@ def _published(context: Context[RefineSettings]) -> frozenset[tuple[str, str]]:
     """Host and ion of every published barrier that a verdict is given on; none where the order does not matter."""
     if context.settings.max_calls is None and context.settings.max_hours is None:
         return frozenset()
-    everything = references.load(context.file(context.section(Literature).references))
+    path = files.place(context.section(Literature).references)  # no input where hours alone end the call
+    everything = references.load(path)
     built, made = context.settings_of(structures.STAGE), context.result(structures.STAGE)
     own = matching.of_run(everything, structures.identity_of(built, made), hosts=made.hosts)
     values = own.select(role="checked", quantity="migration barrier")
