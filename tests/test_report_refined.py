@@ -9,6 +9,7 @@ from helpers.material import FOLDER, SETTINGS, barrier, hop, site
 from helpers.ways import PERIOD, found, relaxed_to
 from numpy.testing import assert_allclose
 
+from mlip.core.status import Status
 from mlip.core.uncertainty import Uncertainty
 from mlip.literature import references
 from mlip.stages.dataset.card import LabelledPath
@@ -107,6 +108,22 @@ def test_a_path_over_two_refined_hops_rests_on_the_potential_for_its_sites(publi
     assert_allclose(row.decided_ev, 0.1 + 0.28, rtol=1e-9, atol=0)
     assert row.hops_by_dft == ("in", "out")
     assert "of its hops, in, out relaxed with DFT" in quotes.quotable(row, quotes.MadeBy())
+
+
+def test_dft_of_the_other_way_settles_that_the_way_of_the_potential_is_the_lowest(published):
+    """Without DFT the other way could be lower, so there is no number; with it the potential's way decides."""
+    given = found(barriers.of_refined([relaxed_to("par", 0.95)]), par=0.70, over=0.8)
+    failed = Status("not converged", "max steps")
+    own = tuple(
+        replace(b, status=failed, forward_ev=None, reverse_ev=None) if b.hop == "par" else b for b in given.barriers
+    )
+    given = replace(given, barriers=own, bottlenecks=bottlenecks_of(given.sites, given.hops, own))
+    alone = verdicts.headline(published, replace(given, dft=()), SETTINGS)
+    assert (alone.verdict, alone.decided_ev) == ("not resolved", None)
+    row = verdicts.headline(published, with_refined(given), SETTINGS)
+    assert (row.verdict, row.limiting_hop, row.dft_refined) == ("differs", "over", False)
+    assert_allclose(row.decided_ev, row.difference_ev + 0.381, rtol=1e-9, atol=0)
+    assert "0.80 \u00b1" in quotes.quotable(row, quotes.MadeBy())
 
 
 def test_what_did_not_converge_leaves_the_row_as_it_is(published):

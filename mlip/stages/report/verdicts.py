@@ -304,6 +304,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
     path = own.path if certain else None
     dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
     rests = case.budget is not None and case.budget.refined_ev is not None and case.path is not None
+    is_shown = rests or path is not None or verdict in {AGREES, DIFFERS}
     return Headline(
         reference=value.id,
         facet=value.facet or "",
@@ -330,8 +331,8 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         limiting_hop=case.path.limiting_hop if case.path else None,
         verdict=verdict,
         reason=reason,
-        decided_ev=_decided(case) if rests or path else None,
-        decided_two_sigma_ev=case.two_sigma_ev if rests or path else None,
+        decided_ev=_decided(case) if is_shown else None,
+        decided_two_sigma_ev=case.two_sigma_ev if is_shown else None,
         decided_has_d3=case.d3_ev is not None,
         hops_by_dft=() if rests or case.path is None or case is own else _hops_by_dft(case.path, results),
         upper_bound=bool(_bound(case)),
