@@ -183,22 +183,23 @@ def best(found: Sequence[DftBarrier]) -> DftBarrier | None:
 def relaxed(dft: Sequence[DftBarrier], *, target: Target) -> list[Relaxed]:
     """The barriers relaxed with DFT, one of each hop, at the level of the potential."""
     keys = dict.fromkeys((d.host, d.ion, d.hop) for d in dft if d.refined)
-    out = []
-    for one in (dft_of(dft, *key) for key in keys):
-        forward = None if one is None else one.at_level(target)
-        if one is None or forward is None:
-            continue
-        extra = 0.0 if target == "pbe" else one.reverse_d3_ev
-        out.append(
-            Relaxed(
-                host=one.host,
-                ion=one.ion,
-                hop=one.hop,
-                forward_ev=forward,
-                reverse_ev=None if one.reverse_ev is None or extra is None else one.reverse_ev + extra,
-                d3_forward_ev=one.d3_ev,
-                d3_reverse_ev=one.reverse_d3_ev,
-                std_ev=one.std_ev,
-            )
-        )
-    return out
+    return [found for key in keys if (found := relaxed_of(dft, *key, target=target)) is not None]
+
+
+def relaxed_of(dft: Sequence[DftBarrier], host: str, ion: str, hop: str, *, target: Target) -> Relaxed | None:
+    """The barrier of a hop relaxed with DFT; None where it is not, or where the level of the potential needs its D3."""
+    one = dft_of(dft, host, ion, hop)
+    forward = None if one is None else one.at_level(target)
+    if one is None or not one.refined or forward is None:
+        return None
+    extra = 0.0 if target == "pbe" else one.reverse_d3_ev
+    return Relaxed(
+        host=host,
+        ion=ion,
+        hop=hop,
+        forward_ev=forward,
+        reverse_ev=None if one.reverse_ev is None or extra is None else one.reverse_ev + extra,
+        d3_forward_ev=one.d3_ev,
+        d3_reverse_ev=one.reverse_d3_ev,
+        std_ev=one.std_ev,
+    )

@@ -18,7 +18,7 @@ from mlip.atoms.structures import Host
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, RESOLVED, Status
 from mlip.literature.references import Value
 from mlip.stages.neb.neb import Barrier
-from mlip.stages.refine.barriers import DftBarrier, best, dft_of
+from mlip.stages.refine.barriers import DftBarrier, Relaxed, best, dft_of, relaxed_of
 from mlip.stages.report.rows import BeforeTraining, Budget, Headline, Results
 from mlip.stages.report.settings import ReportSettings
 from mlip.stages.sites.network import UPPER_BOUND, Bottleneck, Hop
@@ -53,8 +53,8 @@ def _refined_budget(path: Bottleneck, results: Results, dispersion_ev: float) ->
     steps = _entering(path, results)
     if not results.is_dft or len(steps) != 1 or steps[0][0].name != path.limiting_hop:
         return None
-    found = dft_of(results.dft, path.host, path.ion, steps[0][0].name)
-    if found is None or not found.refined or found.std_ev is None or found.at_level(results.target) is None:
+    found = _relaxed(path, path.limiting_hop, results)
+    if found is None or found.std_ev is None:
         return None
     own, settings_ev = found.std_ev, results.errors.dft_settings_ev
     return Budget(
@@ -143,11 +143,16 @@ class _Case:
     settings: ReportSettings
 
     @property
-    def difference_ev(self) -> float | None:
-        """Our barrier with D3, where D3 is known, minus the published one (eV)."""
+    def barrier_ev(self) -> float | None:
+        """Our barrier (eV), with D3 where D3 is known."""
         if self.path is None or self.path.barrier_ev is None:
             return None
-        return self.path.barrier_ev + (self.d3_ev or 0.0) - self.value.value
+        return self.path.barrier_ev + (self.d3_ev or 0.0)
+
+    @property
+    def difference_ev(self) -> float | None:
+        """The same minus the published one (eV)."""
+        return None if self.barrier_ev is None else self.barrier_ev - self.value.value
 
     @property
     def two_sigma_ev(self) -> float | None:
@@ -313,7 +318,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         path=value.path or "",
         published_ev=value.value,
         doi=value.doi,
-        dft_ev=_decided(case) if rests else dft.with_d3_ev if dft else None,
+        dft_ev=case.barrier_ev if rests else dft.with_d3_ev if dft else None,
         dft_hop=case.path.limiting_hop if rests and case.path else dft.hop if dft else None,
         dft_geometry=dft.geometry if dft else None,
         dft_refined=rests,
@@ -331,7 +336,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         limiting_hop=case.path.limiting_hop if case.path else None,
         verdict=verdict,
         reason=reason,
-        decided_ev=_decided(case) if is_shown else None,
+        decided_ev=case.barrier_ev if is_shown else None,
         decided_two_sigma_ev=case.two_sigma_ev if is_shown else None,
         decided_has_d3=case.d3_ev is not None,
         hops_by_dft=() if rests or case.path is None or case is own else _hops_by_dft(case.path, results),
@@ -342,30 +347,20 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
 
 def _before_training(case: _Case) -> BeforeTraining:
     """The lowest path by the base model, or why it has none."""
-    barrier = _with_d3(case)
+    barrier = None if case.d3_ev is None else case.barrier_ev
     if barrier is not None:
         return BeforeTraining(barrier_ev=barrier, status=case.path.status if case.path else Status(RESOLVED))
     why = _not_run(case) or _no_path(case) or "D3 at the saddle not known"
     return BeforeTraining(barrier_ev=None, status=Status(NOT_RESOLVED, why))
 
 
-def _decided(case: _Case) -> float | None:
-    """The barrier of a path (eV), with D3 where D3 is known."""
-    if case.path is None or case.path.barrier_ev is None:
-        return None
-    return case.path.barrier_ev + (case.d3_ev or 0.0)
-
-
 def _hops_by_dft(path: Bottleneck, results: Results) -> tuple[str, ...]:
-    found = {name: dft_of(results.dft, path.host, path.ion, name) for name in path.hops}
-    return tuple(n for n, d in found.items() if d is not None and d.refined and d.at_level(results.target) is not None)
+    """Hops of a path that have the barrier of DFT."""
+    return tuple(n for n in dict.fromkeys(path.hops) if _relaxed(path, n, results) is not None)
 
 
-def _with_d3(case: _Case) -> float | None:
-    """The barrier of a path with D3 (eV); None where D3 is not known."""
-    if case.path is None or case.path.barrier_ev is None or case.d3_ev is None:
-        return None
-    return case.path.barrier_ev + case.d3_ev
+def _relaxed(path: Bottleneck, hop: str, results: Results) -> Relaxed | None:
+    return relaxed_of(results.dft, path.host, path.ion, hop, target=results.target)
 
 
 def _dft_elsewhere(value: Value, results: Results) -> DftBarrier | None:
