@@ -34,6 +34,28 @@ def test_it_is_the_same_in_both_directions():
     assert_allclose(there, 0.448, atol=2e-3)
 
 
+def with_ion(atoms, position):
+    return atoms + Atoms("Li", positions=[position])
+
+
+def test_an_ion_moved_between_two_rows_has_the_distances_that_geometry_gives():
+    """Simple cubic: eight neighbours around the middle of the cell, two around the middle of an edge, then eight."""
+    host = bulk("Cu", "sc", a=6.0).repeat(2)
+    centre, edge = with_ion(host, (3.0, 3.0, 3.0)), with_ion(host, (3.0, 0.0, 0.0))
+    eight = [np.sqrt(27.0)] * 8 + [likeness.REACH_ANGSTROM] * 4
+    two = [3.0] * 2 + [np.sqrt(45.0)] * 8 + [likeness.REACH_ANGSTROM] * 2
+    assert_allclose(likeness.place_difference(centre, edge, "Li"), np.abs(np.subtract(eight, two)).mean(), rtol=1e-9)
+
+
+def test_equivalent_places_are_one_whatever_the_order_of_atoms_and_the_pbc_that_is_said():
+    host = crystal("anatase").repeat((2, 2, 1))
+    one = with_ion(host, host.positions[0] + (0.0, 0.0, 2.4))
+    other = with_ion(host[::-1], host.positions[0] + host.cell[0] / 2 + (0.0, 0.0, 2.4))
+    other.pbc = (True, True, False)
+    assert likeness.place_difference(one, other, "Li") < 1e-6
+    assert likeness.place_difference(one, with_ion(host, host.positions[0] + (0.0, 0.0, 3.4)), "Li") > 0.1
+
+
 def test_an_element_that_is_missing_is_infinitely_different():
     assert likeness.local_difference(bulk("Cu"), bulk("Ag"), ["Cu"]) == float("inf")
 

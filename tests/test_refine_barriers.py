@@ -7,6 +7,7 @@ from helpers import declaring, tiny
 from helpers.material import host
 from numpy.testing import assert_allclose
 
+from mlip.atoms import extxyz
 from mlip.atoms.structures import crystal
 from mlip.stages.refine import barriers
 
@@ -14,9 +15,9 @@ SLAB = replace(host("001"), miller=(0, 0, 1), atoms=12, cell_angstrom=(7.6, 3.8,
 HOSTS = (SLAB, replace(host("bulk"), miller=None))
 
 
-def declared(*folders, conventional="anatase", hosts=HOSTS):
+def declared(*folders, conventional="anatase", hosts=HOSTS, band_of=lambda _: None):
     said = []
-    found = barriers.declared(folders, hosts, crystal(conventional), say=said.append)
+    found = barriers.declared(folders, hosts, crystal(conventional), say=said.append, band_of=band_of)
     return {(one.host, one.ion, one.hop): one for one in found}, said
 
 
@@ -68,3 +69,16 @@ def test_a_path_without_its_frames_is_named(tmp_path):
     found, said = declared(folder)
     assert found == {}
     assert said == [f"{folder}: card.yaml: path of Li 001_x: no frame 'lost'; the path is not used"]
+
+
+@pytest.mark.parametrize(("shift", "used"), [(0.1, True), (5.0, False)])
+@pytest.mark.parametrize(("part", "words"), [(0, "initial state"), (1, "saddle")])
+def test_a_path_of_another_hop_of_that_name_is_named_and_not_used(tmp_path, part, words, shift, used):
+    folder = declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4)
+    band = extxyz.read_frames(folder / "frames.extxyz")
+    band[part].positions[-1] += (0.0, 0.0, shift)
+    found, said = declared(folder, band_of=lambda path: tuple(band) if path.hop == "001_x" else None)
+    assert (("001", "Li", "001_x") in found) is used
+    assert len(said) == (not used)
+    start, end = f"{folder}: path of Li 001_x: at the {words}, distances", "hop of this name; the path is not used"
+    assert all(line.startswith(start) and line.endswith(end) for line in said)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ase import Atoms
 
 from mlip.atoms import extxyz
+from mlip.atoms.likeness import SAME_PLACE_ANGSTROM, place_difference
 from mlip.atoms.structures import Host
 from mlip.core.section import Target
 from mlip.stages.dataset.card import LabelledPath, labels_fit, other_theory, read_card, same_cell
@@ -64,8 +65,16 @@ class DftBarrier:
         return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
 
 
+BandOf = Callable[[LabelledPath], tuple[Atoms, Atoms] | None]
+
+
 def declared(
-    folders: Sequence[Path], hosts: Sequence[Host], conventional: Atoms, *, say: Callable[[str], None]
+    folders: Sequence[Path],
+    hosts: Sequence[Host],
+    conventional: Atoms,
+    *,
+    say: Callable[[str], None],
+    band_of: BandOf = lambda _: None,
 ) -> tuple[DftBarrier, ...]:
     """The barriers that datasets declare for a crystal and its facets, at the theory of the first dataset.
 
@@ -73,7 +82,8 @@ def declared(
         folders: of the datasets.
         hosts: of the run.
         conventional: cell of the crystal.
-        say: told which dataset is of another theory, and which path has no frames.
+        say: told which dataset is of another theory, and which path has no frames or is of another hop.
+        band_of: initial image and saddle of the run's own band of the hop of that name, where there is one.
     """
     found: list[DftBarrier] = []
     first = read_card(folders[0]) if folders else None
@@ -89,8 +99,31 @@ def declared(
                 say(
                     f"{folder}: card.yaml: path of {path.ion} {path.hop}: no frame {missing[0]!r}; the path is not used"
                 )
-        found += of_paths([_in_cell(path, frames, hosts) for path in fitting], frames)
+        own = []
+        for path in fitting:
+            if other_place := _other_place(path, frames, band_of(path)):
+                say(f"{folder}: path of {path.ion} {path.hop}: {other_place}; the path is not used")
+            else:
+                own.append(_in_cell(path, frames, hosts))
+        found += of_paths(own, frames)
     return tuple(found)
+
+
+def _other_place(path: LabelledPath, frames: Mapping[str, Atoms], band: tuple[Atoms, Atoms] | None) -> str:
+    """Where the ion of a path is at another place than on the run's own band; empty where it is not, or is not known.
+
+    Hops are named in the order in which they are found, so that another potential may name another hop the same.
+    """
+    names = (path.initial, path.saddle)
+    if band is None or any(name not in frames for name in names):
+        return ""
+    for part, name, image in zip(("initial state", "saddle"), names, band, strict=True):
+        apart = place_difference(frames[name], image, path.ion)
+        if apart > SAME_PLACE_ANGSTROM:
+            return (
+                f"at the {part}, distances to neighbours differ by {apart:.2f} Angstrom from the run's hop of this name"
+            )
+    return ""
 
 
 def _in_cell(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[Host]) -> LabelledPath:
