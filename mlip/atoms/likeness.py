@@ -1,4 +1,4 @@
-"""How much the local structure of two crystals, or of two places of an ion, differs, whatever their cells and directions.
+"""How much the local structure of two crystals, or of two places of an ion, differs, whatever the cell and direction.
 
 For every atom the distances to its nearest atoms of the same element are sorted; two atoms differ by the mean absolute
 difference of these lists. An atom of one crystal is compared with the atom of the other that is most like it. The

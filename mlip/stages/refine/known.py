@@ -1,7 +1,7 @@
 """The DFT barriers that a run knows: of its own refinement, and declared by its datasets.
 
-Takes the context of a stage that needs `structures` and `neb`, may use `refine` and reads the settings of `dataset` and `refine`;
-gives the barriers, and the files that they rest on.
+Takes the context of a stage that needs `structures` and `neb`, may use `refine` and reads the settings of `dataset` and
+`refine`; gives the barriers, and the files that they rest on.
 """
 
 from pathlib import Path
