@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from mlip.core.status import Status
 from mlip.literature import references
-from mlip.stages.report import verdicts
+from mlip.stages.report import page, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +188,25 @@ def test_dft_stands_beside_its_own_hop_only(published):
     assert_allclose(row.dft_ev, 0.516 - 0.004, rtol=1e-12, atol=0)
     assert row.dft_hop == "bulk_oct"
     assert verdicts.headline(published["Li-001"], results(), SETTINGS).dft_ev is None
+
+
+@pytest.mark.parametrize(
+    ("value", "d3", "verdict", "without"),
+    [(0.436, -0.01, "agrees", "differs"), (0.42, 0.02, "differs", "agrees"), (0.40, -0.01, "agrees", "agrees")],
+)
+def test_a_verdict_that_d3_decides_says_so(published, value, d3, verdict, without):
+    row = one(published, value, d3=d3)
+    assert (row.verdict, row.verdict_without_d3) == (verdict, without)
+    assert row.reason.endswith(f"; without D3: {without}") is (verdict != without)
+    (said,) = page._dispersion([row])
+    assert said.endswith(
+        "no verdict changes." if verdict == without else "the verdicts of Li (001) would be others (see the reasons)."
+    )
+
+
+@pytest.mark.parametrize("changes", [{"d3": None}, {"target": "pbe-d3"}])
+def test_where_d3_is_not_known_or_inside_the_potential_there_is_one_verdict(published, changes):
+    row = one(published, 0.40, **changes)
+    assert row.verdict_without_d3 is None
+    assert "without D3" not in row.reason
+    assert page._dispersion([row]) == ()

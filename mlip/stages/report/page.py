@@ -175,10 +175,21 @@ def rules(document: Document) -> tuple[str, ...]:
             f"is known, or 2 sigma exceeds {largest:g} eV and the difference is smaller than 2 sigma."
         ),
         "not comparable: the slab or the site is not the one that the published value is for.",
+        *_dispersion(document.rows.headline),
         *_geometries(document.rows.headline),
         *((f"{sections.ZERO_SHOT} {document.base}.",) if document.base else ()),
         *sections.VERDICTS_TEXT,
     )
+
+
+def _dispersion(rows: Sequence[Headline]) -> tuple[str, ...]:
+    """How many verdicts would be others without D3."""
+    both = [r for r in rows if r.verdict_without_d3 is not None]
+    if not both:
+        return ()
+    others = [f"{r.ion} {r.facet}" for r in both if r.verdict_without_d3 != r.verdict]
+    said = f"the verdicts of {', '.join(others)} would be others (see the reasons)" if others else "no verdict changes"
+    return (f"A published barrier may or may not contain D3. Without D3 in our barriers, {said}.",)
 
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:

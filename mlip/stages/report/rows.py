@@ -90,6 +90,7 @@ class Headline:
     limiting_hop: str | None
     verdict: str  # AGREES, DIFFERS, NOT_COMPARABLE or NOT_RESOLVED
     reason: str
+    verdict_without_d3: str | None = None  # None: there is no D3 in the barrier, or the potential contains it
     decided_ev: float | None = None  # the barrier that the verdict rests on, with D3 where that is known
     decided_two_sigma_ev: float | None = None
     decided_has_d3: bool = False

@@ -12,7 +12,7 @@ Verdicts are taken from `RULES`, first match first; the tolerances are `ReportSe
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlip.atoms.structures import Host
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, RESOLVED, Status
@@ -305,6 +305,9 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
     own = _case(value, results, settings)
     case = own if results.with_dft is None else _case(value, results.with_dft, settings)
     verdict, reason = _verdict(case)
+    without = _verdict_without_d3(case, results)
+    if without is not None and without != verdict:
+        reason = f"{reason}; without D3: {without}"
     certain = _verdict(own)[0] != NOT_RESOLVED or (own.two_sigma_ev is not None and not _bound(own))
     path = own.path if certain else None
     dft = (_dft_of_path(case.path, results) if case.path else None) or _dft_elsewhere(value, results)
@@ -336,6 +339,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         limiting_hop=case.path.limiting_hop if case.path else None,
         verdict=verdict,
         reason=reason,
+        verdict_without_d3=without,
         decided_ev=case.barrier_ev if is_shown else None,
         decided_two_sigma_ev=case.two_sigma_ev if is_shown else None,
         decided_has_d3=case.d3_ev is not None,
@@ -343,6 +347,13 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         upper_bound=bool(_bound(case)),
         zero_shot=None if results.zero_shot is None else _before_training(_case(value, results.zero_shot, settings)),
     )
+
+
+def _verdict_without_d3(case: _Case, results: Results) -> str | None:
+    """The verdict on the barrier without D3, which the published one may lack too; None where there is no D3 in it."""
+    if case.path is None or case.d3_ev is None or results.target == "pbe-d3":
+        return None
+    return _verdict(replace(case, d3_ev=None))[0]
 
 
 def _before_training(case: _Case) -> BeforeTraining:
