@@ -151,6 +151,13 @@ def _structure_commands(commands: Any) -> None:
     diffusion.add_argument(
         "--jump", type=_positive, default=2.0, metavar="A", help="displacement that counts as a jump (2)"
     )
+    diffusion.add_argument(
+        "--longest-jump",
+        type=_positive,
+        default=4.0,
+        metavar="A",
+        help="longest hop that the structure allows, for the upper limit where no jump is seen (4)",
+    )
     diffusion.add_argument("-o", "--out", type=Path, help="where to write the result, JSON")
 
 
@@ -269,6 +276,7 @@ def _diffusion_of(options: argparse.Namespace) -> None:
             charge=options.charge,
             skip_ps=options.skip,
             jump_angstrom=options.jump,
+            longest_jump_angstrom=options.longest_jump,
         ),
         options.out,
     )

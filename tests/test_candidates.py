@@ -1,14 +1,17 @@
 """Candidates of bands and of dynamics: who is given, what is said of a frame, which image needs which."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from helpers.potentials import CosineSurface, displaced, hop
 from numpy.testing import assert_allclose
 
 from mlip.core import files
-from mlip.learn import candidates
+from mlip.core.status import Status
+from mlip.learn import candidates, choosing, labelling
 from mlip.learn.candidates import Candidate
 from mlip.stages.md import trajectory
 from mlip.stages.md.md import Followed
@@ -114,3 +117,29 @@ def test_frames_of_dynamics_evenly_in_time_and_only_where_all_atoms_are_stored(t
     assert_allclose(found[2].atoms.positions - atoms.positions, 0.08, rtol=0, atol=1e-5)
     assert {c.group for c in found} == {"md_001_Li_300K-1", "md_001_Li_900K-1"}
     assert all(c.hop is None for c in found)
+
+
+def test_a_path_is_declared_for_a_converged_band_only(bands):
+    """A band that ran out of steps has a highest image too; its label is no barrier."""
+    folder, (one, other) = bands
+    stopped = replace(other, status=Status(neb.MAX_STEPS), forward_ev=None, reverse_ev=None)
+    made = Barriers(bands=(one, stopped), barriers=(neb.committee([one], symmetric=False),), bottlenecks=())
+    found = candidates.of_bands(made, folder, number=3)
+    assert {c.member for c in found if c.saddle} == {1, 2}
+    paths = labelling._paths(SimpleNamespace(number=3), [(c, c.atoms) for c in found])
+    assert [path.geometry.split(" in ")[0] for path in paths] == ["CI-NEB band of member 1"]
+
+
+def test_the_first_call_has_the_frames_that_later_calls_read(tmp_path, monkeypatch):
+    """Positions have eight decimals on disk; labels are found by positions, so a resume must see the same ones."""
+    own = SimpleNamespace(folder=tmp_path, fingerprint="now")
+    atoms = Atoms("LiO", positions=[[1 / 3, 2 / 3, 0.1234567890123], [2.0, 2.0, 2.0 + 1e-10]], cell=[5.0] * 3, pbc=True)
+    atoms.info = {"frame_id": "a", "group": "b"}
+    said = choosing.Chosen(frame_id="a", group="b", reason="", hop=None, member=0, image=0, saddle=False)
+    choice = choosing.Choice(
+        fingerprint="now", candidates=1, held_out=0, labelled_before=0, too_strong=0, unfit=0, chosen=(said,)
+    )
+    monkeypatch.setattr(choosing, "_made", lambda _: (choice, [Candidate(atoms)]))
+    (_, (first,)), (_, (again,)) = choosing.chosen(own), choosing.chosen(own)
+    assert np.array_equal(first.atoms.positions, again.atoms.positions)
+    assert not np.array_equal(first.atoms.positions, atoms.positions)

@@ -216,6 +216,22 @@ def test_copies_leave_the_dataset_and_a_test_group_of_copies_is_refused():
         dataset.require_own(["held_reordered"], frames, dropped)
 
 
+def test_two_held_out_copies_both_stay_and_a_held_out_path_that_loses_a_frame_is_refused():
+    frames = read(CASE, ":")
+    _, dropped = dataset.deduplicate(frames, TOLERANCE)
+    later, earlier = dropped[0]
+    groups = {f.info["frame_id"]: f.info["group"] for f in frames}
+    kept, left = dataset.deduplicate(frames, TOLERANCE, [groups[later], groups[earlier]])
+    assert {later, earlier} <= {f.info["frame_id"] for f in kept}
+    path = dataset.LabelledPath(
+        group=groups[later], host="001", ion="Li", hop="001_x", initial=later, saddle="other", geometry=""
+    )
+    dataset.require_held_out_paths([path], [groups[later], groups[earlier]], left)
+    dataset.require_held_out_paths([path], [], dropped)
+    with pytest.raises(ValueError, match=f"{later!r} of the held-out path Li 001_x is a copy of {earlier!r}, which"):
+        dataset.require_held_out_paths([path], [groups[later]], dropped)
+
+
 def test_a_test_group_with_a_frame_of_its_own_stays():
     frames = read(CASE, ":")
     frames[5].info["group"] = "held_moved"

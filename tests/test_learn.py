@@ -22,6 +22,7 @@ from mlip import cli, config
 from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.run import locked
+from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.dft import engines, queue
 from mlip.dft.settings import Dft
 from mlip.learn import rounds
@@ -222,12 +223,28 @@ def test_no_round_where_the_barriers_are_certain_enough(tmp_path, data, monkeypa
     assert [b["two_sigma_ev"] for b in limiting] == [whole["rounds"][0]["two_sigma_ev"]]
 
 
+@pytest.mark.usefixtures("stages_of_the_finished_run")
+def test_an_ion_without_a_resolved_barrier_is_not_certain(tmp_path, data, monkeypatch, finished):
+    """One system is known to 0.01 eV, the other has no barrier: the rounds go on."""
+    neb = next(stage for stage in config.stages() if stage.name == "neb")
+    found = certain(files.read_result(finished.folder / "neb" / "result.json", Barriers))
+    (known,) = found.bottlenecks
+    lost = replace(known, ion="Mg", barrier_ev=None, limiting_hop=None, hops=(), status=Status(NOT_RESOLVED))
+    both = replace(found, bottlenecks=(known, lost))
+    monkeypatch.setitem(vars(neb), "run", lambda context: copied(finished.folder, neb, context) and both)
+    assert learn(tmp_path, data, learn={"stop_below_ev": 1e3, "rounds": 1}) == 0
+    whole = record(tmp_path)
+    assert whole["status"]["code"] == "all rounds done"
+    assert [r["two_sigma_ev"] for r in whole["rounds"]] == [None, None]
+
+
 def certain(found):
     """The bands of the finished run with a barrier of 0.5 eV on the limiting hop."""
     barriers = tuple(replace(b, forward_ev=0.5, reverse_ev=0.5, forward_std_ev=0.01) for b in found.barriers)
     first = barriers[0]
     path = next(b for b in found.bottlenecks if (b.host, b.ion) == (first.host, first.ion))
-    bottleneck = replace(path, barrier_ev=0.5, hops=(first.hop,), limiting_hop=first.hop)
+    resolved = Status(RESOLVED)
+    bottleneck = replace(path, barrier_ev=0.5, hops=(first.hop,), limiting_hop=first.hop, status=resolved)
     return replace(found, barriers=barriers, bottlenecks=(bottleneck,))
 
 

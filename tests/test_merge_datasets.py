@@ -105,6 +105,32 @@ def test_picked_images_of_a_band_join_the_path_of_their_hop_in_any_order(labelle
     assert groups["bulk_vol_1"] == "bulk_vol"
 
 
+def test_images_of_a_hop_join_a_path_of_two_hops(labelled, tmp_path):
+    there = refined(labelled, tmp_path / "one", "bulk1_Li_site", "bulk1_Li_hop50", "bulk_Li_neb")
+    listed = there / "refine" / "paths.yaml"
+    listed.write_text(listed.read_text().replace("hop: bulk_oct", "hop: bulk_oct+bulk_oct"))
+    picked = part(labelled, "bulk1_Li_hop25")
+    picked[0].info["group"] = "ladder_bulk_oct_Li"
+    merge_datasets.merge([there, run_folder(tmp_path / "two", picked)], tmp_path / "out")
+    groups = {f.info["frame_id"]: f.info["group"] for f in extxyz.read_frames(tmp_path / "out" / "frames.extxyz")}
+    assert groups["bulk1_Li_hop25"] == "bulk_Li_neb"
+
+
+def test_limits_and_target_of_a_run_are_those_of_the_merged_dataset(labelled, tmp_path):
+    frames = part(labelled, "bulk1_Li_site", "bulk1_Li_hop50")
+    frames[1].arrays["dft_forces"][0] = (31.0, 0.0, 0.0)
+    for frame in frames:
+        del frame.info["d3_energy"], frame.arrays["d3_forces"]
+    source = run_folder(tmp_path / "one", frames)
+    with pytest.raises(ValueError, match="d3_energy"):
+        merge_datasets.merge([source], tmp_path / "out")
+    with pytest.raises(ValueError, match="max_force_ev_per_angstrom"):
+        merge_datasets.merge([source], tmp_path / "out", checks=merge_datasets.Checks(target="pbe"))
+    wide = DatasetSettings(max_force_ev_per_angstrom=60.0, max_net_force_per_atom_ev_per_angstrom=10.0)
+    card = merge_datasets.merge([source], tmp_path / "out", checks=merge_datasets.Checks(wide, "pbe"))
+    assert list(card.e0_ev) == ["pbe"]
+
+
 def test_a_foreign_file_with_its_level(labelled, tmp_path):
     from mlip.core.units import BOHR_ANGSTROM, HARTREE_EV
 

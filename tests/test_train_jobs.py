@@ -8,9 +8,10 @@ import time
 import pytest
 from helpers import tiny
 from helpers.tracked_runs import steps, stored
+from numpy.testing import assert_allclose
 
 from mlip.core.tracking import Tracking, group_of
-from mlip.potential import models
+from mlip.potential import models, potential
 from mlip.stages.dataset.dataset import Manifest
 from mlip.stages.train import jobs
 from mlip.stages.train.settings import TrainSettings
@@ -24,6 +25,28 @@ def test_base_that_saw_the_labels_is_refused(committee, tmp_path):
     manifest = Manifest(target="pbe", settings_hash="abc", parts={}, e0_ev={"pbe": e0})
     with pytest.raises(ValueError, match="may not be held out"):
         jobs.reference_energies(TrainSettings(base=str(tmp_path / "seen")), manifest, [])
+
+
+def relabelled(frames, found, shift):
+    """The frames with the energies of a model plus a constant of each element, as another DFT code has them."""
+    made = [frame.copy() for frame in frames]
+    for frame, one in zip(made, found, strict=True):
+        frame.info["REF_energy"] = one.energy_ev + sum(shift[s] for s in frame.symbols)
+    return made
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_a_base_moves_to_the_zero_of_another_code(committee, split, size):
+    """The labels are those of the base, from another zero: it keeps its constants, or gets the ones that are missing."""
+    base = models.load(committee)
+    shift = {"Li": -5.0 * size, "Mg": 3.0 * size, "O": -300.0 * size, "Ti": -1200.0 * size}
+    training = relabelled(split.train, potential.Evaluator(base)(split.train), shift)
+    manifest = Manifest(target="pbe", settings_hash="another", parts={}, e0_ev={"pbe": split.e0_ev})
+    e0 = jobs.reference_energies(TrainSettings(base=str(committee)), manifest, training)
+    own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
+    for frame in training:
+        moved = sum(e0[s] - own[s] for s in frame.symbols)
+        assert_allclose(moved, sum(shift[s] for s in frame.symbols), rtol=1e-6, atol=1e-6)
 
 
 EPOCHS = 4

@@ -18,6 +18,7 @@ from mlip.stages.diffusion.kinetics import HopLine
 from mlip.stages.energetics.energetics import Adsorption
 from mlip.stages.evaluate.evaluate import Evaluation
 from mlip.stages.md.md import Outcome
+from mlip.stages.neb.settings import NebSettings
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.refine.stage import STAGE
 from mlip.stages.sites.stage import SiteNetwork
@@ -70,6 +71,23 @@ def test_what_differs_is_named_and_left_as_it_was(finished, old, tmp_path, capsy
         **dict.fromkeys(LATER, "to be made anew: neb is made anew"),
     }
     assert files.read_provenance(old / "neb" / "result.json").fingerprint == "old-neb"
+
+
+def test_a_setting_that_was_not_known_then_counts_where_it_is_not_the_default(old, capsys):
+    path = old / "neb" / "result.json"
+    made = files.read_provenance(path)
+    known = made.settings["neb"]
+    default = next(key for key, value in known.items() if value == getattr(NebSettings(), key))
+    other = next(key for key, value in known.items() if key == "max_steps" and value != getattr(NebSettings(), key))
+    for key, becomes in ((default, "kept"), (other, f"to be made anew: setting neb.{other} differs")):
+        less = {**made.settings, "neb": {k: v for k, v in known.items() if k != key}}
+        files.write_result(path, files.read_result(path, NEB.result), replace(made, settings=less, fingerprint="old"))
+        assert upgraded(old, capsys)["neb"] == becomes
+
+
+def test_a_stage_that_gives_other_numbers_since_is_made_anew(old, capsys, monkeypatch):
+    monkeypatch.setitem(vars(NEB), "version", 2)
+    assert upgraded(old, capsys)["neb"] == "to be made anew: the same settings give other numbers since"
 
 
 def test_stages_after_one_that_is_made_anew_are_too(old, capsys):

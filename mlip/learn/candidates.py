@@ -19,7 +19,7 @@ from mlip.core import files
 from mlip.dft.queue import NEEDED
 from mlip.stages.md import trajectory
 from mlip.stages.md.md import Followed
-from mlip.stages.neb.neb import Band
+from mlip.stages.neb.neb import CONVERGED, Band
 from mlip.stages.neb.stage import Barriers, band_file
 from mlip.tools import export_md
 
@@ -36,6 +36,7 @@ class Candidate:
     member: int = 0
     image: int = 0
     saddle: bool = False
+    converged: bool = True  # the band, where it is an image of one
 
     @property
     def name(self) -> str:
@@ -72,6 +73,7 @@ def _of_band(band: Band, images: Sequence[Atoms], key: HopKey, number: int) -> l
             member=band.member,
             image=k,
             saddle=k == top,
+            converged=band.status.code == CONVERGED,
         )
         for k, image in enumerate(images)
     ]

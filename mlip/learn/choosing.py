@@ -26,7 +26,7 @@ from mlip.learn import choice
 from mlip.learn.candidates import Candidate, HopKey
 from mlip.potential import models, potential, use
 from mlip.potential.graphs import graph
-from mlip.stages.dataset.card import Card, hop_group
+from mlip.stages.dataset.card import Card, group_of_hops
 from mlip.stages.dataset.settings import DatasetSettings
 from mlip.stages.md.stage import STAGE as MD
 from mlip.stages.md.stage import Trajectories
@@ -85,6 +85,7 @@ class Chosen:
     member: int
     image: int
     saddle: bool
+    converged: bool = True  # the band, where it is an image of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +129,12 @@ def chosen(own: Round) -> tuple[Choice, list[Candidate]]:
     if picked:
         files.write_frames(frames, [c.atoms for c in picked])
     files.write_record(kept, found)
-    return found, [_candidate(c, p.atoms) for c, p in zip(found.chosen, picked, strict=True)]
+    made = extxyz.read_frames(frames) if picked else []  # as the next call has them: a label is found by its positions
+    return found, [_candidate(c, atoms) for c, atoms in zip(found.chosen, made, strict=True)]
 
 
 def _candidate(said: Chosen, atoms: Atoms) -> Candidate:
-    return Candidate(atoms, said.hop, said.member, said.image, said.saddle)
+    return Candidate(atoms, said.hop, said.member, said.image, said.saddle, said.converged)
 
 
 def _made(own: Round) -> tuple[Choice, list[Candidate]]:
@@ -175,6 +177,7 @@ def _said(one: Candidate, reason: str) -> Chosen:
         member=one.member,
         image=one.image,
         saddle=one.saddle,
+        converged=one.converged,
     )
 
 
@@ -191,7 +194,7 @@ def _candidates(own: Round) -> list[Candidate]:
 
 def _held_out(own: Round, one: Candidate) -> bool:
     settings = own.run.sections["dataset"]
-    paths = {hop_group(p.hop, p.ion): p.group for p in own.card.paths}
+    paths = group_of_hops(own.card.paths)
     return isinstance(settings, DatasetSettings) and paths.get(one.group, one.group) in settings.test_groups
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlip.core import files
 from mlip.core.run import Run
-from mlip.core.status import Status
+from mlip.core.status import RESOLVED, Status
 from mlip.learn.labelling import ImageError, Labelled
 from mlip.stages.dataset.dataset import Manifest
 from mlip.stages.dataset.stage import STAGE as DATASET
@@ -57,7 +57,7 @@ class RoundRecord:
         run: folder of its run.
         dataset: folder of its dataset.
         training_frames: frames trained on.
-        two_sigma_ev: largest of a limiting hop; None where no limiting hop has a barrier with a spread.
+        two_sigma_ev: largest of a limiting hop; None where one has no spread, or an ion on a host no resolved barrier.
         barriers: of every hop.
         held_out: None where no group is held out.
         labels: what the round labelled; None for the last round, and where it waits.
@@ -90,6 +90,8 @@ def measured(run: Run, number: int) -> RoundRecord:
     errors = _errors(run)
     factor = max(1.0, errors.calibration or 1.0) if errors is not None else 1.0
     limiting = {(b.host, b.ion, b.limiting_hop) for b in found.bottlenecks if b.barrier_ev is not None}
+    resolved = {(b.host, b.ion) for b in found.bottlenecks if b.status.code == RESOLVED}
+    open_ = {(b.host, b.ion) for b in found.bottlenecks} - resolved
     barriers = tuple(
         RoundBarrier(
             host=b.host,
@@ -107,7 +109,7 @@ def measured(run: Run, number: int) -> RoundRecord:
         run=run.folder.name,
         dataset=str(run.sections[DATASET.name].model_dump(mode="json")["path"]),
         training_frames=manifest.parts["train"].frames,
-        two_sigma_ev=_largest(barriers),
+        two_sigma_ev=None if open_ else _largest(barriers),
         barriers=barriers,
         held_out=None if errors is None else _held_out(errors),
     )

@@ -179,7 +179,7 @@ def _compared(
                 hop=one.hop[2],
                 member=one.member,
                 image=one.image,
-                saddle=one.saddle,
+                saddle=one.saddle and one.converged,
                 reference=names[1],
                 predicted_ev=energies[0][0] - energies[0][1],
                 labelled_ev=energies[1][0] - energies[1][1],
@@ -206,7 +206,7 @@ def _references(own: Round, fit: Sequence[tuple[Candidate, Atoms]]) -> Mapping[t
 
 
 def _paths(own: Round, fit: Sequence[tuple[Candidate, Atoms]]) -> list[LabelledPath]:
-    """Bands whose saddle and initial image are both labelled, as a card lists them."""
+    """Converged bands whose saddle and initial image are both labelled, as a card lists them."""
     starts = {(c.hop, c.member): c for c, _ in fit if c.hop is not None and c.image == 0}
     return [
         LabelledPath(
@@ -219,7 +219,7 @@ def _paths(own: Round, fit: Sequence[tuple[Candidate, Atoms]]) -> list[LabelledP
             geometry=f"CI-NEB band of member {one.member} in round {own.number} of mlip learn; not relaxed with DFT",
         )
         for one, _ in fit
-        if one.saddle and one.hop is not None and (one.hop, one.member) in starts
+        if one.saddle and one.converged and one.hop is not None and (one.hop, one.member) in starts
     ]
 
 
@@ -231,7 +231,9 @@ def next_dataset(own: Round, folder: Path) -> Path:
     if kept is not None and kept.key == key:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    merge_datasets.merge([own.data, own.run.folder], folder)
+    limits, target = own.run.sections["dataset"], own.run.common.target
+    checks = merge_datasets.Checks(limits if isinstance(limits, DatasetSettings) else DatasetSettings(), target)
+    merge_datasets.merge([own.data, own.run.folder], folder, checks=checks)
     files.write_record(origin, Origin(key=key, round=own.number))
     return folder
 

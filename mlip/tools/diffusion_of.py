@@ -31,6 +31,7 @@ from mlip.tools import trajectories
 from mlip.tools.trajectories import IonTracks, Reading
 
 JUMP_ANGSTROM = 2.0  # beyond vibrations (below 1) and below most distances of sites (2.5 to 4)
+LONGEST_ANGSTROM = 4.0  # of a hop, for the upper limit where none was seen
 
 SEED = 1  # of the sampling of the regression
 
@@ -66,9 +67,27 @@ class Analysis:
     charge: float | None = None
     skip_ps: float = 0.0
     jump_angstrom: float = JUMP_ANGSTROM
+    longest_jump_angstrom: float = LONGEST_ANGSTROM
+
+    def __post_init__(self) -> None:
+        """Refuse values that no analysis has.
+
+        Raises:
+            ValueError: a length or temperature that is not positive, a time below zero, or a longest jump that is none.
+        """
+        values = {"temperature_kelvin": self.temperature_kelvin, "jump_angstrom": self.jump_angstrom}
+        for name, value in values.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: {value:g} is not above 0")
+        if not self.skip_ps >= 0:
+            raise ValueError(f"skip_ps: {self.skip_ps:g} is below 0; it is a time from the beginning")
+        if not self.longest_jump_angstrom >= self.jump_angstrom:
+            raise ValueError(
+                f"longest_jump_angstrom: {self.longest_jump_angstrom:g} is below jump_angstrom, {self.jump_angstrom:g}"
+            )
 
 
-def diffusion_of(
+def diffusion_of(  # noqa: PLR0913  (what was simulated and how it is read are independent)
     frames: Sequence[Iterable[Atoms]] | Iterable[Atoms],
     ion: str,
     *,
@@ -77,6 +96,7 @@ def diffusion_of(
     charge: float | None = None,
     skip_ps: float = 0.0,
     jump_angstrom: float = JUMP_ANGSTROM,
+    longest_jump_angstrom: float = LONGEST_ANGSTROM,
     dimensions: int | None = None,
 ) -> IonDiffusion:
     """The diffusion coefficient of an ion with its interval.
@@ -89,18 +109,24 @@ def diffusion_of(
         charge: of the ion in elementary charges, for the conductivity; by default the usual one.
         skip_ps: equilibration at the beginning, left out.
         jump_angstrom: displacement that counts as a jump.
+        longest_jump_angstrom: longest hop that the structure allows, for the upper limit where no jump is seen.
         dimensions: 2 or 3; by default 2 where there is vacuum along one cell vector.
 
     Raises:
-        ValueError: trajectories that cannot be read as those of one system; see `trajectories.tracks`.
+        ValueError: a value that is not positive, or trajectories that cannot be read as those of one system; see
+            `trajectories.tracks`.
     """
+    analysis = Analysis(
+        temperature_kelvin=temperature_kelvin,
+        charge=charge,
+        skip_ps=skip_ps,
+        jump_angstrom=jump_angstrom,
+        longest_jump_angstrom=longest_jump_angstrom,
+    )
     given = [one if isinstance(one, Atoms) else list(one) for one in frames]
     parts = [given] if all(isinstance(one, Atoms) for one in given) else given
     reading = Reading(frame_fs=frame_fs, dimensions=dimensions)
     found = [trajectories.tracks(part, ion, f"trajectory {k}", reading) for k, part in enumerate(parts, start=1)]
-    analysis = Analysis(
-        temperature_kelvin=temperature_kelvin, charge=charge, skip_ps=skip_ps, jump_angstrom=jump_angstrom
-    )
     return of_tracks(found, ion, analysis)
 
 
@@ -135,7 +161,7 @@ def of_tracks(found: Sequence[IonTracks], ion: str, analysis: Analysis) -> IonDi
         raise ValueError(f"skip {analysis.skip_ps:g} ps leaves {max(frames, 0)} frames; leave out less")
     ways = [part[:, k] for part in kept for k in range(part.shape[1])]
     ion_ps = sum(len(way) - 1 for way in ways) * first.frame_ps
-    jumps, regression = _both(ways, ion_ps, first, analysis.jump_angstrom)
+    jumps, regression = _both(ways, ion_ps, first, analysis)
     status, value = _sampled(regression, jumps, analysis.jump_angstrom)
     sigma, why = _conductivity(value, found, ion, analysis)
     still = () if all(one.others for one in found) else ("no other atoms: drift is not taken away",)
@@ -161,12 +187,13 @@ def of_tracks(found: Sequence[IonTracks], ion: str, analysis: Analysis) -> IonDi
 
 
 def _both(
-    ways: Sequence[Array], ion_ps: float, of: IonTracks, length: float
+    ways: Sequence[Array], ion_ps: float, of: IonTracks, analysis: Analysis
 ) -> tuple[diffusion.Jumps, diffusion.Regression]:
     """Diffusion from displacements of a length, and by regression."""
-    found = [_jumps(way[:, : of.dimensions], length) for way in ways]
+    found = [_jumps(way[:, : of.dimensions], analysis.jump_angstrom) for way in ways]
     count, axes = sum(map(len, found)), of.dimensions
-    jumps = diffusion.from_jumps(found, ion_ps, DiffusionSettings(), axes=axes, longest_jump_angstrom=length)
+    longest = analysis.longest_jump_angstrom
+    jumps = diffusion.from_jumps(found, ion_ps, DiffusionSettings(), axes=axes, longest_jump_angstrom=longest)
     residence = ion_ps / count if count else None
     return jumps, diffusion.from_displacements(ways, of.frame_ps, axes=axes, residence_ps=residence, seed=SEED)
 

@@ -5,7 +5,7 @@ XYZ files of one level of theory; gives a dataset folder {frames.extxyz, card.ya
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Literal, cast
@@ -21,12 +21,13 @@ from mlip.atoms import dispersion, extxyz
 from mlip.core import files
 from mlip.core.files import place
 from mlip.core.progress import console
+from mlip.core.section import Target
 from mlip.dft import queue
 from mlip.dft.engines import Described
 from mlip.dft.settings import Dft
 from mlip.potential import models, potential
 from mlip.stages.dataset import dataset, labels, unit_checks
-from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, hop_group, read_card
+from mlip.stages.dataset.card import Card, LabelledPath, card_as_mapping, group_of_hops, read_card
 from mlip.stages.dataset.settings import DatasetSettings
 
 SAME_LABEL_EV, SAME_LABEL_ANGSTROM = 1e-4, 1e-4  # of two labels of one frame
@@ -48,6 +49,14 @@ class Level(BaseModel):
 
 
 @dataclass(frozen=True)
+class Checks:
+    """What labels must pass."""
+
+    limits: DatasetSettings = field(default_factory=DatasetSettings)
+    target: Target = "pbe-d3"  # what they must have: PBE, or D3 too
+
+
+@dataclass(frozen=True)
 class Source:
     """Labelled frames of one origin and what is known of them."""
 
@@ -60,7 +69,13 @@ class Source:
     notes: tuple[str, ...] = ()  # what was left out or changed
 
 
-def merge(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> Card:
+def merge(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    level: Path | None = None,
+    checks: Checks | None = None,
+) -> Card:
     """Write the dataset that holds the labels of all sources.
 
     A frame that is in two sources stays once; another one of the same name gets the name of its source. Frames of a
@@ -70,6 +85,7 @@ def merge(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> C
         sources: run folders, dataset folders, extended XYZ files (these need `level`).
         out: folder to make.
         level: YAML with the keys of `Level`.
+        checks: of the labels; None: with the default limits, and with D3.
 
     Raises:
         ValueError: a dataset is there already, a source without labels, several levels of theory, a label that fails
@@ -91,7 +107,7 @@ def merge(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> C
     paths: list[LabelledPath] = []
     for source in found:
         _join(source, frames, paths)
-    own = {hop_group(p.hop, p.ion): p.group for p in paths}
+    own = group_of_hops(paths)
     for frame in frames:
         frame.info["group"] = own.get(str(frame.info["group"]), frame.info["group"])
     cards = [s.card for s in found if s.card is not None]
@@ -107,10 +123,11 @@ def merge(sources: Sequence[Path], out: Path, *, level: Path | None = None) -> C
         sampled="; ".join(where),
         limits=tuple(dict.fromkeys([*(line for c in cards for line in c.limits), *notes])),
         paths=paths,
+        checks=checks,
     )
 
 
-def write(
+def write(  # noqa: PLR0913  (the parts of a card are independent)
     out: Path,
     frames: Sequence[Atoms],
     *,
@@ -120,13 +137,15 @@ def write(
     sampled: str,
     limits: Sequence[str],
     paths: Sequence[LabelledPath],
+    checks: Checks | None = None,
 ) -> Card:
     """Write labelled frames and their card, once every check of `labels.check` has passed.
 
     Raises:
         ValueError: a label fails a check, a path names a frame that is not there, or the folder cannot be written.
     """
-    labels.check(frames, DatasetSettings(), source=str(out / "frames.extxyz"), target="pbe-d3")
+    checks = checks or Checks()
+    labels.check(frames, checks.limits, source=str(out / "frames.extxyz"), target=checks.target)
     dataset.require_paths(paths, frames, source=str(out))
     files.write_frames(out / "frames.extxyz", frames)
     counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
@@ -142,13 +161,13 @@ def write(
         sampled=sampled,
         counts=counts,
         limits=tuple(limits),
-        e0_ev={target: dataset.reference_energies(frames, target) for target in ("pbe", "pbe-d3")},
+        e0_ev={one: dataset.reference_energies(frames, one) for one in dict.fromkeys(("pbe", checks.target))},
         paths=tuple(paths),
         sha256=files.sha256(out / "frames.extxyz"),
     )
     text = yaml.safe_dump(card_as_mapping(card), sort_keys=False, allow_unicode=True, width=120)
     files.write_text_atomic(out / "card.yaml", text)
-    dataset.read_dataset(out, DatasetSettings(), target="pbe-d3")
+    dataset.read_dataset(out, checks.limits, target=checks.target)
     return card
 
 

@@ -45,7 +45,12 @@ def _difference(run: Run, stage: Stage[Any, Any]) -> str | None:
         return str(error)
     if behind := [other.name for other in stage.needs if not run.is_done(other)]:
         return f"{behind[0]} is made anew"
-    if changed := _changed(made.settings, run.settings(stage)):
+    if stage.version > 1:
+        return "the same settings give other numbers since"
+    defaults = {
+        name: type(section)().model_dump(mode="json", by_alias=True) for name, section in _sections(run).items()
+    }
+    if changed := _changed(made.settings, run.settings(stage), defaults):
         return f"setting {changed} differs"
     known = set(made.inputs.values()) | _inputs_of(run, stage.needs)
     names = {other.name for other in run.upstream(stage)}
@@ -61,12 +66,15 @@ def _inputs_of(run: Run, stages: Sequence[Stage[Any, Any]]) -> set[str]:
     return {digest for one in made for digest in one.inputs.values()}
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first setting that both know with different values."""
+def _sections(run: Run) -> dict[str, Any]:
+    return {"common": run.common, **run.sections}
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, Any]) -> str | None:
+    """The first setting with another value than before; one that was not known before had its default value."""
     for section, values in now.items():
         for key, value in values.items():
-            there = before.get(section, {})
-            if key in there and there[key] != value:
+            if before.get(section, {}).get(key, defaults[section].get(key)) != value:
                 return f"{section}.{key}"
     return None
 

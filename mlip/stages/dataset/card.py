@@ -3,7 +3,7 @@
 Takes `card.yaml` beside `frames.extxyz`; gives a frozen, validated `Card`. Unknown or missing keys are errors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,13 @@ class LabelledPath:
     force_ev_per_angstrom: float | None = None  # largest DFT force left
     final: str | None = None  # frame_id; None: the hop is symmetric, or its final end is not labelled
     std_ev: float | None = None  # of the forward barrier, for noise and the forces left
+
+
+def group_of_hops(paths: Iterable[LabelledPath]) -> dict[str, str]:
+    """The group of the path on which a hop lies, by the group of frames on its bands; 'first+second' has two hops."""
+    every = list(paths)
+    parts = {hop_group(part, p.ion): p.group for p in every for part in p.hop.split("+")}
+    return parts | {hop_group(p.hop, p.ion): p.group for p in every}
 
 
 OF_REFINED = {"refined", "calls", "force_ev_per_angstrom", "final", "std_ev"}  # left out of a card where not set

@@ -12,7 +12,7 @@ Grouped validation: Roberts et al., Ecography 2017, 40, 913, doi:10.1111/ecog.02
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ __all__ = [
     "read_card",
     "read_dataset",
     "reference_energies",
+    "require_held_out_paths",
     "require_own",
     "split",
     "write_split",
@@ -135,12 +136,19 @@ def require_paths(paths: Sequence[LabelledPath], frames: Sequence[Atoms], *, sou
                 )
 
 
-def deduplicate(frames: Sequence[Atoms], tolerance_angstrom: float) -> tuple[list[Atoms], tuple[tuple[str, str], ...]]:
+def deduplicate(
+    frames: Sequence[Atoms], tolerance_angstrom: float, test_groups: Collection[str] = ()
+) -> tuple[list[Atoms], tuple[tuple[str, str], ...]]:
     """The frames without copies of structures (the earlier one stays), and the pairs (dropped, kept) of frame_ids.
 
-    A copy may be moved, reordered, turned, mirrored or in another choice of the same cell, see `copies`.
+    A copy may be moved, reordered, turned, mirrored or in another choice of the same cell, see `copies`. Two held-out
+    frames may be copies of each other, such as the initial images of two paths from one site.
     """
-    pairs = copies.copies(frames, tolerance_angstrom)
+    pairs = [
+        (first, second)
+        for first, second in copies.copies(frames, tolerance_angstrom)
+        if not all(frames[k].info["group"] in test_groups for k in (first, second))
+    ]
     dropped = {later for _, later in pairs}
     names = tuple((str(frames[b].info["frame_id"]), str(frames[a].info["frame_id"])) for a, b in pairs)
     return [frame for number, frame in enumerate(frames) if number not in dropped], names
@@ -167,6 +175,24 @@ def require_own(test_groups: Sequence[str], frames: Sequence[Atoms], dropped: Se
                 f"test_groups: every frame of {group!r} is a copy of another frame ({names[0]} of {first} in group "
                 f"{groups[first]!r}), maybe moved, reordered, turned or mirrored: nothing is tested; name other groups"
             )
+
+
+def require_held_out_paths(
+    paths: Sequence[LabelledPath], test_groups: Collection[str], dropped: Sequence[tuple[str, str]]
+) -> None:
+    """Refuse a held-out path that loses a frame which is a copy of one outside the held-out groups.
+
+    Raises:
+        ValueError: for the first such path, with the pair.
+    """
+    kept = dict(dropped)
+    for path in paths:
+        for name in (path.initial, path.saddle) if path.group in test_groups else ():
+            if name in kept:
+                raise ValueError(
+                    f"test_groups: {name!r} of the held-out path {path.ion} {path.hop} is a copy of {kept[name]!r}, "
+                    "which is not held out; hold out the group of that frame too, or remove one of the two"
+                )
 
 
 def split(frames: Sequence[Atoms], test_groups: Sequence[str], *, valid_fraction: float, seed: int) -> Split:

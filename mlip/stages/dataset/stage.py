@@ -23,11 +23,12 @@ def run(context: Context[DatasetSettings]) -> dataset.Manifest:
     if settings.path is None:
         context.say("no labels: the errors of the potential are not known")
         return dataset.Manifest(target=common.target, settings_hash="", parts={}, e0_ev={}, status=ABSENT)
-    _, frames = dataset.read_dataset(dataset_folder(context), settings, target=common.target)
-    kept, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom)
+    card, frames = dataset.read_dataset(dataset_folder(context), settings, target=common.target)
+    kept, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom, settings.test_groups)
     for later, earlier in dropped:
         context.say(f"{later} repeats {earlier}: left out")
     dataset.require_own(settings.test_groups, frames, dropped)
+    dataset.require_held_out_paths(card.paths, settings.test_groups, dropped)
     parts = dataset.split(kept, settings.test_groups, valid_fraction=settings.valid_fraction, seed=common.seed)
     manifest = dataset.write_split(context.folder, parts, common.target)
     for name, part in manifest.parts.items():

@@ -16,6 +16,7 @@ from ase import Atoms
 
 from mlip.atoms import extxyz
 from mlip.core import files
+from mlip.core.arrays import Array
 from mlip.core.progress import progress
 from mlip.core.tracking import Task, Tracker, Tracking
 from mlip.core.workers import run_parallel
@@ -25,6 +26,8 @@ from mlip.stages.train import train
 from mlip.stages.train.settings import TrainSettings
 from mlip.stages.train.training import Epoch
 
+OF_LEVEL_EV_PER_ATOM = 0.1  # error of a base at the level of the labels: 0.01; other codes count from another zero
+FRAMES_OF_LEVEL = 20  # that show it
 CURVES = ("train_loss", "valid_loss", "valid_force_rmse_ev_per_angstrom", "valid_energy_rmse_ev_per_atom")
 
 
@@ -46,8 +49,9 @@ def reference_energies(
 ) -> dict[str, float]:
     """Reference energies for training: the base model's own at its level, else those fitted to the training frames.
 
-    A base of another level gets the difference of the two fits added, so that its constant part moves with the level. A
-    foundation model, whose level is not ours, gets the fit of what it misses on the training frames added.
+    A base of another target gets the difference of the two fits added, so that its constant part moves with the level.
+    A base whose level is another one gets the fit of what it misses on the training frames added: a foundation model,
+    and one that misses more energy than a base of the level of the labels does, such as after another DFT code.
 
     Raises:
         ValueError: the base is at a level that the labels lack.
@@ -63,17 +67,38 @@ def reference_energies(
         )
     own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
     if base.card.get("target") is None:
-        symbols = [s for s in base.elements if s in fitted]
-        missed = [
-            float(frame.info["REF_energy"]) - found.energy_ev
-            for frame, found in zip(training, potential.Evaluator(base)(training), strict=True)
-        ]
-        shift = labels.element_fit(labels.composition(training, symbols), np.array(missed), robust=False)
-        return own | {s: own[s] + float(d) for s, d in zip(symbols, shift, strict=True)}
+        return _refitted(own, fitted, training, missed(base, training))
     there = manifest.e0_ev.get(base.target)
     if there is None:
         raise ValueError(f"train.base: is at {base.target}, a level the labels lack; use a base at {manifest.target}")
-    return {s: e + fitted.get(s, 0.0) - there.get(s, 0.0) for s, e in own.items()}
+    moved = {s: e + fitted.get(s, 0.0) - there.get(s, 0.0) for s, e in own.items()}
+    within = [frame for frame in training if set(frame.symbols) <= set(own)]
+    some = within[:: max(1, len(within) // FRAMES_OF_LEVEL)]
+    constants = [sum(moved[s] - own[s] for s in frame.symbols) for frame in some]
+    if some and is_another_level(some, missed(base, some) - constants):
+        return _refitted(own, fitted, training, missed(base, training))
+    return moved
+
+
+def missed(base: models.Released, frames: Sequence[Atoms]) -> Array:
+    """What the energies (eV) of a model lack on labelled frames."""
+    found = potential.Evaluator(base)(frames)
+    return np.array([float(f.info["REF_energy"]) - p.energy_ev for f, p in zip(frames, found, strict=True)])
+
+
+def is_another_level(frames: Sequence[Atoms], missed_ev: Array) -> bool:
+    """Whether energies of a base are off by more than the error of a base at the level of the labels."""
+    per_atom = np.abs(missed_ev) / np.array([len(frame) for frame in frames])
+    return bool(np.median(per_atom) > OF_LEVEL_EV_PER_ATOM)
+
+
+def _refitted(
+    own: Mapping[str, float], fitted: Mapping[str, float], training: Sequence[Atoms], missed_ev: Array
+) -> dict[str, float]:
+    """The reference energies with the fit of what the base misses on the training frames added."""
+    symbols = [s for s in own if s in fitted]
+    shift = labels.element_fit(labels.composition(training, symbols), missed_ev, robust=False)
+    return {**own, **{s: own[s] + float(d) for s, d in zip(symbols, shift, strict=True)}}
 
 
 def train_member(job: TrainJob) -> train.Trained:
