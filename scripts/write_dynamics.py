@@ -107,10 +107,13 @@ def tables(data):
     ]
     second = ["T (K)", "D from hops (cm\u00b2/s)", "D from displacements", "D from rates", "ratio"]
     slope = data["together"][-1]
+    found = f"{shown(slope['activation_ev'], digits=3)} eV"
+    if slope["activation_ev"]["value"] is None and slope["activation_status"] is not None:
+        found = f"no value ({slope['activation_status']['code']}: {slope['activation_status']['reason']})"
     said = (
-        f"Slope of D: {shown(slope['activation_ev'], digits=3)} eV in dynamics, {slope['activation_rates_ev']:.3f} eV "
-        f"from rates; the barrier of this member is {slope['barrier_ev']:.3f} eV without D3. Jumps that no hop of the "
-        f"network explains: {data['unknown_jumps']}."
+        f"Slope of D: {found} in dynamics, {slope['activation_rates_ev']:.3f} eV from rates; the barrier of "
+        f"this member is {slope['barrier_ev']:.3f} eV without D3. Jumps that no hop of the network explains: "
+        f"{data['unknown_jumps']}."
     )
     return "\n" + "\n\n".join([markdown(first, counts), markdown(second, coefficients), wrapped(said)]) + "\n\n"
 

@@ -268,3 +268,15 @@ def test_the_pin_of_kinisi_is_what_is_installed_and_its_private_attribute_is_the
 def test_only_one_place_uses_kinisi():
     sources = (Path(__file__).parents[1] / "mlip").rglob("*.py")
     assert [p.name for p in sources if "kinisi." in p.read_text(encoding="utf-8")] == ["diffusion.py"]
+
+
+def test_jumps_that_cancel_count_in_the_line_as_a_rate_below_their_limit():
+    """Most steps lead back: the estimate may be negative, and leaving such points out would bend the line."""
+    rng = np.random.default_rng(7)
+    found = None
+    while found is None or found.mean.value is not None:
+        walk = np.array([np.cumprod(np.where(rng.random(25) < 0.8, -1, 1)) for _ in range(4)])
+        jumps = [one[:, None] * np.array([3.8, 0.0, 0.0]) for one in walk]
+        found = diffusion.from_jumps(jumps, 400.0, SETTINGS, axes=2, longest_jump_angstrom=3.8)
+    assert (found.status.code, found.effective_events) == (diffusion.CANCELLED, 0.0)
+    assert_allclose(hops.poisson_rate(0, found.exposure).high, found.mean.high, rtol=1e-12, atol=0)

@@ -91,6 +91,18 @@ def test_near_copies_are_one_basin_also_across_the_cell():
     assert found.jump_kinds == (("x", "V1", "V1"),)
 
 
+def test_a_hop_inside_a_basin_is_no_hop_and_has_no_limit():
+    pair = walks.site("V1", [[0.9, 1.9, 12.0], [1.6, 1.9, 12.0]])
+    inner, outer = (
+        walks.hop("in", "V1", "V1", [(0, 1, 0, 0, 0)], 0.7),
+        walks.hop("x", "V1", "V1", [(1, 0, 1, 0, 0)], 3.1),
+    )
+    lattice = where(([pair], [inner, outer]), walks.SQUARE)
+    assert set(lattice.kinds.values()) == {"x"}
+    still = hops.visits(np.repeat(lattice.centres[:1], 5, axis=0), 0.1, lattice)
+    assert [rate.hop for rate in hops.rates([still], lattice)] == ["x"]
+
+
 def test_cores_of_near_basins_do_not_touch():
     both = [walks.site("S1", [[1.9, 1.9, 12.0]]), walks.site("U1", [[1.9, 1.9, 10.4]], layer="subsurface")]
     assert_allclose(where((both, []), walks.SQUARE).core_angstrom, 0.64, rtol=1e-9)

@@ -1,6 +1,7 @@
 """Rates of a hop with their uncertainties: known spreads, and what hops share."""
 
 import numpy as np
+import pytest
 from helpers.hopping import law
 from numpy.testing import assert_allclose
 
@@ -74,6 +75,19 @@ def test_one_member_has_its_own_barrier_and_no_uncertainty():
     assert second.std_ev == (0.0, 0.0)
     assert one.of_member(4) is None
     assert_allclose(law(0.4, members_ev=MEMBERS).of_member(1).prefactor_thz, (8.0, 8.0), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("below_ev", [0.0, 0.02, 0.2])
+def test_a_second_saddle_in_series_slows_a_hop_as_in_the_master_equation(below_ev):
+    """Three minima in a row, the middle one high: the mean time of passage of two steps, with equal prefactors."""
+    kelvin = 300.0
+    kt = BOLTZMANN_EV_PER_KELVIN * kelvin
+    middle, first = 0.3, 0.6
+    up, back = 8.0 * np.exp(-first / kt), 8.0 * np.exp(-(first - middle) / kt)
+    on = 8.0 * np.exp(-(first - below_ev - middle) / kt)
+    passed = up * on / (on + back)
+    own = law(first, rest_below_ev=below_ev).ln_rates(kelvin, Draws(0, 0), quantum=False)[0, 0]
+    assert_allclose(np.exp(own), passed, rtol=1e-9, atol=0)
 
 
 def test_no_sample_has_a_barrier_below_zero():

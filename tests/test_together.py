@@ -8,8 +8,10 @@ from helpers import motions, rated
 from numpy.testing import assert_allclose
 
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.diffusion.arrhenius import CURVED
 from mlip.stages.diffusion.recrossing import Recrossing
 from mlip.stages.rates import assembly, comparison
+from mlip.stages.rates.dynamics_report import together_table
 from mlip.stages.rates.result import Interval
 from mlip.stages.rates.together import sentence, together
 
@@ -84,6 +86,27 @@ def test_an_ion_that_jumps_from_centre_to_centre_crosses_once_a_hop(found):
     assert found[0].crossings == found[0].hops + found[0].others
 
 
+def test_a_line_that_is_curved_has_no_slope(moved):
+    """Hops that become rare where it is hot lie on no straight line."""
+    rare = [motions.motion(1200.0, value=motions.rate(700.0)), *moved[:2]]
+    assert motions.lines(rare).diffusion.status.code == CURVED
+    last = rows(rare)[-1]
+    assert (last.activation_ev, last.activation_status.code) == (Interval(), CURVED)
+
+
+def test_a_member_without_a_prefactor_of_its_own_has_that_of_the_committee_and_says_so(moved):
+    """One of three members has no first-order saddle."""
+    (first, *others) = rated.found().modes
+    own = (5.0, 6.0, 7.0)
+    less = replace(first, forward_prefactors_thz=own[:2], reverse_prefactors_thz=own[:2])
+    whole = [replace(m, forward_prefactors_thz=own, reverse_prefactors_thz=own) for m in others]
+    hops = comparison.hops_against_dynamics(moved[:1], LONE, systems(modes=(less, *whole)), member=1)
+    said = {row.hop: row.status.reason for row in hops if row.count}
+    assert said == {"x": comparison.OF_COMMITTEE, "y": ""}
+    (row,) = comparison.against_dynamics(moved[:1], LONE, systems(modes=(less, *whole)), member=1)
+    assert (row.status.code, row.status.reason) == ("resolved", comparison.OF_COMMITTEE)
+
+
 def test_without_a_hop_there_is_an_upper_limit_and_no_slope():
     (row,) = rows([motions.motion(600.0, value=1e-9)])
     assert (row.hops, row.ratio.value, row.crossings_ratio, row.barrier_ev) == (0, None, None, None)
@@ -94,6 +117,13 @@ def test_without_a_hop_there_is_an_upper_limit_and_no_slope():
 def test_hops_without_a_rate_are_not_compared(moved):
     some = rows(moved[-1:], modes=(rated.found().modes[0], rated.failed("y", "001"), rated.failed("bulk_oct", "bulk")))
     assert 0 < some[0].hops < moved[-1].jumps
+    assert some[0].hops + some[0].unrated + some[0].others == moved[-1].jumps
+    assert some[0].unrated > 0
+    assert (some[0].crossings, some[0].crossings_ratio) == (moved[-1].recrossing.crossings, None)
+    assert sentence(some[0]).endswith(f"{some[0].unrated} hops had no rate to compare with.")
+    shown = together_table(some)
+    cells = dict(zip(shown.columns, shown.rows[0], strict=True))
+    assert cells["Hops per crossing"] == f"{moved[-1].jumps / some[0].crossings:.2f}"
     (none,) = rows(moved[-1:], modes=())
     assert (none.hops, none.expected, none.ratio) == (0, 0.0, Interval())
     assert sentence(none).endswith("transition-state theory predicts 0.0 hops.")

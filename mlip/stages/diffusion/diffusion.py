@@ -124,11 +124,16 @@ def from_jumps(
         ion_ps=ion_ps,
         mean=mean,
         effective_events=events,
-        exposure=events / mean.value if mean.value is not None else 0.0,
+        exposure=events / mean.value if mean.value is not None else _exposure(mean.high),
         tensor={AXES[a] + AXES[b]: _estimate(terms, _form(axes, a, b), ion_ps)[0] for a, b in names},
         correlation=_correlation(terms) if terms.memory else NOTHING,
         anisotropy=_anisotropy(terms),
     )
+
+
+def _exposure(limit: float | None) -> float:
+    """The exposure in which no event gives this upper limit of 95 %; 0 where there is none."""
+    return 0.0 if not limit else (poisson_rate(0, 1.0).high or 0.0) / limit
 
 
 def _status(terms: _Terms, mean: Estimate) -> Status:

@@ -126,6 +126,8 @@ def basins(cell: Array, sites: Sequence[Site], hops: Sequence[Hop], settings: Di
                 continue
             a, b = first[hop.initial] + i, first[hop.final] + j
             step = np.array(image) + offset[b] - offset[a]
+            if basin[a] == basin[b] and not step.any():
+                continue  # inside one basin: such motion is never counted, so it has no rate
             kinds.setdefault((int(basin[a]), int(basin[b]), _image(step)), hop.name)
             kinds.setdefault((int(basin[b]), int(basin[a]), _image(-step)), hop.name)
     core = min(settings.core_angstrom, CORE_PART * _closest(cell, places, basin, offset))

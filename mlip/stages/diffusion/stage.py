@@ -167,6 +167,6 @@ STAGE = Stage(
     common=("seed",),
     sections=(Literature,),
     inputs=_inputs,
-    version=4,
+    version=5,
     report=report,
 )

@@ -56,6 +56,9 @@ def _with_numbers(found: HopModes, start: Start, findings: Findings) -> HopModes
         shell_prefactor_thz=_shell_prefactor(findings),
         saddles=1 if findings.between is None else 2,
         between_ev=None if findings.between is None else findings.above_ev(findings.between),
+        rest_below_ev=None
+        if findings.rest_ev is None
+        else findings.above_ev(findings.points[SADDLE]) - findings.rest_ev,
     )
 
 

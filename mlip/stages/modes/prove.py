@@ -74,6 +74,7 @@ class Findings:
         reached: where the two ways down end.
         between: the minimum halfway, where a symmetric hop crosses two equal saddles.
         passed_ev: energies of minima on the band next to the saddle that are no sites, above the initial minimum.
+        rest_ev: highest energy of the band beyond such minima, above the initial minimum.
     """
 
     status: Status = Status(NOT_REFINED, "not begun")  # noqa: RUF009  (frozen)
@@ -86,6 +87,7 @@ class Findings:
     reached: tuple[Point, ...] = ()
     between: Point | None = None
     passed_ev: tuple[float, ...] = ()
+    rest_ev: float | None = None
 
     @property
     def free(self) -> bool:
@@ -256,6 +258,7 @@ def _passed_minima(start: Start, sites: Sites, findings: Findings, apart: float)
         height = highest_ev(way, found) - findings.points[INITIAL].found.energy_ev
         if height > findings.above_ev(findings.points[SADDLE]) - INTERMEDIATE_EV:
             raise FailedError(OTHER_SITES, f"{where}; beyond, the band rises to {height:.2f} eV")
+        findings.rest_ev = height if findings.rest_ev is None else max(height, findings.rest_ev)
     findings.passed_ev = tuple(findings.above_ev(point) for (point, _), way in zip(sides, ways, strict=True) if way)
 
 

@@ -52,6 +52,7 @@ class HopModes:
     overlap: float | None = None  # of the unstable mode with the direction of the band at the saddle
     saddles: int = 1  # equal ones in series: the rate of the hop is that over one of them divided by this
     between_ev: float | None = None  # of the minimum between two saddles, above the initial one
+    rest_below_ev: float | None = None  # saddle less the highest point of the band beyond a minimum that is no site
     sum_rule_error: float | None = None  # of the mean Hessian at the saddle, relative; None unless of the whole cell
     evaluations: int = 0  # of a structure by a member
 

@@ -154,6 +154,7 @@ def law(
         minima_thz=minima,
         saddle_thz=modes.saddle_thz,
         imaginary_thz=imaginary,
+        rest_below_ev=modes.rest_below_ev,
         members_ev=members,
         members_ln=logs if is_joint else np.zeros((0, 2)),
         calibration=max(1.0, budget.calibration),

@@ -23,6 +23,8 @@ from mlip.stages.rates.settings import WalkSettings
 from mlip.stages.rates.system import NO_RATE, Diffusion, System, diffusion, status
 
 NO_HOP, UNDER_SAMPLED = "no hop", "under-sampled"
+UPPER_LIMIT = "the dynamics give an upper limit"
+OF_COMMITTEE = "prefactor of the committee, as not every member has a first-order saddle"
 MIN_HOPS, MAX_ERROR = 100, 0.25  # of a species; relative standard error of its D
 PS_PER_NS = 1000.0
 
@@ -80,7 +82,8 @@ def hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, i
         sense = 0 if system.net.ends[hop, 0] == site else 1
         ln_rate = law.ln_rates(motion.temperature_kelvin, Draws(0, 0), quantum=False)[0, sense]
         per_ns = float(PS_PER_NS * system.net.ways(hop, site) * np.exp(ln_rate))
-        said = Status(RESOLVED) if rate.count else Status(NO_HOP, "the dynamics give an upper limit")
+        resolved = Status(RESOLVED, "" if law.has_own_prefactor else OF_COMMITTEE)
+        said = resolved if rate.count else Status(NO_HOP, UPPER_LIMIT)
     return HopAgainstDynamics(
         system=motion.system,
         host=motion.host,
@@ -124,7 +127,9 @@ def _compared(motion: Motion, system: System) -> AgainstDynamics:
     said = status(system, found)
     rates = float(CM2_PER_S * found.mean[0]) if said.code == RESOLVED else None
     if rates is not None and dynamics.value is None:
-        said = Status(NO_HOP, "the dynamics give an upper limit")
+        said = motion.from_jumps.status if motion.from_jumps.hops else Status(NO_HOP, UPPER_LIMIT)
+    elif rates is not None and any(law is not None and not law.has_own_prefactor for law in system.laws):
+        said = Status(RESOLVED, OF_COMMITTEE)
     return AgainstDynamics(
         system=motion.system,
         host=motion.host,

@@ -52,6 +52,7 @@ def together_table(rows: Sequence[DynamicsTogether]) -> Table:
         Column("Total ion time (ps)", NUMBER, lambda r: number(r.ps, 1)),
         Column("Hops in dynamics", NUMBER, lambda r: str(r.hops)),
         Column("Other jumps", NUMBER, lambda r: str(r.others)),
+        Column("Hops without a rate", NUMBER, lambda r: str(r.unrated)),
         Column("Hops predicted by rates", NUMBER, lambda r: number(r.expected, 1)),
         Column("Ratio", NUMBER, lambda r: limited(r.ratio)),
         Column("Crossings", NUMBER, lambda r: DASH if r.crossings is None else str(r.crossings)),
@@ -87,6 +88,7 @@ def slopes_table(rows: Sequence[DynamicsTogether]) -> Table:
         Column("Activation energy of D (eV)", NUMBER, lambda r: interval(r.activation_ev, digits=3)),
         Column("Activation energy of D from rates (eV)", NUMBER, lambda r: number(r.activation_rates_ev, 3)),
         Column("Barrier of the most frequent hop (eV)", NUMBER, lambda r: number(r.barrier_ev, 3)),
+        Column("Status", TEXT, lambda r: str(r.activation_status or "")),
     ]
     several = [row for row in rows if len(row.temperatures_kelvin) > 1]
     return table(
@@ -112,5 +114,5 @@ def hop_dynamics_table(rows: Sequence[HopAgainstDynamics]) -> Table:
 
 
 def _transmission(row: DynamicsTogether) -> Cell:
-    """Hops per crossing; other jumps have crossed too."""
-    return number((row.hops + row.others) / row.crossings if row.crossings else None, 2)
+    """Hops per crossing, of all hops; other jumps have crossed too."""
+    return number((row.hops + row.unrated + row.others) / row.crossings if row.crossings else None, 2)

@@ -57,6 +57,7 @@ class Law:
         calibration: factor on the deviations of the barriers.
         rest_ev: standard deviation of what else is uncertain about the saddle.
         rest_ln: the same of the logarithm of the prefactor.
+        rest_below_ev: how far below the saddle a second one lies in series, behind a minimum that is no site; None: none.
         is_uncertain: whether the error of the barrier is known; without it an interval would mean nothing.
         is_dft: whether the saddle is that of DFT.
     """
@@ -72,8 +73,10 @@ class Law:
     calibration: float = 1.0
     rest_ev: float = 0.0
     rest_ln: float = 0.0
+    rest_below_ev: float | None = None
     is_uncertain: bool = True
     is_dft: bool = False
+    has_own_prefactor: bool = True  # of a member alone: False where the prefactor is that of the committee's mean
 
     @property
     def std_ev(self) -> tuple[float, float]:
@@ -89,6 +92,7 @@ class Law:
         energies = np.maximum(energies, 0.0)
         logs = np.log(self.prefactor_thz) + _sampled(self.members_ln, draws) + self.rest_ln * own[:, 1:]
         change = self.ln_quantum(temperature_kelvin) if quantum else np.zeros(2)
+        change = change + transition.ln_in_series(self.rest_below_ev, temperature_kelvin)
         return np.asarray(transition.ln_classical(np.exp(logs), energies, temperature_kelvin) + change)
 
     def ln_quantum(self, temperature_kelvin: float) -> Array:
@@ -98,7 +102,10 @@ class Law:
         return np.array([part + tunnelling for part in parts])
 
     def of_member(self, number: int) -> "Law | None":
-        """The rate by one member of the committee alone, without uncertainties; None where its barrier is not known."""
+        """The rate by one member of the committee alone, without uncertainties; None where its barrier is not known.
+
+        The prefactor is that of the committee's mean where not every member has one.
+        """
         if number > len(self.members_ev):
             return None
         shift = self.members_ev[number - 1]
@@ -112,6 +119,8 @@ class Law:
             minima_thz=self.minima_thz,
             saddle_thz=self.saddle_thz,
             imaginary_thz=self.imaginary_thz,
+            rest_below_ev=self.rest_below_ev,
+            has_own_prefactor=len(self.members_ln) > 0,
         )
 
 

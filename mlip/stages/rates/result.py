@@ -132,14 +132,16 @@ class DynamicsTogether:
     ps: float  # of the ion
     hops: int  # of those with a rate
     others: int  # jumps that are no hop of the network, such as two hops between stored frames
+    unrated: int  # hops of the network that have no rate to compare with
     expected: float  # by the rates, in the same time at the same sites
     ratio: Interval
     crossings: int | None  # of the planes midway between places, in stored frames
-    crossings_ratio: float | None  # over the hops that the rates predict
+    crossings_ratio: float | None  # over the hops that the rates predict; None where hops without a rate were seen
     within_ps: float | None  # in which a hop back is counted as reversed
     reversed: int | None
     reversed_expected: float | None  # if the ion forgot how it came
-    activation_ev: Interval  # slope of -ln D over 1/kT in dynamics
+    activation_ev: Interval  # slope of -ln D over 1/kT in dynamics; nothing where the line has another status
+    activation_status: Status | None  # of that line; None: one temperature
     activation_rates_ev: float | None  # of D from rates over the same temperatures
     barrier_ev: float | None  # of the hop seen most often, by the member and without D3
 

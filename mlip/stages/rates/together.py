@@ -58,6 +58,10 @@ def _row(
     found = poisson_rate(hops, expected)
     counts = [m.recrossing for m in motions if m.recrossing is not None]
     crossings = sum(c.crossings for c in counts)
+    seen = [r for m in motions for r in m.rates]
+    others = sum(r.count for r in seen if r.hop == OTHER)
+    unrated = sum(r.count for r in seen) - hops - others
+    slope = line.diffusion if line is not None else None
     return DynamicsTogether(
         system=first.system,
         host=first.host,
@@ -65,15 +69,17 @@ def _row(
         temperatures_kelvin=tuple(sorted(m.temperature_kelvin for m in motions)),
         ps=sum(m.ion_ps for m in motions),
         hops=hops,
-        others=sum(r.count for m in motions for r in m.rates if r.hop == OTHER),
+        others=others,
+        unrated=unrated,
         expected=expected,
         ratio=Interval(value=found.value, low=found.low, high=found.high),
         within_ps=counts[0].within_ps if counts else None,
         crossings=crossings if counts else None,
-        crossings_ratio=crossings / expected if crossings and expected > 0 else None,
+        crossings_ratio=crossings / expected if crossings and expected > 0 and not unrated else None,
         reversed=sum(c.reversed for c in counts) if counts else None,
         reversed_expected=sum(c.expected for c in counts) if counts else None,
-        activation_ev=scaled(line.diffusion.activation_ev, 1.0) if line is not None else Interval(),
+        activation_ev=scaled(slope.activation_ev, 1.0) if slope and slope.status.code == RESOLVED else Interval(),
+        activation_status=slope.status if slope else None,
         activation_rates_ev=_slope(motions, system),
         barrier_ev=_barrier(rows, system),
     )
@@ -130,6 +136,8 @@ def sentence(row: DynamicsTogether) -> str:
     )
     if row.others:
         said += f"{_counted(row.others, 'other jump')} joined sites that no hop of the network connects. "
+    if row.unrated:
+        said += f"{_counted(row.unrated, 'hop')} had no rate to compare with. "
     if row.crossings is None or row.crossings_ratio is None or row.reversed is None:
         return said.strip()
     return (

@@ -50,6 +50,18 @@ def ln_classical(prefactor_thz: ArrayLike, barrier_ev: ArrayLike, temperature_ke
     return np.asarray(np.log(prefactor_thz) - np.asarray(barrier_ev) / thermal)
 
 
+def ln_in_series(below_ev: float | None, temperature_kelvin: float) -> float:
+    """Logarithm of the factor of a second saddle in series: 1/k = 1/k_1 + 1/k_2 over a short-lived minimum between them.
+
+    Args:
+        below_ev: how far the second saddle lies below the first; both have the same prefactor. None: there is none.
+        temperature_kelvin: of the ion.
+    """
+    if below_ev is None:
+        return 0.0
+    return -float(np.log1p(np.exp(-below_ev / (BOLTZMANN_EV_PER_KELVIN * temperature_kelvin))))
+
+
 def ln_quantum(minimum_thz: Sequence[float], saddle_thz: Sequence[float], temperature_kelvin: float) -> float:
     """Logarithm of the factor by which quantum partition functions change the classical rate.
 
