@@ -158,6 +158,9 @@ def test_hop_that_passes_a_minimum_on_its_band_is_proved_at_the_higher_saddle():
     assert found.status.reason == "the band passes minima that are no sites, at 0.10 eV"
     assert_allclose([found.forward_ev, found.reverse_ev], [exact, exact - TILT], rtol=1e-6)
     assert found.saddles == 1
+    before = np.linspace(0.2, 1.0, 100001)
+    lower = max(BARRIER * np.sin(2 * np.pi * before / LENGTH) ** 2 + TILT / 2 * (1 - np.cos(np.pi * before / LENGTH)))
+    assert_allclose(found.rest_below_ev, exact - lower, atol=0.01)
 
 
 def test_relaxed_ends_count_and_not_those_of_the_band():

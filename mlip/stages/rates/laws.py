@@ -57,7 +57,7 @@ class Law:
         calibration: factor on the deviations of the barriers.
         rest_ev: standard deviation of what else is uncertain about the saddle.
         rest_ln: the same of the logarithm of the prefactor.
-        rest_below_ev: how far below the saddle a second one lies in series, behind a minimum that is no site; None: none.
+        rest_below_ev: how far below the saddle a second one in series lies, behind a minimum that is no site.
         is_uncertain: whether the error of the barrier is known; without it an interval would mean nothing.
         is_dft: whether the saddle is that of DFT.
     """

@@ -51,7 +51,7 @@ def ln_classical(prefactor_thz: ArrayLike, barrier_ev: ArrayLike, temperature_ke
 
 
 def ln_in_series(below_ev: float | None, temperature_kelvin: float) -> float:
-    """Logarithm of the factor of a second saddle in series: 1/k = 1/k_1 + 1/k_2 over a short-lived minimum between them.
+    """Logarithm of the factor of a second saddle in series, behind a short-lived minimum: 1/k = 1/k_1 + 1/k_2.
 
     Args:
         below_ev: how far the second saddle lies below the first; both have the same prefactor. None: there is none.
