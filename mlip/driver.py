@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlip import config
-from mlip.core import files, site, slurm, tracked_stages, tracking
+from mlip.core import files, site, slurm, tracked_stages, tracking, unfinished
 from mlip.core.progress import console
 from mlip.core.run import Run, locked
 from mlip.core.section import Common
@@ -125,8 +125,14 @@ def carried_out(run: Run, stage: str, fingerprint: str) -> Iterator[None]:
     if run.common.executor == "slurm" or record.is_open:
         made = slurm.Slurm(record=record, fingerprint=fingerprint, site=profile(run))
         made.settle()
-    with carried_out_by(made if run.common.executor == "slurm" else _on_gpus(run.common)):
-        yield
+    try:
+        with carried_out_by(made if run.common.executor == "slurm" else _on_gpus(run.common)):
+            yield
+    except slurm.TasksFailed:
+        raise
+    except ValueError:
+        record.use_up()  # what a task said then may be over; what it finished is in its own files
+        raise
     record.use_up()
 
 
@@ -140,11 +146,6 @@ def run_one(name: str, folder: Path) -> None:
     stage = run.stage(name)
     require_executor(run)
     with locked(folder):
-        for before in stage.needs:
-            if not run.is_done(before):
-                raise ValueError(
-                    f"{before.name} is not done with these settings; first run: mlip {before.name} {folder}"
-                )
         _ensure(run, stage)
     _show(run, stage)
 
@@ -161,10 +162,20 @@ def run_stages(folder: Path, names: Collection[str]) -> Run:
 
 
 def _ensure(run: Run, stage: AnyStage) -> None:
+    """A stage, if it is not up to date.
+
+    Raises:
+        ValueError: a stage that it needs is not done with the present settings.
+    """
     if run.is_whole(stage):
         console.print(f"{stage.name:10s} up to date")
         tracked_stages.record(run, stage, again=False)
         return
+    for before in stage.needs:
+        if not run.is_done(before):
+            raise ValueError(
+                f"{before.name} is not done with these settings; first run: mlip {before.name} {run.folder}"
+            )
     started = time.time()
     with carried_out(run, stage.name, run.fingerprint(stage)):
         run.prepare(stage)
@@ -173,10 +184,12 @@ def _ensure(run: Run, stage: AnyStage) -> None:
             tracked_stages.record(run, stage, again=False)
             return
         console.print(f"{stage.name:10s} ...")
-        result = stage.run(run.context(stage))
+        context = run.context(stage)
+        result = stage.run(context)
         made = files.provenance(stage.name, settings=run.settings(stage), inputs=run.inputs(stage), started=started)
         made = replace(made, fingerprint=run.fingerprint(stage), seed=run.common.seed, device=run.common.device)
         files.write_result(run.path(stage.name, "result.json"), result, made)
+        unfinished.leave(context.folder, *context.left)
     console.print(f"{stage.name:10s} done in {time.time() - started:.0f} s")
     tracked_stages.record(run, stage, again=True)
 

@@ -169,6 +169,18 @@ def test_the_moment_of_a_slab_is_along_its_normal_and_the_correction_lowers_the_
         gpaw.session(tiny_settings(dipole=True))(low, tmp_path)
 
 
+def test_the_second_frame_of_a_task_is_asked_too_whether_the_dipole_layer_cuts_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpaw.Session, "_calculator", lambda *_, **__: None)
+    frame = cells.hydride(cell=(4.0, 4.0, 9.0), vacuum=True)
+    frame.positions[:, 2] += 2.2
+    low = frame.copy()
+    low.positions[:, 2] -= 3.0
+    session = gpaw.Session(tiny_settings(dipole=True))
+    session._prepared(frame, tmp_path)
+    with pytest.raises(engines.Refused, match="at the cell boundary, where the dipole layer sits"):
+        session._prepared(low, tmp_path)
+
+
 @cells.needs_gpaw
 def test_electrons_that_do_not_converge_are_refused_and_the_next_frame_goes_on(tmp_path):
     run = gpaw.session(tiny_settings(max_iterations=2))

@@ -104,6 +104,30 @@ def test_calls_of_all_hops_have_a_budget_and_the_decisive_hop_comes_first(tmp_pa
     assert 2 < last.calls <= 5  # the first round of the other hop, three calls, does not fit any more
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_budget_goes_to_the_same_hop_whatever_the_number_of_workers(tmp_path, bands, workers):
+    run = run_of(tmp_path, bands, refine={"max_calls": 5}, common={"workers": workers})
+    assert cli.main(["refine", str(run.folder)]) == 0
+    assert sorted(one.status.code for one in refined(run).hops) == [loop.CONVERGED, loop.NOT_BEGUN]
+
+
+def test_a_curvature_costs_no_barrier(tmp_path, bands):
+    """Its calls are in no budget, and where one is refused the hop is converged without a curvature."""
+    plain = run_of(tmp_path / "plain", bands[:1])
+    assert cli.main(["refine", str(plain.folder)]) == 0
+    (bare,) = refined(plain).hops
+    changes = {"curvature": True, "max_calls": bare.calls}
+    whole = run_of(tmp_path / "whole", bands[:1], refine=changes)
+    probe = f"001_par_Li_ahead{bare.rounds}"
+    refused = run_of(tmp_path / "refused", bands[:1], truth=TRUTH | {"refuse": probe}, refine=changes)
+    for run, is_known in ((whole, True), (refused, False)):
+        assert cli.main(["refine", str(run.folder)]) == 0
+        (one,) = refined(run).hops
+        assert (one.status.code, one.calls, one.forward_ev) == (loop.CONVERGED, bare.calls, bare.forward_ev)
+        assert (one.curvature_ev_per_angstrom2 is not None) is is_known
+    assert refined(refused).problems[0].frame_id == f"refine_{probe}"
+
+
 def test_a_refused_call_is_a_status_and_a_hop_without_a_band_another(tmp_path, bands, capsys):
     other = replace(bands[1], band=replace(bands[1].band, forward_ev=None, reverse_ev=None))
     run = run_of(tmp_path, [bands[0], other], truth=TRUTH | {"refuse": "001_par_Li_saddle0"})

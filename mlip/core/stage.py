@@ -106,6 +106,7 @@ class Context(Generic[S]):
 
     def __init__(self, run: Run, stage: Stage[S, Any]) -> None:
         self._run, self._stage = run, stage
+        self.left: tuple[str | None, tuple[str | Path, ...]] = (None, ())  # see `leave_unfinished`
 
     @property
     def settings(self) -> S:
@@ -225,11 +226,14 @@ class Context(Generic[S]):
     def leave_unfinished(self, reason: str | None, refused: Iterable[str | Path] = ()) -> None:
         """Mark the result as whole (None), or as one to which the next call adds something, with the reason.
 
+        Marks of an earlier call go once the result is on disk, so that no kill makes an earlier result a whole one.
+
         Args:
             reason: why; None where nothing is left.
             refused: files that the user may remove so that the next call tries again.
         """
-        unfinished.leave(self.folder, reason, refused)
+        self.left = (reason, tuple(refused))
+        unfinished.add(self.folder, *self.left)
         if reason is not None:
             self.say(f"{reason}; run the same command again to continue")
 

@@ -6,7 +6,7 @@ tries again. Paths are relative to the folder, so that a run can be moved.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlip.core import files
@@ -14,7 +14,7 @@ from mlip.core import files
 GONE = "gone"  # in place of the hash of a file that the user removed while the stage ran
 
 
-def leave(folder: Path, reason: str | None, refused: Iterable[str | Path] = ()) -> None:
+def leave(folder: Path, reason: str | None, refused: Sequence[str | Path] = ()) -> None:
     """Write both files; one that would be empty is removed.
 
     Args:
@@ -22,14 +22,20 @@ def leave(folder: Path, reason: str | None, refused: Iterable[str | Path] = ()) 
         reason: why something is left to do; None: nothing is.
         refused: files that keep calculations from being tried again.
     """
+    add(folder, reason, refused)
+    for name, is_empty in (("refused", not refused), ("unfinished", not reason)):
+        if is_empty:
+            (folder / name).unlink(missing_ok=True)
+
+
+def add(folder: Path, reason: str | None, refused: Sequence[str | Path]) -> None:
+    """Write the files that have something to say, and leave the others: for the time before the result is written."""
     here = folder.resolve()
     paths = dict.fromkeys(Path(file).resolve() for file in refused)
     lines = [f"{_digest(path)}  {os.path.relpath(path, here)}" for path in paths]
     for name, text in (("refused", "\n".join(lines)), ("unfinished", reason)):
         if text:
             files.write_text_atomic(folder / name, text + "\n")
-        else:
-            (folder / name).unlink(missing_ok=True)
 
 
 def is_left(folder: Path) -> bool:

@@ -122,9 +122,11 @@ def labelled(own: Round) -> Labelled | Waiting | None:
     files.write_frames(own.folder / "frames.extxyz", [atoms for _, atoms in fit])
     listed = [asdict(path) for path in _paths(own, fit)]
     files.write_text_atomic(own.folder / "paths.yaml", yaml.safe_dump(listed, sort_keys=False, width=120))
-    unfinished.leave(own.folder, *queue.left(made.problems))
+    left = queue.left(made.problems)
+    unfinished.add(own.folder, *left)
     made_by = files.provenance(FOLDER, settings=own.learn.model_dump(mode="json"), inputs={}, started=started)
     files.write_result(own.folder / "result.json", result, replace(made_by, fingerprint=own.fingerprint))
+    unfinished.leave(own.folder, *left)
     return result
 
 

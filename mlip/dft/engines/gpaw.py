@@ -248,9 +248,6 @@ class Session:
 
     def _prepared(self, atoms: Atoms, folder: Path) -> Atoms:
         key = (tuple(atoms.numbers), tuple(atoms.cell.array.ravel().round(8)), said_to_be_slab(atoms))
-        if self._atoms is not None and self._key == key and self._settings.spin == "paired":
-            self._atoms.positions = atoms.positions
-            return self._atoms
         corrected = self._settings.dipole and said_to_be_slab(atoms)
         if corrected and not clear_of_boundary(atoms):
             raise Refused("the slab is at the cell boundary, where the dipole layer sits; shift it to the middle")
@@ -259,6 +256,9 @@ class Session:
                 "the dipole correction of GPAW needs the normal of the slab along the third cell vector and z; turn "
                 "the frame, or label without dipole"
             )
+        if self._atoms is not None and self._key == key and self._settings.spin == "paired":
+            self._atoms.positions = atoms.positions
+            return self._atoms
         own = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=(True, True, not corrected))
         if self._settings.spin == "polarised":
             own.set_initial_magnetic_moments([self._settings.moments_bohr.get(a.symbol, 0.0) for a in own])

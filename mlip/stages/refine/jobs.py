@@ -58,6 +58,7 @@ class HopJob:
 def advance(job: HopJob) -> Refined | None:
     """The result of a hop whose rounds are all labelled; None where the next round is now on disk."""
     calls, band = stored(job.folder, job.labels)
+    calls = [call for call in calls if call.label is not None or call.part not in refined.EXTRA]
     prior = job.prior(job.path.band[0], len(job.path.band))
     step = loop.next_round(
         job.path, calls, band or job.path.band, prior=prior, settings=job.settings, neb_settings=job.neb_settings

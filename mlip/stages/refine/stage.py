@@ -84,9 +84,10 @@ def run(context: Context[RefineSettings]) -> Refinement:
         refined.named(hop, Status(loop.NO_BAND, "no member has a converged band")) for hop in without
     ]
     left = {(job.hop.host, job.hop.ion, job.hop.name): job for job in todo}
+    abreast = context.workers if context.settings.max_calls is None else 1  # workers must not change who has a call
     while left:
         hops = [job.hop for job in left.values()]
-        first = order(hops, network, made, error_ev=context.settings.potential_error_ev)[: context.workers]
+        first = order(hops, network, made, error_ev=context.settings.potential_error_ev)[:abreast]
         made += work.refine([left.pop((hop.host, hop.ion, hop.name)) for hop in first])
     if work.frames:
         files.write_frames(context.folder / "frames.extxyz", work.frames)
@@ -102,7 +103,7 @@ class _Work:
 
     def __init__(self, context: Context[RefineSettings], ask: Labeller, budget: Budget) -> None:
         self._context, self._ask, self._budget = context, ask, budget
-        self._made = 0  # calls so far, of all hops
+        self._made = 0  # calls so far, of all hops, without those for the curvature
         self.frames: list[Atoms] = []
 
     def refine(self, group: Sequence[HopJob]) -> list[Refined]:
@@ -114,13 +115,12 @@ class _Work:
             out += [
                 self._stopped(job, labels[name], why) for job in active if (why := stopped.get(name := job.folder.name))
             ]
-            ready = [replace(j, labels=labels[j.folder.name]) for j in active if j.folder.name not in stopped]
+            ready = [self._ready(job, labels[job.folder.name]) for job in active if job.folder.name not in stopped]
             found = self._context.map(jobs.advance, ready, label="searches", uses_torch=False) if ready else []
             out += [one for one in found if one is not None]
             active = [job for job, one in zip(ready, found, strict=True) if one is None]
         for one in out:
             self._context.say(f"{one.ion} {one.hop}: {one.status} after {one.calls} calls")
-        self._made += sum(len(found) for found in labels.values())
         self.frames += [frame for found in labels.values() for frame in found.values()]
         return out
 
@@ -128,11 +128,15 @@ class _Work:
         """Label what is on disk and has no label yet, together; why hops cannot go on, by folder."""
         stopped: dict[str, Status] = {}
         batch: dict[str, list[Atoms]] = {}
+        probes: set[str] = set()  # frame_ids of calls for the curvature
         for job in active:
             name, known = job.folder.name, labels[job.folder.name]
-            frames = jobs.to_label([call for call in jobs.stored(job.folder, known)[0] if call.label is None])
-            so_far = self._made + sum(map(len, labels.values())) + sum(map(len, batch.values()))
-            if why := self._budget.refuses(so_far, len(frames)):
+            calls = [call for call in jobs.stored(job.folder, known)[0] if call.label is None]
+            frames = jobs.to_label(calls)
+            probes |= {_id(f) for f, call in zip(frames, calls, strict=True) if call.part in refined.EXTRA}
+            counted = [f for f in frames if _id(f) not in probes]
+            so_far = self._made + sum(_id(f) not in probes for asked in batch.values() for f in asked)
+            if why := self._budget.refuses(so_far, len(counted)):
                 stopped[name] = Status(loop.NOT_CONVERGED if known else loop.NOT_BEGUN, why)
             elif frames and self._budget.is_late and not self._ask.has(frames):
                 self._ask.problems += [queue.Problem(frame_id=_id(f), reason=LATE) for f in frames]
@@ -142,10 +146,21 @@ class _Work:
         every = [frame for frames in batch.values() for frame in frames]
         made = dict(zip([_id(f) for f in every], self._ask(every, {}) if every else (), strict=True))
         for name, frames in batch.items():
-            labels[name] |= {key: label for f in frames if (label := made[key := _id(f)]) is not None}
+            found = {key: label for f in frames if (label := made[key := _id(f)]) is not None}
+            labels[name] |= found
+            self._made += len(found.keys() - probes)
             if lacking := [_id(f) for f in frames if made[_id(f)] is None]:
-                stopped[name] = self._lacks(lacking)
+                status = self._lacks(lacking)
+                if not (set(lacking) <= probes and status.code == loop.REFUSED):
+                    stopped[name] = status
         return stopped
+
+    @staticmethod
+    def _ready(job: HopJob, known: dict[str, Atoms]) -> HopJob:
+        """The hop with its labels; without a curvature where a call for it was refused."""
+        lacks = any(call.label is None for call in jobs.stored(job.folder, known)[0])
+        settings = job.settings.model_copy(update={"curvature": False}) if lacks else job.settings
+        return replace(job, labels=known, settings=settings)
 
     def _lacks(self, lacking: Sequence[str]) -> Status:
         """Why frames have no label."""
