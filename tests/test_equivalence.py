@@ -103,10 +103,21 @@ def test_a_backend_that_does_not_run_is_a_line_and_the_next_is_tried(model, fram
     assert equivalence.accepted(found) == SCALAR
 
 
-def test_no_number_is_refused(model, frames):
+@pytest.mark.parametrize("wrong", [(0, 1, 2), (1,)])
+def test_no_number_is_refused(model, frames, wrong):
+    """On all structures, or on the second alone."""
+
     def make(backend):
         fast = equivalence.evaluator(model, backend, folder=None)
-        fast.backend.run = lambda *_: (np.full(3, np.nan), np.zeros((sum(map(len, frames)), 3)), None)
+        true = fast.backend.run
+
+        def run(*arguments):
+            energies, forces, stress = true(*arguments)
+            energies = np.array(energies)
+            energies[list(wrong)] = np.nan
+            return energies, forces, stress
+
+        fast.backend.run = run
         return fast
 
     (found,) = check(model, frames, [BATCHED], make)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from pydantic import TypeAdapter
 from scipy.spatial.transform import Rotation
 
+from mlip.atoms.ends import unwrapped
 from mlip.core.status import Status
 from mlip.stages.neb import neb
 from mlip.stages.neb.settings import NebSettings
@@ -59,9 +60,28 @@ def test_climbing_finds_a_saddle_between_images():
     ends = hop()
     surface = CosineSurface(ends[0], step=0.4)
     few = TIGHT.model_copy(update={"images": 4})
-    plain = few.model_copy(update={"climb_from_ev_per_angstrom": 1e-9})
     assert_allclose(climb(ends, surface, few)[0].forward_ev, surface.exact_forward, rtol=1e-3, atol=0)
-    assert surface.exact_forward - climb(ends, surface, plain)[0].forward_ev > 0.01
+
+
+def test_a_band_climbs_before_it_is_converged_whatever_the_limits():
+    ends = hop()
+    surface = CosineSurface(ends[0], step=0.4)
+    few = TIGHT.model_copy(update={"images": 4, "climb_from_ev_per_angstrom": 1e-9})
+    assert_allclose(climb(ends, surface, few)[0].forward_ev, surface.exact_forward, rtol=1e-3, atol=0)
+
+
+def test_a_hop_around_the_cell_is_not_the_shorter_one_the_other_way():
+    """Ends of the network of hops: the ion goes 8 of 12 Angstrom, not 4 the other way."""
+    ends = hop()
+    ends[1].positions[-1] = ends[0].positions[-1] + [8.0, 0.0, 0.0]
+    short, long = (
+        unwrapped(*ends, ion_as_given=given).positions[-1] - ends[0].positions[-1] for given in (False, True)
+    )
+    assert_allclose((short[0], long[0]), (-4.0, 8.0), rtol=0, atol=1e-9)
+    copy = [ends[0], ends[0].copy()]
+    copy[1].positions[-1] += ends[0].cell[0]
+    with pytest.raises(ValueError, match="same structure"):
+        unwrapped(*copy, ion_as_given=True)
 
 
 def test_hop_across_the_cell_edge_equals_the_same_hop_inside():

@@ -116,6 +116,39 @@ def test_sites_do_not_depend_on_where_the_slab_lies():
     assert_allclose([s.depth_angstrom for s in pair[0]], [s.depth_angstrom for s in pair[1]], rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize(("vacuum", "lowest"), [(8.0, None), (15.0, 0.05), (15.0, 2.0), (15.0, 4.9)])
+def test_hollows_do_not_depend_on_the_vacuum_nor_on_the_place_of_the_slab_in_it(vacuum, lowest):
+    """A slab of a file often begins at the lower face of its cell: the image above is no part of its surface."""
+    wide, other = (
+        structures.slab(
+            ANATASE, Facet(name="001", miller=(0, 0, 1), layers=4, vacuum_angstrom=room), bond_angstrom=2.35
+        )
+        for room in (15.0, vacuum)
+    )
+    if lowest is not None:
+        other.positions[:, 2] += lowest - other.positions[:, 2].min()
+    found = [len(sites.candidates(host, "Li", SETTINGS, metal_symbols=["Ti"])) for host in (wide, other)]
+    assert found[0] == found[1] > 1
+
+
+def test_candidates_that_are_left_out_are_counted():
+    host = slab((0, 0, 1), repeat=(1, 1))
+    few = SETTINGS.model_copy(update={"max_candidates": 1})
+    every = sites.every_candidate(host, "Li", few, metal_symbols=["Ti"])
+    assert len(every) > 1
+    assert_allclose(sites.candidates(host, "Li", few, metal_symbols=["Ti"]), every[:1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("repeat", [(2, 1), (3, 1), (4, 1), (3, 2)])
+def test_kicks_keep_the_translations_of_the_host(repeat):
+    host = slab((0, 0, 1), repeat=repeat)
+    kicks = sites._translational(host, np.random.default_rng(3).normal(size=(len(host), 3)))
+    shifts = [op for op in symmetry.operations(host, tolerance_angstrom=0.02) if symmetry.is_translation(op)]
+    assert len(shifts) >= repeat[0] * repeat[1]
+    for op in shifts:
+        assert_allclose(kicks[op.permutation], kicks, rtol=0, atol=0)
+
+
 def test_an_ion_that_leaves_is_desorbed_and_one_out_of_steps_is_not_converged():
     host = slab((0, 0, 1))
     repulsive = LennardJones(sigma=4.0, epsilon=0.0)  # no forces at all: every start stays where it is

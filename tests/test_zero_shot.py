@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from helpers import tiny
-from helpers.material import FOLDER, SETTINGS, barrier, path, results
+from helpers.material import FOLDER, SETTINGS, barrier, hop, path, results, site
 from numpy.testing import assert_allclose
 
 from mlip import cli
@@ -18,9 +18,10 @@ from mlip.potential.potential import load
 from mlip.potential.use import calculator
 from mlip.stages.neb import zero_shot
 from mlip.stages.neb.settings import NebSettings
-from mlip.stages.neb.stage import Barriers
+from mlip.stages.neb.stage import Barriers, bottlenecks_of
 from mlip.stages.report import page, sections, tables
 from mlip.stages.sites.network import UPPER_BOUND
+from mlip.stages.sites.sites import Period
 from mlip.stages.structures import STAGE as STRUCTURES
 from mlip.stages.structures import StructuresSettings
 from mlip.stages.train.settings import TrainSettings
@@ -147,3 +148,19 @@ def test_results_of_before_are_read(tmp_path):
     text = json.dumps({"bands": [], "barriers": [], "bottlenecks": []})
     (tmp_path / "r.json").write_text(text)
     assert files.read_record(tmp_path / "r.json", Barriers).zero_shot is None
+
+
+def test_the_path_of_the_base_model_uses_its_own_site_energies():
+    """The trained committee has U1 at 0.5 eV; by the base model it lies 1.0 eV above S1, so its saddle is at 1.4 eV."""
+    ways = (Period(direction="x", translation_angstrom=(3.8, 0.0, 0.0), copy=0, image=(1, 0, 0)),)
+    placed = (replace(site("001", "Li", "S1"), periods=ways), replace(site("001", "Li", "U1"), energy_ev=0.5))
+    moves = (
+        replace(hop("001", "Li", "in", "S1", "U1"), edges=((0, 0, 0, 0, 0),)),
+        replace(hop("001", "Li", "uu", "U1", "U1"), edges=((0, 0, 1, 0, 0),)),
+    )
+    own = (replace(barrier("001", "Li", "in", 1.1), reverse_ev=0.1), barrier("001", "Li", "uu", 0.4))
+    energies = {one.name: one.energy_ev for one in zero_shot.sites_of(placed, moves, own)}
+    assert_allclose((energies["S1"], energies["U1"]), (0.0, 1.0), rtol=0, atol=1e-12)
+    (path_,) = bottlenecks_of(zero_shot.sites_of(placed, moves, own), moves, own)
+    assert_allclose(path_.barrier_ev, 1.4, rtol=1e-9, atol=0)
+    assert path_.limiting_hop == "uu"

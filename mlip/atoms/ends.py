@@ -16,11 +16,17 @@ HOST_ANGSTROM = 1.5  # a host atom that moves farther than this in one hop is an
 SAME_CELL_ANGSTROM = 1e-3  # cell vectors of two files that round their numbers
 
 
-def unwrapped(initial: Atoms, final: Atoms) -> Atoms:
+def unwrapped(initial: Atoms, final: Atoms, *, ion_as_given: bool = False) -> Atoms:
     """A copy of `final` whose atoms lie where a continuous path from `initial` ends, in the cell of `initial`.
 
     Atoms wrapped to the other side of the cell are put back by lattice vectors. A displacement no more than 0.1
     Angstrom longer than the minimum image stays as given: a hop of half a cell has two shortest ways.
+
+    Args:
+        initial: host and, last, the ion.
+        final: the same atoms.
+        ion_as_given: the ion goes the way that its positions say, also where another way is shorter. For ends of the
+            network of hops, in which two hops may join the same two sites by different ways around the cell.
 
     Raises:
         ValueError: the two differ in more than positions, hold no number, are one structure, or their atoms are in
@@ -32,6 +38,8 @@ def unwrapped(initial: Atoms, final: Atoms) -> Atoms:
     keep = np.linalg.norm(given, axis=1) <= length + SAME_ANGSTROM
     moves = np.where(keep[:, None], given, short)
     _refuse_moves(initial.symbols, np.linalg.norm(moves, axis=1))
+    if ion_as_given:
+        moves[-1] = given[-1]
     copy = final.copy()
     copy.cell = initial.cell.copy()
     copy.positions = initial.positions + moves

@@ -167,4 +167,5 @@ def _moved(frames: Sequence[Atoms], *, seed: int) -> list[Atoms]:
 
 
 def _largest(differences: Sequence[Array]) -> float:
-    return max(float(np.abs(d).max()) for d in differences)
+    """The largest of all; NaN where one of them is."""
+    return float(np.max([np.abs(d).max() for d in differences]))

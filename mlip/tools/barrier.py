@@ -88,7 +88,7 @@ def barrier_from_files(
             cannot be written (found before anything is computed).
     """
     files.require_writable(out / "barrier.json")
-    (first,), (last,) = (_structures(path, least=1, most=1) for path in (initial, final))
+    (first,), (last,) = (potential.whole_frames(_structures(path, least=1, most=1), path) for path in (initial, final))
     calculator = _loaded(model, [(initial, [first]), (final, [last])], device=device)
     found, images = barrier(first, last, calculator, settings=settings, ion=ion)
     for band, own in zip(found.bands, images, strict=True):

@@ -214,7 +214,8 @@ def optimised(
             forces = mirrored(forces, reversal, count=len(images), climbing=neb.imax)
         progress.fmax_ev_per_angstrom = largest(forces)
         hump = has_barrier(neb.energies)
-        if not neb.climb and hump and progress.fmax_ev_per_angstrom < settings.climb_from_ev_per_angstrom:
+        climb_from = max(settings.climb_from_ev_per_angstrom, settings.fmax_ev_per_angstrom)
+        if not neb.climb and hump and progress.fmax_ev_per_angstrom < climb_from:
             neb.climb = progress.climbing = True
             optimiser = Lbfgs(stiffness=STIFFNESS, max_step=MAX_STEP_ANGSTROM, memory=MEMORY)
             continue

@@ -103,8 +103,8 @@ def run_pool(todo: Sequence[BandJob]) -> int:
             image.info |= _said_of(job, k, image)
         files.write_frames(job.folder / f"{job.stem}.extxyz", images)
         files.write_record(job.done, BandOutcome(band=band, d3_forward_ev=_dispersion(band, images, job.target)))
-        for left in job.folder.glob(f"{job.stem}*.npz"):
-            left.unlink()
+        for left in (job.folder / f"{job.stem}.npz", *job.folder.glob(f"{job.stem}_*.npz")):
+            left.unlink(missing_ok=True)
 
     backend = todo[0].model.backend
     exact = replace(equivalence.REFERENCE, device=backend.device)
@@ -144,7 +144,7 @@ def _settle_and_finish(
         finish(numbers[place], (whole, images))
 
     again = [replace(todo[k], model=replace(todo[k].model, backend=exact)) for k in numbers]
-    _advance(again, on_done, begun=[settled[k][1] for k in numbers])
+    _advance(again, on_done, begun=[settled[k][1] for k in numbers], phase="_finish")
 
 
 def _advance(
@@ -153,9 +153,11 @@ def _advance(
     *,
     begun: Sequence[Sequence[Atoms]] = (),
     rounds: int = ROUNDS,
+    phase: str = "",
 ) -> None:
     """The bands of jobs in one pool, from interpolations or from images of theirs, in so many rounds of max_steps.
 
+    The checkpoints of a round have the phase and the rounds that are left in their names: two potentials share none.
     Whether a band settles in one round can hang on the last digit of a force, and with the band the verdict on a path.
     """
     again: dict[int, Result] = {}
@@ -166,7 +168,7 @@ def _advance(
         else:
             on_done(number, result)
 
-    _round(todo, sort, begun=begun, name=("_finish" if begun else "") + ("" if rounds == ROUNDS else f"_{rounds}"))
+    _round(todo, sort, begun=begun, name=phase + ("" if rounds == ROUNDS else f"_{rounds}"))
     numbers = sorted(again)
 
     def join(place: int, result: Result) -> None:
@@ -176,7 +178,8 @@ def _advance(
         on_done(numbers[place], (whole, images))
 
     if numbers:
-        _advance([todo[k] for k in numbers], join, begun=[again[k][1] for k in numbers], rounds=rounds - 1)
+        begun = [again[k][1] for k in numbers]
+        _advance([todo[k] for k in numbers], join, begun=begun, rounds=rounds - 1, phase=phase)
 
 
 def unsettled(band: neb.Band) -> bool:
@@ -205,6 +208,7 @@ def _round(
             checkpoint=job.folder / f"{job.stem}{name}.npz",
             spread_of=spread_of,
             begun=images,
+            ion_as_given=True,
         )
         entries.append(pool.Entry(steps, initial, job.settings.images + 2, job.member - 1))
     pool.advance(entries, use, on_done=on_done)

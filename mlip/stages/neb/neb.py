@@ -143,6 +143,7 @@ def climbing(
     checkpoint: Path | None = None,
     spread_of: CommitteeSpread | None = None,
     begun: Sequence[Atoms] = (),
+    ion_as_given: bool = False,
 ) -> moving.Steps[tuple[Band, list[Atoms]]]:
     """The band of a hop and its final images, as steps that ask for energies and forces.
 
@@ -155,11 +156,12 @@ def climbing(
             damaged, of another hop, setting or potential is logged, not used, and replaced.
         spread_of: gives a committee's standard deviation of the forces, (N, 3) of each image, for the final images.
         begun: images of this band, ends included, to go on from in place of the interpolation.
+        ion_as_given: see `unwrapped`.
 
     Raises:
         ValueError: end points that do not belong together, or are one structure.
     """
-    target = unwrapped(initial, final)
+    target = unwrapped(initial, final, ion_as_given=ion_as_given)
     key = _key(initial, target, settings=settings, name=name)
     images, progress, tally = yield from _stored(checkpoint, initial, key=key, settings=settings)
 

@@ -43,7 +43,7 @@ def run(context: Context[NebSettings]) -> Barriers:
     if base is not None:
         use, model, level = base
         _, own = _converged(context, hops, "bands-base", use, model.members)
-        paths = bottlenecks_of(found.sites, found.hops, own)
+        paths = bottlenecks_of(zero_shot.sites_of(found.sites, found.hops, own), found.hops, own)
         before = ZeroShot(source=model.source, members=model.members, level=level, barriers=own, bottlenecks=paths)
     return Barriers(
         bands=bands,

@@ -4,6 +4,7 @@ Takes the context of the stage `neb`; gives the base model ready to use. The end
 relaxed anew by each of its members. It is evaluated by mace-torch in float64. Its bands are in `neb/bands-base/`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mlip.atoms import extxyz
@@ -14,6 +15,7 @@ from mlip.stages import structures
 from mlip.stages.neb import neb
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import network
+from mlip.stages.sites.sites import Site
 from mlip.stages.train import stage as train
 from mlip.stages.train.given import Given, convert
 from mlip.stages.train.stage import STAGE as TRAIN
@@ -59,3 +61,29 @@ def prepared(context: Context[NebSettings]) -> tuple[ModelUse, Given, str]:
     made = convert(model, source, folder, target=target, symbols=symbols, setting="neb.zero_shot")
     use = ModelUse(folder, replace(equivalence.REFERENCE, device=context.common.device))
     return use, made, str(models.of_run(folder).card.get("level", "level not stated"))
+
+
+def sites_of(sites: Sequence[Site], hops: Sequence[network.Hop], barriers: Sequence[neb.Barrier]) -> tuple[Site, ...]:
+    """The sites with the energies of the base model: from site to site over hops, forward less reverse barrier.
+
+    Each part of the network begins at its lowest site of the run. A site that no hop with a barrier reaches keeps its
+    energy; no path with a barrier leads over it.
+    """
+    heights = {
+        (b.host, b.ion, b.hop): b.forward_ev - b.reverse_ev
+        for b in barriers
+        if b.forward_ev is not None and b.reverse_ev is not None
+    }
+    named = [((h.host, h.ion, h.name), h.initial, h.final) for h in hops]
+    steps = [(*key[:2], initial, final, heights[key]) for key, initial, final in named if key in heights]
+    steps += [(host, ion, final, initial, -rise) for host, ion, initial, final, rise in steps]
+    energies: dict[tuple[str, str, str], float] = {}
+    for site in sorted(sites, key=lambda s: s.energy_ev):
+        todo = [(site.host, site.ion, site.name)]
+        energies.setdefault(todo[0], site.energy_ev)
+        for host, ion, name in todo:  # grows while it is walked
+            for other, kind, start, end, rise in steps:
+                if (other, kind, start) == (host, ion, name) and (host, ion, end) not in energies:
+                    energies[host, ion, end] = energies[host, ion, name] + rise
+                    todo.append((host, ion, end))
+    return tuple(replace(site, energy_ev=energies[site.host, site.ion, site.name]) for site in sites)

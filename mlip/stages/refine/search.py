@@ -97,7 +97,7 @@ def search(band: Sequence[Atoms], surface: Surface, settings: NebSettings, *, sy
                 "half_symmetric": symmetric}
     )  # fmt: skip
     name = neb.BandName(hop="", host="")
-    steps = neb.climbing(band[0], band[-1], settings=own, name=name, begun=band)
+    steps = neb.climbing(band[0], band[-1], settings=own, name=name, begun=band, ion_as_given=True)
     found, images = _driven(steps, surface)
     if found.forward_ev is None:
         return Found(found, tuple(images), None, None, None, None)

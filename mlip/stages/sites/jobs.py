@@ -87,12 +87,18 @@ def search_sites(job: SiteJob) -> FoundSites:
     notes = [
         f"{job.host.name} {job.ion} {s.name}: {s.status}, left out of the network" for s in found if s not in usable
     ]
+    every = sites.every_candidate(host, job.ion, job.host.settings, metal_symbols=kinds)
+    if len(every) > (most := job.host.settings.max_candidates):
+        notes.append(
+            f"{job.host.name} {job.ion}: {most} of {len(every)} starting positions relaxed; raise sites.max_candidates "
+            "to relax the others"
+        )
     hops = []
     for hop, initial, final in network.hop_network(
         host, usable, configurations, job.host.settings, registry=job.host.registry
     ):
         try:
-            unwrapped(_bare(initial, host), _bare(final, host))
+            unwrapped(_bare(initial, host), _bare(final, host), ion_as_given=True)
         except ValueError as error:  # such as a hop to the ion's own copy in a cell that is too small for it
             notes.append(f"{hop.ion} {hop.name}: left out of the network: {error}")
         else:

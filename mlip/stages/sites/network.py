@@ -83,7 +83,6 @@ class _Arrow:
     image: tuple[int, int, int]
     start: Array
     vector: Array
-    multiplicity: int = 1
 
 
 def hop_network(
@@ -115,6 +114,7 @@ def hop_network(
         initial, final = _end_points(host, found, arrow, relaxed, limit=limit)
         vector = final.positions[-1] - initial.positions[-1]
         length = float(np.linalg.norm(vector))
+        copies = edges(host, found, (arrow.initial, arrow.final), arrow.start, arrow.vector)
         hop = Hop(
             name=f"{arrow.initial.host}_{arrow.initial.name}-{arrow.final.name}_{length:.2f}",
             host=arrow.initial.host,
@@ -123,9 +123,9 @@ def hop_network(
             final=arrow.final.name,
             length_angstrom=length,
             vector_angstrom=_vector(vector),
-            multiplicity=arrow.multiplicity,
+            multiplicity=_leaving(copies, is_one_site=arrow.initial.name == arrow.final.name),
             symmetric=arrow.initial.name == arrow.final.name,
-            edges=edges(host, found, (arrow.initial, arrow.final), arrow.start, arrow.vector),
+            edges=copies,
         )
         out.append((hop, initial, final))
     by_name = {site.name: site for site in usable}
@@ -251,7 +251,7 @@ def _blocked(host: Atoms, start: Array, vector: Array, limit: float) -> bool:
 
 
 def _distinct(host: Atoms, found: Sequence[Operation], arrows: list[_Arrow], *, limit: float) -> list[_Arrow]:
-    """One of each set of equivalent hops, with the number of them that leave the initial site."""
+    """One of each set of equivalent hops."""
     rest, out = arrows, []
     while rest:
         chosen = rest[0]
@@ -262,9 +262,15 @@ def _distinct(host: Atoms, found: Sequence[Operation], arrows: list[_Arrow], *, 
             if (other.initial.name, other.final.name) == (chosen.initial.name, chosen.final.name)
             and np.linalg.norm(vectors - other.vector, axis=1).min() < limit
         ]
-        out.append(replace(chosen, multiplicity=len(same)))
+        out.append(chosen)
         rest = [other for other in rest if not any(other is s for s in same)]
     return sorted(out, key=lambda a: (_rank(a.initial), _rank(a.final), round(float(np.linalg.norm(a.vector)), 3)))
+
+
+def _leaving(copies: Sequence[Edge], *, is_one_site: bool) -> int:
+    """How many copies of a hop leave the first copy of its initial site."""
+    ahead = sum(i == 0 for i, _, *_ in copies)
+    return ahead + sum(j == 0 for _, j, *_ in copies) if is_one_site else ahead
 
 
 def _rank(site: Site) -> tuple[int, int]:

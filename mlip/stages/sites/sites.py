@@ -104,7 +104,12 @@ def host_relaxed(host: Atoms, calculator: Any, settings: SitesSettings, *, seed:
 
 
 def candidates(host: Atoms, ion: str, settings: SitesSettings, *, metal_symbols: Sequence[str]) -> Array:
-    """Starting positions of an ion, symmetry-reduced, at most max_candidates: shape (n, 3) in Angstrom.
+    """Starting positions of an ion, symmetry-reduced, at most max_candidates: shape (n, 3) in Angstrom."""
+    return every_candidate(host, ion, settings, metal_symbols=metal_symbols)[: settings.max_candidates]
+
+
+def every_candidate(host: Atoms, ion: str, settings: SitesSettings, *, metal_symbols: Sequence[str]) -> Array:
+    """The same without a limit of their number.
 
     On slabs surface hollows and voids of the upper half take turns, the lowest hollow and the widest void first.
     """
@@ -120,8 +125,6 @@ def candidates(host: Atoms, ion: str, settings: SitesSettings, *, metal_symbols:
         everywhere = images(host, found, point)
         if all(distances(host, everywhere, other).min() > START_ANGSTROM for other in kept):
             kept.append(point)
-        if len(kept) == settings.max_candidates:
-            break
     return np.array(kept).reshape(-1, 3)
 
 
@@ -226,13 +229,11 @@ def _descended(work: Atoms, settings: SitesSettings, stop: Callable[[Atoms], boo
 
 def _translational(host: Atoms, kicks: Array) -> Array:
     """Kicks (n, 3) made equal on all atoms that a pure translation of the host connects."""
-    out = kicks.copy()
+    lowest = np.arange(len(host))
     for op in operations(host, tolerance_angstrom=0.02):
-        if np.abs(op.rotation - np.eye(3)).max() > 0:
-            continue
-        earlier = np.minimum(op.permutation, np.arange(len(host)))
-        out = np.where((earlier < np.arange(len(host)))[:, None], out[earlier], out)
-    return out
+        if np.abs(op.rotation - np.eye(3)).max() == 0:
+            lowest = np.minimum(lowest, op.permutation)
+    return np.asarray(kicks[lowest])
 
 
 def _kick(rng: np.random.Generator, length: float) -> Array:
@@ -247,6 +248,16 @@ def _cloud(host: Atoms, chosen: NDArray[np.bool_], margin: float) -> Array:
     scaled = points @ np.linalg.inv(host.cell.array)
     room = margin * np.linalg.norm(np.linalg.inv(host.cell.array), axis=0)
     return np.asarray(points[((scaled > -room) & (scaled < 1 + room)).all(1)])
+
+
+def _top(host: Atoms, chosen: NDArray[np.bool_], margin: float) -> Array:
+    """The same in the plane of a slab, at the heights of the atoms as they are: no image of the slab lies above it."""
+    inverse = np.linalg.inv(host.cell.array)
+    scaled = host.positions[chosen] @ inverse
+    shifts = np.array([(a, b, 0) for a, b in product((-1, 0, 1), repeat=2)])
+    scaled = (scaled - np.floor(scaled * (1, 1, 0)) + shifts[:, None]).reshape(-1, 3)
+    room = margin * np.linalg.norm(inverse, axis=0)[:2]
+    return np.asarray(scaled[((scaled[:, :2] > -room) & (scaled[:, :2] < 1 + room)).all(1)] @ host.cell.array)
 
 
 def _grid(host: Atoms, spacing: float) -> tuple[Array, tuple[int, int, int]]:
@@ -296,7 +307,7 @@ def _hollows(host: Atoms, ion: str, settings: SitesSettings, metal: NDArray[np.b
     columns = points.reshape(*shape, 3)[:, :, 0, :2].reshape(-1, 2)
     heights = np.full(len(columns), host.positions[:, 2].min())
     for chosen, radius in ((~metal, contact), (metal, contact + METAL_EXTRA_ANGSTROM)):
-        cloud = _cloud(host, chosen, 5.0)
+        cloud = _top(host, chosen, 5.0)
         across = ((columns[:, None] - cloud[None, :, :2]) ** 2).sum(2)
         touch = np.where(across < radius**2, cloud[:, 2] + np.sqrt(np.maximum(radius**2 - across, 0.0)), -np.inf)
         heights = np.maximum(heights, touch.max(1))
@@ -382,9 +393,11 @@ def _named(
 
 
 def _ion_inside(atoms: Atoms) -> Atoms:
+    """The atoms with the ion in the cell; on a slab in the plane alone, since above the cell is above the surface."""
     out = atoms.copy()
     scaled = np.linalg.solve(atoms.cell.array.T, atoms.positions[-1])
-    out.positions[-1] = (scaled - np.floor(scaled + 1e-3)) @ atoms.cell.array
+    wrapped = np.floor(scaled + 1e-3) * (1, 1, 0 if is_slab(atoms) else 1)
+    out.positions[-1] = (scaled - wrapped) @ atoms.cell.array
     return out
 
 

@@ -45,7 +45,7 @@ def search_vacancies(job: SiteJob) -> FoundSites:
     for hop, (_, initial, final) in zip(named, moves, strict=True):
         ends = [_bare(initial), _bare(final)]
         try:
-            unwrapped(*ends)
+            unwrapped(*ends, ion_as_given=True)
         except ValueError as error:
             notes.append(f"{hop.ion} {hop.name}: left out of the network: {error}")
             continue
