@@ -3,8 +3,8 @@
 Takes the lattice of hops, a `Law` for every hop whose rate is known, and the energies of the sites; gives samples of D.
 
 A hop without a rate is not left out in silence. D is calculated twice: without these hops, and with each of them as
-fast as a hop can be, kT/h times the Boltzmann factor of its higher end (or of the height at which the ion was seen to
-leave the surface). Where both agree, the missing hops do not matter; where they do not, D without them is a lower
+fast as a hop can be, 100 THz times the Boltzmann factor of its higher end (or of the height at which the ion was seen
+to leave the surface). Where both agree, the missing hops do not matter; where they do not, D without them is a lower
 bound, because a further hop never slows a reversible walk down.
 """
 
@@ -167,7 +167,7 @@ def effective_barrier(system: System, temperature_kelvin: float, draws: Draws, *
 def _ln_rates(system: System, temperature_kelvin: float, draws: Draws, *, quantum: bool) -> Array:
     """Logarithms of all rates, (s, hops, 2); of a hop without a rate the fastest it can be."""
     out = np.empty((draws.samples + 1, len(system.laws), 2))
-    thermal, fastest = BOLTZMANN_EV_PER_KELVIN * temperature_kelvin, transition.ln_fastest(temperature_kelvin)
+    thermal, fastest = BOLTZMANN_EV_PER_KELVIN * temperature_kelvin, np.log(transition.FASTEST_THZ)
     for number, law in enumerate(system.laws):
         if law is not None:
             out[:, number] = law.ln_rates(temperature_kelvin, draws, quantum=quantum)
