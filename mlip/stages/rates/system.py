@@ -64,6 +64,11 @@ class System:
         """Parts of the network that hops with a rate connect to a copy of the lowest site."""
         return parts(self.net, np.flatnonzero(self.known), self.start)
 
+    @property
+    def reached(self) -> set[int]:
+        """Sites of these parts, on which D is calculated."""
+        return {int(site) for part in self.walked for site in self.net.site[part.nodes]}
+
     @cached_property
     def possible(self) -> list[Part]:
         """The same with all hops."""
@@ -149,11 +154,14 @@ def status(system: System, found: Diffusion) -> Status:
 
 
 def site_levels_ev(system: System) -> Array:
-    """Energies of the sites above the lowest one that fit the barriers of both senses of all hops, (sites,) in eV."""
+    """Energies of the sites above the start that fit the barriers of both senses of all hops, (sites,) in eV.
+
+    They say nothing about sites that no chain of hops connects to the start.
+    """
     barriers = np.array([_barriers_ev(system, number) for number in range(len(system.laws))]).reshape(1, -1, 2)
     found = master.equilibrium(system.net, -barriers[..., 0], -barriers[..., 1], known=system.known)
     levels = -found.ln_weight[0]
-    return np.asarray(levels - levels.min())
+    return np.asarray(levels - levels[system.start])
 
 
 def effective_barrier(system: System, temperature_kelvin: float, draws: Draws, *, quantum: bool) -> Array:
