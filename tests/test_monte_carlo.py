@@ -63,6 +63,61 @@ def test_ions_in_single_file_do_not_pass_each_other():
     assert crowd.angstrom2_per_ps < 0.1 * lone.angstrom2_per_ps
 
 
+def row(count, *, sites, steps, seed):
+    """Ions that hop once per ps to each side in a ring."""
+    one = species(network(PLACES[:1], [(0, 0, 1, 0, 0)]), [1.0], count=count, axes=1)
+    return walked(one, repeat=(sites, 1, 1), steps=steps, seed=seed)[0]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_single_file_that_is_remembered_longer_than_a_block_is_noticed(seed):
+    """In the end n ions on L sites of a ring move on together: D = (L - n) / (L - 1) / n of that of a lone ion."""
+    short = row(16, sites=32, steps=3000, seed=seed)
+    assert short.remembers
+    assert short.angstrom2_per_ps > 5 * A**2 * 16 / 31 / 16
+    long = row(2, sites=4, steps=30000, seed=seed)
+    assert not long.remembers
+    assert abs(long.angstrom2_per_ps - A**2 * 2 / 3 / 2) < 3 * long.std_error
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 12, 15])
+def test_bulk_is_forgotten_within_a_block_at_any_occupation(count):
+    sites, hops = walks.anatase()
+    one = species(lattice.lattice(walks.ANATASE, sites, hops), [1.0], count=count, axes=3)
+    (found,) = walked(one, repeat=(2, 2, 1), apart=1.0)
+    assert not found.remembers
+    assert (found.hops, found.carriers) == (10000, pytest.approx(10000))
+
+
+def test_memory_is_noticed_in_joined_blocks():
+    """Independent blocks have none (2 of 100 seem to); ions that stay around their places halve D with each doubling."""
+    rng, over, one, kept, both, far = np.random.default_rng(4), np.ones(100), 0, 0, 0, 0
+    for _ in range(100):
+        free, common = rng.normal(size=(100, 3, 2)), rng.normal(size=(100, 1, 2))
+        bound = np.diff(rng.normal(size=(101, 3, 2)), axis=0)
+        one += monte_carlo.remembers(free, over)
+        kept += monte_carlo.remembers(bound, over)
+        both += monte_carlo.remembers(common + bound, over)  # common motion must not hide it
+        far += monte_carlo.remembers(100 * common + bound, over)  # below 5 % of D
+    assert one <= 5
+    assert (kept, both) == (100, 100)
+    assert far <= 5
+    assert not monte_carlo.remembers(np.zeros((100, 3, 2)), over)
+
+
+def test_fast_hops_back_and_forth_carry_no_ion():
+    """A pair with 1e9 hops per ps inside and one to the next pair: D = A^2 / 2 / 2 rests on the slow hops."""
+    net = network(PLACES, [(0, 1, 0, 0, 0), (1, 0, 1, 0, 0)])
+    (frozen,) = walked(species(net, [1e9, 1.0], axes=1), repeat=(2, 1, 1), steps=2000)
+    assert (frozen.hops, frozen.carriers) == (2000, pytest.approx(1.0, rel=1e-6))
+    (equal,) = walked(species(net, [1.0, 1.0], axes=1), repeat=(2, 1, 1), steps=2000)
+    assert_allclose(equal.carriers, 2000, rtol=0.02, atol=0)
+    assert_allclose(
+        monte_carlo.carriers(np.array([3.0, 1.0]), np.array([90, 0])), 1 / (0.5625 / 90 + 0.0625), rtol=1e-9
+    )
+    assert monte_carlo.carriers(np.zeros(2), np.array([5, 5])) == 0.0
+
+
 def test_a_slow_ion_blocks_a_fast_one_of_another_kind():
     net = network(PLACES[:1], [(0, 0, 1, 0, 0)])
     fast, slow = species(net, [1.0], axes=1), species(net, [1e-9], axes=1, ion="Mg")

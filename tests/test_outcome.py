@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import motions, rated, walks
+from helpers import hopping, motions, rated, walks
 from numpy.testing import assert_allclose
 
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, CM2_PER_S
@@ -199,6 +199,24 @@ def test_a_walk_of_too_few_hops_is_under_sampled():
     asked = WalkSettings(host="001", ions=("Li", "Mg"), repeat=(3, 3, 1), steps=2000)
     _, magnesium = comparison.walks([asked], [made[0], slow], seed=1)
     assert (magnesium.d_cm2_per_s, magnesium.status.code) == (None, comparison.UNDER_SAMPLED)
+
+
+def test_a_walk_of_fast_hops_back_and_forth_is_under_sampled():
+    """Pairs of sites 0.1 eV within and 0.9 eV between: 2000 hops at 300 K never leave the pair."""
+    net = hopping.network([[0.5, 0.5, 0.5], [2.5, 0.5, 0.5]], [(0, 1, 0, 0, 0), (1, 0, 1, 0, 0)])
+    pairs = hopping.system(net, [hopping.law(0.1), hopping.law(0.9, name="h1")])
+    asked = WalkSettings(host="001", ions=("Li",), temperature_kelvin=300.0, steps=2000)
+    (row,) = comparison.walks([asked], [pairs], seed=1)
+    assert (row.d_cm2_per_s, row.std_error, row.status.code) == (None, None, comparison.UNDER_SAMPLED)
+    assert row.status.reason == "of 2000 hops, D rests on 1 (at least 100); raise steps"
+
+
+def test_a_walk_whose_ions_remember_longer_than_a_block_is_under_sampled():
+    file = hopping.system(hopping.network([[0.5, 0.5, 0.5]], [(0, 0, 1, 0, 0)]), [hopping.law(0.3)])
+    asked = WalkSettings(host="001", ions=("Li",) * 16, repeat=(32, 1, 1), steps=3000)
+    (row,) = comparison.walks([asked], [file], seed=1)
+    assert (row.d_cm2_per_s, row.status.code) == (None, comparison.UNDER_SAMPLED)
+    assert row.status.reason.startswith("the ions remember longer than a block of the walk")
 
 
 def test_a_walk_that_cannot_be_is_refused_in_one_line():

@@ -17,8 +17,9 @@ from mlip.core import files
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, CM2_PER_S
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, Parity, PathError
 from mlip.stages.modes.result import Modes
+from mlip.stages.neb import neb
 from mlip.stages.neb.stage import Barriers
-from mlip.stages.rates import stage
+from mlip.stages.rates import assembly, stage
 from mlip.stages.rates.result import Rates
 from mlip.stages.refine.stage import Refinement
 from mlip.stages.sites.stage import SiteNetwork
@@ -105,6 +106,28 @@ def test_a_run_ends_with_rates_diffusivities_and_the_verdict_on_the_claim(ready,
     # spread 0.01 * calibration 2 and convergence 0.005
     assert_allclose(found.hops[0].forward.barrier_std_ev, np.hypot(0.02, 0.005), rtol=1e-9, atol=0)
     assert "001        Li   300 K  D " in "".join(capsys.readouterr())
+
+
+def test_the_bottleneck_beside_d_is_on_the_sites_of_d():
+    """S2 and S3, 0.6 eV apart, are connected to S1 by nothing: D is that of the row over S1 with 0.3 eV."""
+    places = {"S1": (0.5, 0.5, 12.0), "S2": (1.0, 2.5, 12.0), "S3": (2.9, 2.5, 12.0)}
+    made = [replace(s, periods=(rated.next_copy(s),)) for s in (walks.site(n, [p]) for n, p in places.items())]
+    sites = [replace(site, energy_ev=energy) for site, energy in zip(made, (0.0, 0.1, 0.5), strict=True)]
+    row = walks.hop("a", "S1", "S1", [(0, 0, 1, 0, 0)], 3.8)
+    aside = walks.hop("b", "S2", "S3", [(0, 0, 0, 0, 0), (0, 0, -1, 0, 0)], 1.9)
+    bands = (
+        *rated.bands("a", "001", 0.3),
+        *(replace(band, reverse_ev=band.forward_ev - 0.4) for band in rated.bands("b", "001", 0.6)),
+    )
+    found = rated.found(
+        sites=tuple(sites),
+        hops=(row, aside),
+        bands=bands,
+        barriers=tuple(neb.committee([b for b in bands if b.hop == n], symmetric=n == "a") for n in "ab"),
+        modes=(rated.proved("a", "001", 0.3), replace(rated.proved("b", "001", 0.6), reverse_ev=0.2)),
+    )
+    (system,) = assembly.systems(found, rated.CELLS, rated.BUDGET, with_d3=False)
+    assert_allclose(stage._bottleneck_ev(system, found), 0.3, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize(

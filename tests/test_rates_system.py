@@ -67,6 +67,19 @@ def test_a_missing_hop_over_high_sites_does_not_matter():
     assert solved(low)[1].code == systems.LOWER_BOUND
 
 
+def test_a_missing_hop_may_have_the_prefactor_of_100_thz():
+    """A soft saddle makes a hop faster than kT/h, 12.5 THz at 600 K."""
+    found, _ = solved(system(network(PLACES[:1], [ROW, (0, 0, 0, 1, 0)]), [law(0.5), None]))
+    assert_allclose(found.fastest[1, 1], 100.0 * B**2, rtol=1e-9, atol=0)
+
+
+def test_levels_count_from_the_start_also_beside_a_part_that_no_hop_connects_to_it():
+    net = network([*PLACES, [3.0, 3.0, 1.0]], [ROW, (1, 2, 0, 0, 0)])
+    one = system(net, [law(0.3), law(0.6, 0.2, name="h1")], energies=(0.0, 0.1, 0.5))
+    levels = systems.site_levels_ev(one)
+    assert_allclose((levels[0], levels[2] - levels[1]), (0.0, 0.4), rtol=0, atol=1e-12)
+
+
 def test_an_ion_that_leaves_the_surface_on_the_way_is_not_taken_to_be_fast():
     net = network(PLACES[:1], [ROW, (0, 0, 0, 1, 0)])
     one = system(net, [law(0.5), None], heights_ev={"h1": 2.1})

@@ -25,7 +25,7 @@ from mlip.stages.rates.system import NO_RATE, Diffusion, System, diffusion, stat
 NO_HOP, UNDER_SAMPLED = "no hop", "under-sampled"
 UPPER_LIMIT = "the dynamics give an upper limit"
 OF_COMMITTEE = "prefactor of the committee, as not every member has a first-order saddle"
-MIN_HOPS, MAX_ERROR = 100, 0.25  # of a species; relative standard error of its D
+MIN_HOPS, MAX_ERROR = 100, 0.25  # that D of a species rests on; its relative standard error
 PS_PER_NS = 1000.0
 
 
@@ -185,13 +185,27 @@ def _walked(asked: WalkSettings, systems: Sequence[System], *, seed: int, where:
 
 
 def _filled(row: Walk, done: monte_carlo.Walked, alone: Diffusion) -> Walk:
-    """The row of a species after the walk; without D where too few hops led on."""
+    """The row of a species after the walk; without D where the walk was too short."""
     lone = float(CM2_PER_S * alone.mean[0])
     row = replace(row, hops=done.hops, time_ns=done.time_ps / PS_PER_NS, lone_cm2_per_s=lone, blocked=done.blocked)
-    if done.hops < MIN_HOPS or done.std_error > MAX_ERROR * done.angstrom2_per_ps:
-        why = f"{done.hops} hops leave a standard error above {100 * MAX_ERROR:.0f} %; raise steps"
-        return replace(row, status=Status(UNDER_SAMPLED, why))
+    if why := _too_short(done):
+        return replace(row, status=Status(UNDER_SAMPLED, f"{why}; raise steps"))
     return replace(row, d_cm2_per_s=CM2_PER_S * done.angstrom2_per_ps, std_error=CM2_PER_S * done.std_error)
+
+
+def _too_short(done: monte_carlo.Walked) -> str:
+    """Why the walk gives no D; empty where it does.
+
+    The scatter of the displacements alone does not tell: where only fast hops happened, back and forth, all
+    displacements are alike and near zero. So the hops that carry a lone ion onwards are counted, too.
+    """
+    if done.carriers < MIN_HOPS:
+        return f"of {done.hops} hops, D rests on {done.carriers:.0f} (at least {MIN_HOPS})"
+    if done.std_error >= MAX_ERROR * done.angstrom2_per_ps:
+        return f"{done.hops} hops leave a standard error of {100 * MAX_ERROR:.0f} % or more"
+    if done.remembers:
+        return "the ions remember longer than a block of the walk lasts: D falls where blocks are joined"
+    return ""
 
 
 def _row(asked: WalkSettings, system: System, said: Status) -> Walk:
@@ -219,10 +233,10 @@ def _species(system: System, asked: WalkSettings) -> monte_carlo.Species:
     found = system.at(asked.temperature_kelvin, Draws(0, 0), quantum=True)
     forward = found.ln_flux[0] - found.ln_weight[0, system.net.ends[:, 0]]
     reverse = found.ln_flux[0] - found.ln_weight[0, system.net.ends[:, 1]]
-    reached = {int(system.net.site[n]) for part in system.walked for n in part.nodes}
-    open_ = system.known & np.isin(system.net.ends[:, 0], list(reached))
+    reached = list(system.reached)
+    open_ = system.known & np.isin(system.net.ends[:, 0], reached)
     weight = np.exp(found.ln_weight[0] - found.ln_weight[0].max())
-    inside = np.isin(np.arange(len(weight)), list(reached))
+    inside = np.isin(np.arange(len(weight)), reached)
     return monte_carlo.Species(
         ion=system.ion,
         count=asked.ions.count(system.ion),

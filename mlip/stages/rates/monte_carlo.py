@@ -9,6 +9,11 @@ a probability in proportion to its rate; the clock advances by -ln(u) over the s
 counted between harmonic coordinates of the sites, those for which the mean jump of a lone ion is zero from every site.
 They differ from the places of the sites by a bounded shift, so D is the same, and for a lone ion the mean squared
 displacement is 2 D t at any time.
+
+The walk is cut into blocks of equal numbers of hops; D is the mean squared displacement of a block over its time. Among
+other ions an ion tends to hop back, so D falls with the length of the blocks until they are longer than its memory. A
+walk tells of its own whether it was long enough: how many hops D rests on (`carriers`), and whether D falls further in
+longer blocks (`remembers`). Memory longer than the whole walk is not seen, such as of rows between which no ion hopped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +27,9 @@ from mlip.core.arrays import Array
 from mlip.stages.rates.lattice import Lattice, Whole
 
 BURN_IN = 0.1  # part of the steps that come before the first one that counts
-BLOCKS = 100  # parts of the walk whose displacements are independent
+BLOCKS = 100  # parts of the walk whose displacements are taken to be independent
+JOINED = (2, 4)  # successive blocks that are joined to one, to see whether they are independent
+SIGMAS, FALL = 2.0, 0.05  # by which D falls in joined blocks: standard errors, and a part of itself
 TRIES = 100  # to place all ions
 
 
@@ -44,9 +51,11 @@ class Walked:
 
     ion: str
     hops: int
+    carriers: float  # number of independent hops that D rests on, see `carriers`
     time_ps: float
     angstrom2_per_ps: float  # tracer diffusion coefficient, mean over the axes
     std_error: float
+    remembers: bool  # blocks are not independent, see `remembers`
     blocked: float  # part of all hops, weighted with their rates, that another ion blocks
 
 
@@ -57,10 +66,13 @@ class _Moves:
     target: Whole  # (nodes, most)
     per_ps: Array  # (nodes, most); 0: none
     step: Array  # (nodes, most, 3)
+    hop: Whole  # (nodes, most) number of the hop among those of all species
     own: NDArray[np.int64]  # (nodes, most) 1 where the ion itself keeps others from the target
     excluded: tuple[Whole, ...]  # of each node: nodes that an ion there keeps others from, itself included
     weight: Array  # (nodes,)
     species: Whole  # (nodes,)
+    first: Whole  # (species + 1,) number of the first hop of each, and of all hops
+    spread: Array  # (hops,) what each adds to D of a lone ion, in a unit of the species
 
 
 def walk(
@@ -83,21 +95,77 @@ def walk(
     kind = np.repeat(np.arange(len(species)), [s.count for s in species])
     state = _State(moves, _placed(moves, kind, rng))
     state.run(int(BURN_IN * steps), rng)
-    squares, times = np.zeros((BLOCKS, len(species), 3)), np.zeros(BLOCKS)
-    hops, rates = np.zeros(len(species), dtype=int), np.zeros((2, len(kind)))
-    for block in range(BLOCKS):
-        done = state.run(max(1, steps // BLOCKS), rng)
-        times[block] = done.time_ps
-        for k in range(len(species)):
-            squares[block, k] = (done.way[kind == k] ** 2).sum(0)
-            hops[k] += done.hops[kind == k].sum()
-        rates += done.rates
-    out = []
-    for k, one in enumerate(species):
-        value, error = _ratio(squares[:, k, : one.axes].sum(1), 2 * one.axes * one.count * times)
-        open_, all_ = rates[:, kind == k].sum(1)
-        out.append(Walked(one.ion, int(hops[k]), float(times.sum()), value, error, float(1 - open_ / all_)))
-    return tuple(out)
+    blocks = [state.run(max(1, steps // BLOCKS), rng) for _ in range(BLOCKS)]
+    return tuple(_walked(one, k, kind == k, moves, blocks) for k, one in enumerate(species))
+
+
+def _walked(one: Species, number: int, ions: NDArray[np.bool_], moves: _Moves, blocks: Sequence["_Done"]) -> Walked:
+    """One species, given its number and which of the ions are its own."""
+    ways = np.array([block.way[ions, : one.axes] for block in blocks])
+    over = 2 * one.axes * one.count * np.array([block.time_ps for block in blocks])
+    value, error = _ratio((ways**2).sum((1, 2)), over)
+    open_, all_ = np.sum([block.rates[:, ions].sum(1) for block in blocks], axis=0)
+    own = slice(moves.first[number], moves.first[number + 1])
+    taken = np.sum([block.hops[own] for block in blocks], axis=0)
+    return Walked(
+        ion=one.ion,
+        hops=int(taken.sum()),
+        carriers=carriers(moves.spread[own], taken),
+        time_ps=float(sum(block.time_ps for block in blocks)),
+        angstrom2_per_ps=value,
+        std_error=error,
+        remembers=remembers(ways, over),
+        blocked=float(1 - open_ / all_),
+    )
+
+
+def carriers(spread: Array, taken: Whole) -> float:
+    """Number of independent hops that D rests on; far below the number of all where fast hops lead back and forth.
+
+    Jumps of a lone ion between harmonic coordinates are independent, so D is a sum over the hops. With the part s_h of
+    every hop in D, and n_h of them taken by chance, the relative variance of D is sum s_h^2 / n_h, as if it came from
+    1 / sum s_h^2 / n_h equal hops. A hop that was never taken counts as taken once: its whole part in D is in doubt.
+
+    Args:
+        spread: (hops,) what every hop adds to D of a lone ion, in any unit.
+        taken: (hops,) how often.
+    """
+    if not spread.sum() > 0:
+        return 0.0
+    return float(1 / ((spread / spread.sum()) ** 2 / np.maximum(taken, 1)).sum())
+
+
+def remembers(ways: Array, over: Array) -> bool:
+    """Whether D falls by more than 2 standard errors when two and when four blocks are joined to one; by 5 % with four.
+
+    Where the blocks are independent, joined ones give the same D. In equilibrium no hop is preferred to its reverse,
+    and what an ion remembers brings it back: D can fall with the length of the blocks, but not rise. Looked at are the
+    displacements, and their differences from the mean of the ions: ions in single file move on together, and the
+    scatter of their common motion would hide that each remembers its place in the file. Of walks without memory, 2 %
+    seem to have one.
+
+    Args:
+        ways: (blocks, ions, axes) displacements.
+        over: (blocks,) by which squared displacements are divided.
+    """
+    least = FALL * (ways**2).sum() / over.sum()
+    for own in (ways, ways - ways.mean(1, keepdims=True)):
+        falls = [_fall(own, over, count) for count in JOINED]
+        if falls[-1][0] > least and all(fall > SIGMAS * error for fall, error in falls):
+            return True
+    return False
+
+
+def _fall(ways: Array, over: Array, count: int) -> tuple[float, float]:
+    """By how much D is less where that many successive blocks are joined, and the standard error of independent blocks.
+
+    The mean over all that follow each other: the square of a sum of displacements differs from the sum of the squares
+    by twice the products of two of them, and of `count` blocks, `count - k` have their k-th successor among them.
+    """
+    products = np.zeros(len(ways))
+    for k in range(1, count):
+        products[:-k] -= 2 * (1 - k / count) * (ways[:-k] * ways[k:]).sum((1, 2))
+    return float(products.sum() / over.sum()), float(np.sqrt((products**2).sum()) / over.sum())
 
 
 @dataclass(frozen=True)
@@ -105,7 +173,7 @@ class _Done:
     """What happened in a part of the walk."""
 
     way: Array  # (ions, 3)
-    hops: Whole  # (ions,)
+    hops: Whole  # (hops,) how often each was taken, in the order of `_Moves.hop`
     rates: Array  # (2, ions) time integrals of the rates of open hops and of all hops
     time_ps: float
 
@@ -126,7 +194,8 @@ class _State:
             ValueError: no ion can move.
         """
         moves, at, kept = self._moves, self._at, self._kept
-        way, hops, rates = np.zeros((len(at), 3)), np.zeros(len(at), dtype=np.int64), np.zeros((2, len(at)))
+        way, rates = np.zeros((len(at), 3)), np.zeros((2, len(at)))
+        hops = np.zeros(len(moves.spread), dtype=np.int64)
         width, time = moves.target.shape[1], 0.0
         for wait, choice in zip(rng.exponential(size=steps), rng.random(steps), strict=True):
             all_ = moves.per_ps[at]
@@ -143,7 +212,7 @@ class _State:
             way[ion] += moves.step[node, move]
             at[ion] = moves.target[node, move]
             kept[moves.excluded[at[ion]]] += 1
-            hops[ion] += 1
+            hops[moves.hop[node, move]] += 1
         return _Done(way, hops, rates, time)
 
 
@@ -187,8 +256,9 @@ def _moves(species: Sequence[Species], repeat: tuple[int, int, int], apart: floa
     cells = np.array(list(product(*(range(r) for r in repeat))))
     sizes = [len(s.net.site) * len(cells) for s in species]
     leaving: list[list[_Leaving]] = []
-    for one, begin in zip(species, np.cumsum([0, *sizes]), strict=False):
-        steps, count = list(_steps(one)), len(one.net.site)
+    first = np.cumsum([0, *(len(s.net.hops) for s in species)])
+    for one, begin, before in zip(species, np.cumsum([0, *sizes]), first, strict=False):
+        steps, count = list(_steps(one, int(before))), len(one.net.site)
         for cell, node in product(cells, range(count)):
             homes = [int(np.ravel_multi_index(tuple((cell + s.image) % repeat), repeat)) for s in steps[node]]
             leaving.append(
@@ -198,13 +268,17 @@ def _moves(species: Sequence[Species], repeat: tuple[int, int, int], apart: floa
     excluded = _excluded(places, np.array(repeat)[:, None] * species[0].net.cell, apart)
     nodes, most = len(leaving), max(1, *(len(own) for own in leaving))
     target = np.repeat(np.arange(nodes)[:, None], most, axis=1)
-    per_ps, step = np.zeros((nodes, most)), np.zeros((nodes, most, 3))
+    per_ps, step, hop = np.zeros((nodes, most)), np.zeros((nodes, most, 3)), np.zeros((nodes, most), dtype=np.int64)
     for node, steps_of_node in enumerate(leaving):
         for m, one_step in enumerate(steps_of_node):
             target[node, m], per_ps[node, m], step[node, m] = one_step.node, one_step.per_ps, one_step.vector
+            hop[node, m] = one_step.hop
     keeps = np.array([np.isin(target[node], excluded[node]) for node in range(nodes)], dtype=np.int64)
     weight = np.concatenate([np.tile(s.weight[s.net.site], len(cells)) for s in species])
-    return _Moves(target, per_ps, step, keeps, excluded, weight, np.repeat(np.arange(len(species)), sizes))
+    kind = np.repeat(np.arange(len(species)), sizes)
+    spread = np.zeros(int(first[-1]))
+    np.add.at(spread, hop[per_ps > 0], (weight[:, None] * per_ps * (step**2).sum(2))[per_ps > 0])
+    return _Moves(target, per_ps, step, hop, keeps, excluded, weight, kind, first, spread)
 
 
 @dataclass(frozen=True)
@@ -212,13 +286,14 @@ class _Leaving:
     """A hop from one node."""
 
     node: int  # where it leads
+    hop: int  # its number among those of all species
     image: Whole  # (3,) of the cell
     per_ps: float
     vector: Array  # (3,) between harmonic coordinates
 
 
-def _steps(one: Species) -> Iterator[list[_Leaving]]:
-    """For each node of one cell its hops."""
+def _steps(one: Species, before: int) -> Iterator[list[_Leaving]]:
+    """For each node of one cell its hops; `before`: number of hops of the species before this one."""
     net = one.net
     flux = np.where(one.per_ps.min(1) > 0, one.weight[net.ends[:, 0]] * one.per_ps[:, 0], 0.0)
     shift = harmonic(net, flux) - net.places
@@ -227,10 +302,11 @@ def _steps(one: Species) -> Iterator[list[_Leaving]]:
         own = []
         for edge in range(len(net.hop)):
             forward, reverse = one.per_ps[net.hop[edge]]
+            hop = before + int(net.hop[edge])
             if net.first[edge] == node and forward > 0:
-                own.append(_Leaving(int(net.second[edge]), net.image[edge], float(forward), vectors[edge]))
+                own.append(_Leaving(int(net.second[edge]), hop, net.image[edge], float(forward), vectors[edge]))
             if net.second[edge] == node and reverse > 0:
-                own.append(_Leaving(int(net.first[edge]), -net.image[edge], float(reverse), -vectors[edge]))
+                own.append(_Leaving(int(net.first[edge]), hop, -net.image[edge], float(reverse), -vectors[edge]))
         yield own
 
 

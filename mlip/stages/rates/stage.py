@@ -127,12 +127,20 @@ def _budget(context: Context[RatesSettings]) -> assembly.Budget:
 
 
 def _bottleneck_ev(system: System, found: assembly.Found) -> float | None:
-    """The lowest bottleneck of all directions with the barriers of the system; None where none is known."""
-    levels = dict(zip(system.net.names, site_levels_ev(system), strict=True))
-    own = [s for s in found.sites if (s.host, s.ion) == (system.host, system.ion) and s.name in levels]
-    hops = [h for h in found.hops if (h.host, h.ion) == (system.host, system.ion)]
+    """The lowest bottleneck of all directions with the barriers of the system; None where none is known.
+
+    On the sites on which D is calculated: those that hops with a rate connect to the lowest one.
+    """
+    levels = site_levels_ev(system)
+    levels_of = {system.net.names[site]: float(levels[site]) for site in system.reached}
+    own = [s for s in found.sites if (s.host, s.ion) == (system.host, system.ion) and s.name in levels_of]
+    hops = [
+        h
+        for h in found.hops
+        if (h.host, h.ion) == (system.host, system.ion) and h.initial in levels_of and h.final in levels_of
+    ]
     barriers = {name: law.barrier_ev for name, law in zip(system.net.hops, system.laws, strict=True) if law}
-    sites = [replace(site, energy_ev=float(levels[site.name])) for site in own]
+    sites = [replace(site, energy_ev=levels_of[site.name]) for site in own]
     paths = network.bottlenecks(sites, hops, barriers, vacuum=system.heights_ev)
     return min((path.barrier_ev for path in paths if path.barrier_ev is not None), default=None)
 
@@ -232,7 +240,7 @@ STAGE = Stage(
     needs=(structures.STAGE, EVALUATE, SITES, NEB, MODES),
     uses=(REFINE, MD, DIFFUSION),
     settings_of=(DATASET,),
-    version=4,
+    version=5,
     common=("seed", "target"),
     sections=(Literature, Uncertainty),
     inputs=_inputs,

@@ -3,8 +3,8 @@
 Takes the lattice of hops, a `Law` for every hop whose rate is known, and the energies of the sites; gives samples of D.
 
 A hop without a rate is not left out in silence. D is calculated twice: without these hops, and with each of them as
-fast as a hop can be, kT/h times the Boltzmann factor of its higher end (or of the height at which the ion was seen to
-leave the surface). Where both agree, the missing hops do not matter; where they do not, D without them is a lower
+fast as a hop can be, 100 THz times the Boltzmann factor of its higher end (or of the height at which the ion was seen
+to leave the surface). Where both agree, the missing hops do not matter; where they do not, D without them is a lower
 bound, because a further hop never slows a reversible walk down.
 """
 
@@ -63,6 +63,11 @@ class System:
     def walked(self) -> list[Part]:
         """Parts of the network that hops with a rate connect to a copy of the lowest site."""
         return parts(self.net, np.flatnonzero(self.known), self.start)
+
+    @property
+    def reached(self) -> set[int]:
+        """Sites of these parts, on which D is calculated."""
+        return {int(site) for part in self.walked for site in self.net.site[part.nodes]}
 
     @cached_property
     def possible(self) -> list[Part]:
@@ -149,11 +154,14 @@ def status(system: System, found: Diffusion) -> Status:
 
 
 def site_levels_ev(system: System) -> Array:
-    """Energies of the sites above the lowest one that fit the barriers of both senses of all hops, (sites,) in eV."""
+    """Energies of the sites above the start that fit the barriers of both senses of all hops, (sites,) in eV.
+
+    They say nothing about sites that no chain of hops connects to the start.
+    """
     barriers = np.array([_barriers_ev(system, number) for number in range(len(system.laws))]).reshape(1, -1, 2)
     found = master.equilibrium(system.net, -barriers[..., 0], -barriers[..., 1], known=system.known)
     levels = -found.ln_weight[0]
-    return np.asarray(levels - levels.min())
+    return np.asarray(levels - levels[system.start])
 
 
 def effective_barrier(system: System, temperature_kelvin: float, draws: Draws, *, quantum: bool) -> Array:
@@ -167,7 +175,7 @@ def effective_barrier(system: System, temperature_kelvin: float, draws: Draws, *
 def _ln_rates(system: System, temperature_kelvin: float, draws: Draws, *, quantum: bool) -> Array:
     """Logarithms of all rates, (s, hops, 2); of a hop without a rate the fastest it can be."""
     out = np.empty((draws.samples + 1, len(system.laws), 2))
-    thermal, fastest = BOLTZMANN_EV_PER_KELVIN * temperature_kelvin, transition.ln_fastest(temperature_kelvin)
+    thermal, fastest = BOLTZMANN_EV_PER_KELVIN * temperature_kelvin, np.log(transition.FASTEST_THZ)
     for number, law in enumerate(system.laws):
         if law is not None:
             out[:, number] = law.ln_rates(temperature_kelvin, draws, quantum=quantum)

@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike
 from mlip.core.arrays import Array
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, PLANCK_EV_PS
 
+FASTEST_THZ = 100.0  # no hop is taken to have a larger prefactor; proved hops have up to 84 THz, kT/h is 6 THz at 300 K
+
 
 def vineyard_thz(minimum_thz: Sequence[float], saddle_thz: Sequence[float]) -> float:
     """The classical prefactor in THz.
@@ -81,11 +83,6 @@ def wigner(imaginary_thz: float, temperature_kelvin: float) -> float:
     if not imaginary_thz > 0:
         raise ValueError(f"imaginary frequency of a saddle: {imaginary_thz:g} THz; give its size, above zero")
     return float(1 + (PLANCK_EV_PS * imaginary_thz / (BOLTZMANN_EV_PER_KELVIN * temperature_kelvin)) ** 2 / 24)
-
-
-def ln_fastest(temperature_kelvin: float) -> float:
-    """Logarithm of kT/h in 1/ps, the rate over a barrier of zero free energy: no hop is taken to be faster."""
-    return float(np.log(BOLTZMANN_EV_PER_KELVIN * temperature_kelvin / PLANCK_EV_PS))
 
 
 def _ln_sinhc(frequencies_thz: Sequence[float], temperature_kelvin: float) -> float:
