@@ -1,5 +1,6 @@
 """The stages convergence and energetics on a run of known barriers, labelled by an engine of the tests."""
 
+import importlib.util
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from ase.calculators.morse import MorsePotential
 from ase.io import read
 from helpers.bands import path
 from helpers.dft_runs import MORE, PYTHONPATH, made
+from helpers.material import site
 from helpers.vasp_jobs import paw_data, vasprun
 from numpy.testing import assert_allclose
 
@@ -142,6 +144,19 @@ def test_gaps_by_vasp_are_whole_where_a_job_is_refused_until_its_output_changes(
     (folder / "vasprun.xml").unlink()
     assert cli.main(["electronic", str(run.folder)]) == 0
     assert not run.is_whole(stage)  # the job waits again
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="GPAW is not installed: make setup-dft")
+def test_a_cell_without_a_starting_moment_is_told_before_anything_is_calculated(tmp_path, bands, capsys):
+    asked = {"parts": ["gaps", "spin"], "starting_moments_bohr": {"Mn": 4.0}}
+    level = {"preset": "gpaw-pbe-520"}
+    run = made(tmp_path, bands, sites=[site("001", "Li", "S1")], dft=level, electronic=asked)
+    whole = bands[0].images[0]
+    files.write_frames(run.path("sites", "hosts", "001.extxyz"), [whole[:-1]])
+    files.write_frames(run.path("sites", "configurations", "001_Li_S1.extxyz"), [whole])
+    assert cli.main(["electronic", str(run.folder)]) == 1
+    assert "electronic.starting_moments_bohr: no atom of 001_Li_S1 has" in " ".join(capsys.readouterr().err.split())
+    assert not (run.folder / "electrons").exists()
 
 
 def test_another_code_gives_a_second_opinion(tmp_path, bands, monkeypatch, capsys):

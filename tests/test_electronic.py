@@ -1,7 +1,10 @@
 """The stage electronic: gaps of levels with a known answer, charges of known densities, and GPAW on small cells."""
 
 import importlib.util
+import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from numpy.testing import assert_allclose
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, RESOLVED, Status
 from mlip.dft import electronic
 from mlip.dft.electronic import Levels, Projected
+from mlip.dft.engines import Refused
 from mlip.dft.engines.gpaw import Settings
 from mlip.literature import references
 from mlip.stages.electronic import gaps, jobs, report, stage
@@ -253,6 +257,146 @@ def test_electrons_that_do_not_converge_are_a_status(tmp_path):
     assert (found.gap_ev, found.meshes) == (None, ())
 
 
+class Pretend:
+    """A calculator whose energy is minus the sum of the starting moments, all it keeps; `made` tells what ran."""
+
+    made: list[str] = []  # noqa: RUF012  (reset by `pretend`)
+
+    def __init__(self, file=None, txt=None, **_):
+        self.start = json.loads(Path(file).read_text()) if file else None
+        self.made.append(f"read {Path(file).name}" if file else "calculated")
+
+    def get_potential_energy(self, atoms=None, force_consistent=False):
+        if self.start is None:
+            self.start = [float(m) for m in atoms.get_initial_magnetic_moments()]
+        return -float(np.abs(self.start).sum())
+
+    def get_magnetic_moment(self, atoms=None):
+        return float(np.sum(self.start))
+
+    def write(self, file):
+        Path(file).write_text(json.dumps(self.start))
+
+
+class NotConvergedError(Exception):
+    """Of the pretend GPAW."""
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """GPAW, pretended; gives the list of what it did."""
+    monkeypatch.setattr(Pretend, "made", [])
+    module = SimpleNamespace(GPAW=Pretend, KohnShamConvergenceError=NotConvergedError)
+    monkeypatch.setattr(electronic, "loaded", lambda: module)
+    return Pretend.made
+
+
+def ion_job(folder, moments, *, dft=FAST):
+    """Li beside TiO, with starting moments of the stage."""
+    atoms = Atoms("TiOLi", [[0, 0, 0], [0, 0, 2], [2, 0, 0]], cell=[5] * 3, pbc=True, info={"vacuum": False})
+    own = ElectronicSettings(starting_moments_bohr=moments)
+    key = "-".join(f"{element}{moment}" for element, moment in moments.items())
+    return jobs.IonJob(host="h", ion="Li", site="S1", atoms=atoms, folder=folder, key=key, dft=dft, settings=own)
+
+
+def test_other_starting_moments_are_other_electrons(tmp_path, pretend):
+    assert jobs.moment(ion_job(tmp_path, {"Ti": 0.2})).moment_bohr == 0.2
+    pretend.clear()
+    assert jobs.moment(ion_job(tmp_path, {"Ti": 1.0})).moment_bohr == 1.0
+    assert pretend == ["calculated", "read both.gpw"]  # the spin-paired electrons are those of the first call
+    pretend.clear()
+    assert jobs.moment(ion_job(tmp_path, {"Ti": 0.2})).moment_bohr == 0.2
+    assert pretend == []
+
+
+def test_spin_polarised_electrons_are_compared_with_paired_ones_at_a_polarised_level(tmp_path, pretend):
+    level = Settings(spin="polarised", moments_bohr={"Ti": 0.5})
+    found = jobs.moment(ion_job(tmp_path, {"Ti": 0.2}, dft=level))
+    assert (found.moment_bohr, found.spin_energy_ev) == (0.2, -0.2)
+
+
+@pytest.mark.parametrize("moments", [{"Mn": 4.0}, {"Ti": 0.0}, {}])
+def test_a_cell_without_a_starting_moment_is_told(tmp_path, pretend, moments):
+    said = "electronic.starting_moments_bohr: no atom of h_Li_S1 has .*; name one of Li, O, Ti, such as {Ti: 0.2}"
+    with pytest.raises(ValueError, match=said):
+        jobs.moment(ion_job(tmp_path, moments))
+    assert pretend == []
+
+
+@pytest.fixture
+def levels_of(monkeypatch):
+    """Levels whose gap depends on their own mesh and on that of the density; gives the list of what was calculated."""
+    calculated = []
+
+    def levels(first, mesh, log):
+        calculated.append((mesh[0], first[0]))
+        energies = np.array([[-1.0, 0.0, 2.0 + 0.1 / first[0] + 0.5 / mesh[0]]])
+        return Levels(mesh=mesh, points=np.zeros((1, 3)), weights=np.ones(1), energies_ev=energies, occupied=2), None
+
+    def projected(fixed, axis, *, width_ev):
+        return Projected(energies_ev=axis, total=0 * axis, atoms=np.ones((1, len(axis))))
+
+    monkeypatch.setattr(electronic, "converged", lambda atoms, mesh, dft, file: mesh)
+    monkeypatch.setattr(electronic, "levels", levels)
+    monkeypatch.setattr(electronic, "projected", projected)
+    return calculated
+
+
+def one_atom(folder, lengths, *, host="001", same=0.002):
+    own = ElectronicSettings(mesh_lengths_angstrom=lengths, same_gap_ev=same)
+    key = "-".join(map(str, lengths))
+    atoms = Atoms("Ti", cell=[5] * 3, pbc=True, info={"vacuum": False})
+    return jobs.HostJob(host=host, atoms=atoms, metals=None, folder=folder, key=key, dft=FAST, settings=own)
+
+
+def test_a_kept_gap_is_of_the_density_on_the_first_mesh(tmp_path, levels_of):
+    jobs.states(one_atom(tmp_path, (10.0, 20.0, 30.0)))
+    assert levels_of == [(2, 2), (4, 2), (6, 2)]
+    levels_of.clear()
+    finer = jobs.states(one_atom(tmp_path, (20.0, 30.0, 40.0)))
+    assert levels_of == [(4, 4), (6, 4), (8, 4)]
+    assert finer == jobs.states(one_atom(tmp_path / "fresh", (20.0, 30.0, 40.0)))
+    levels_of.clear()
+    jobs.states(one_atom(tmp_path, (10.0, 20.0, 40.0)))
+    assert levels_of == [(8, 2)]  # the others are kept
+
+
+def test_a_kept_gap_of_another_version_is_not_read(tmp_path, levels_of, monkeypatch):
+    before = one_atom(tmp_path, (10.0, 20.0))
+    jobs.states(before)
+    levels_of.clear()
+    monkeypatch.setattr(jobs, "GAPS_VERSION", jobs.GAPS_VERSION + 1)
+    jobs.states(replace(before, key="other"))
+    assert levels_of == [(2, 2), (4, 2)]
+
+
+def test_kept_states_have_the_name_that_their_host_has_now(tmp_path, levels_of):
+    jobs.states(one_atom(tmp_path, (10.0, 20.0)))
+    levels_of.clear()
+    assert jobs.states(one_atom(tmp_path, (10.0, 20.0), host="top")).host == "top"
+    assert levels_of == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NotConvergedError(), "the levels on 2 x 2 x 2 points did not converge in the fixed density"),
+        (RuntimeError("no bands"), r"GPAW gave up \(RuntimeError: no bands\)"),
+    ],
+)
+def test_levels_that_do_not_converge_are_refused(tmp_path, pretend, error, reason, monkeypatch):
+    def fixed_density(self, **_):
+        raise error
+
+    monkeypatch.setattr(Pretend, "fixed_density", fixed_density, raising=False)
+    monkeypatch.setattr(Pretend, "get_number_of_electrons", lambda _: 12.0, raising=False)
+    monkeypatch.setattr(Pretend, "get_atoms", lambda _: magnesia(), raising=False)
+    with pytest.raises(Refused, match=reason):
+        electronic.levels(Pretend(), (2, 2, 2), tmp_path / "levels.txt")
+    found = jobs.states(one_atom(tmp_path, (10.0, 20.0)))
+    assert (found.status.code, found.gap_ev) == (jobs.REFUSED, None)
+
+
 STATES = HostStates(host="001", atoms=12, status=Status(RESOLVED), gap_ev=1.8, direct_ev=1.9, meshes=())
 CHARGE = IonCharge(host="001", ion="Mg", site="S1", status=Status(RESOLVED), charge_e=1.6)
 
@@ -280,10 +424,43 @@ def test_what_is_not_converged_is_a_status_and_no_number(published):
 def test_the_report_shows_gaps_and_charges():
     hosts = (replace(STATES, energies_ev=(-1.0, 0.0, 1.0), total=(1.0, 0.5, 0.0), elements={"O": (1.0, 0.4, 0.0)}),)
     row = replace(
-        CHARGE, grids=((2, 1.61), (4, 1.6)), heights_angstrom=(0.0, 1.0), planar=(0.1, -0.1), section=((0.0, 0.1),) * 2
+        CHARGE,
+        grids=((2, 1.61), (4, 1.6)),
+        difference_status=Status(RESOLVED),
+        heights_angstrom=(0.0, 1.0),
+        planar=(0.1, -0.1),
+        section=((0.0, 0.1),) * 2,
     )
     states, charges = report.electronic_sections(Electronic(level="0", hosts=hosts, ions=(row,)))
     assert states.tables[0].rows[0][:3] == ("001", "1.80", "1.90")
     assert charges.tables[0].rows[0][3:5] == ("1.60", "1.610, 1.600")
     assert [len(s.figures) for s in (states, charges)] == [1, 1]
     assert report.electronic_sections(Electronic(level="0", hosts=(), ions=())) == ()
+
+
+def test_the_report_has_no_number_of_what_is_not_resolved_and_says_why():
+    lost = replace(
+        CHARGE,
+        moved=3.21,
+        integral=-0.7,
+        neighbours=(("O", 2.0, -0.1),),
+        difference_status=Status(NOT_CONSERVED, "the integral is -0.7"),
+        heights_angstrom=(0.0, 1.0),
+        planar=(0.1, -0.1),
+        section=((0.0, 0.1),) * 2,
+        moment_bohr=0.98,
+        spin_energy_ev=-0.123,
+        moment_status=Status(jobs.REFUSED, "no"),
+    )
+    (charges,) = report.electronic_sections(Electronic(level="0", hosts=(), ions=(lost,)))
+    (table,) = charges.tables
+    assert charges.figures == ()
+    assert not {"3.21", "0.98"} & set(table.rows[0])
+    assert [c in str(table.rows[0]) for c in ("0.7000", "0.123")] == [False, False]
+    assert table.rows[0][-1] == (
+        "charges: resolved; difference: electrons not conserved: the integral is -0.7; spin: refused by DFT: no"
+    )
+    sound = replace(lost, difference_status=Status(RESOLVED), moment_status=Status(RESOLVED))
+    (charges,) = report.electronic_sections(Electronic(level="0", hosts=(), ions=(sound,)))
+    assert {"3.21", "0.98"} <= set(charges.tables[0].rows[0])
+    assert (len(charges.tables), len(charges.figures)) == (2, 1)

@@ -11,6 +11,7 @@ from mlip.atoms.extxyz import with_labels
 from mlip.atoms.structures import Facet
 from mlip.core.status import CALCULATED, Status
 from mlip.core.units import joule_per_m2
+from mlip.dft import engines
 from mlip.stages.energetics import energetics, lattice
 from mlip.stages.energetics.settings import EnergeticsSettings
 
@@ -150,6 +151,24 @@ def _hcp():
     from ase.build import bulk
 
     return bulk("Mg")
+
+
+def test_cells_of_one_fit_have_one_mesh_that_of_the_smallest():
+    """Li at 40 Angstrom: alone, the cell of the largest strain would have 16 points instead of 17."""
+    ask = Known(lambda _: None)
+    energetics.metal("Li", ask, SETTINGS, alone=None)
+    length = SETTINGS.metal_settings["k_length_angstrom"]
+    assert {engines.length_mesh(frame, length) for frame in ask.frames} == {(17, 17, 17)}
+    for frame in ask.frames:
+        del frame.info[engines.FACES]
+    assert {engines.length_mesh(frame, length) for frame in ask.frames} == {(16, 16, 16), (17, 17, 17)}
+
+
+def test_a_shared_mesh_is_as_dense_as_that_of_every_cell_along_every_vector():
+    frames = [Atoms("Mg", cell=cell, pbc=True) for cell in ([4.0, 4.1, 6.1], [4.1, 4.1, 5.9])]
+    assert [engines.length_mesh(f, 12.1) for f in frames] == [(4, 3, 2), (3, 3, 3)]
+    engines.share_mesh(frames)
+    assert [engines.length_mesh(f, 12.1) for f in frames] == [(4, 3, 3)] * 2
 
 
 def test_metal_without_its_atom_has_no_cohesive_energy():

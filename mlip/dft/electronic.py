@@ -6,6 +6,8 @@ other meshes follow in the fixed density. The density is the all-electron one of
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,30 +82,47 @@ def converged(atoms: Atoms, mesh: Mesh, settings: Settings, file: Path) -> Any:
     if settings.point_group:
         given["symmetry"] = {"tolerance": TOLERANCE}
     own.calc = gpaw.GPAW(**given, txt=str(file.with_suffix(".txt")))
-    try:
+    with _told(file.parent, f"the electrons did not converge in {settings.max_iterations} iterations"):
         own.get_potential_energy()
-    except gpaw.KohnShamConvergenceError as error:
-        raise Refused(f"the electrons did not converge in {settings.max_iterations} iterations") from error
-    except OSError as error:
-        raise ValueError(f"{file.parent}: cannot be written ({error.strerror}); free space and run again") from error
-    except Exception as error:
-        raise Refused(f"GPAW gave up ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from error
     part = file.with_suffix(".part.gpw")
     own.calc.write(str(part))
     part.rename(file)
     return own.calc
 
 
-def levels(calc: Any, mesh: Mesh, log: Path | None = None) -> tuple[Levels, Any]:
-    """Energies of the bands on a mesh in the density of a calculator, and the calculator that holds their states."""
+@contextmanager
+def _told(folder: Path, not_converged: str) -> Iterator[None]:
+    """Errors of GPAW as this project tells them."""
+    try:
+        yield
+    except loaded().KohnShamConvergenceError as error:
+        raise Refused(not_converged) from error
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror}); free space and run again") from error
+    except Exception as error:
+        raise Refused(f"GPAW gave up ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from error
+
+
+def levels(calc: Any, mesh: Mesh, log: Path) -> tuple[Levels, Any]:
+    """Energies of the bands on a mesh in the density of a calculator, and the calculator that holds their states.
+
+    Args:
+        calc: from `converged`.
+        mesh: of k-points.
+        log: text output of GPAW.
+
+    Raises:
+        Refused: the states do not converge.
+    """
     occupied = round(calc.get_number_of_electrons() / 2)
     bands = occupied + EMPTY_BANDS * len(calc.get_atoms())
-    fixed = calc.fixed_density(
-        kpts={"size": mesh, "gamma": True},
-        nbands=bands + math.ceil(MARGIN * (bands - occupied)),
-        convergence={"bands": bands, "eigenstates": LEVELS},
-        txt=None if log is None else str(log),
-    )
+    with _told(log.parent, f"the levels on {' x '.join(map(str, mesh))} points did not converge in the fixed density"):
+        fixed = calc.fixed_density(
+            kpts={"size": mesh, "gamma": True},
+            nbands=bands + math.ceil(MARGIN * (bands - occupied)),
+            convergence={"bands": bands, "eigenstates": LEVELS},
+            txt=str(log),
+        )
     points = fixed.get_ibz_k_points()
     energies = np.array([fixed.get_eigenvalues(kpt=k) for k in range(len(points))])
     weights = np.array(fixed.get_k_point_weights())

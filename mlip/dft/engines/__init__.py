@@ -6,7 +6,7 @@ with the names of `Engine`: nothing else has to be edited.
 
 import math
 import pkgutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ from mlip.dft.settings import Dft
 
 Described = dict[str, str | float | int | bool]
 Mesh = tuple[int, int, int]
+FACES = "face_distances_angstrom"  # info of a frame: `length_mesh` takes these distances for those of its cell
 
 
 class Refused(ValueError):  # noqa: N818  (a refusal of one frame, told to the user)
@@ -180,12 +181,27 @@ def length_mesh(atoms: Atoms, length_angstrom: float) -> Mesh:
     """k-points n_i = ceil(length / L_i), where L_i = 1/|b_i| is the distance of the cell's faces; 1 along a normal.
 
     In an orthogonal cell L_i is the edge. Twice the cell then has half the points (rounded up) and the same sampling.
+    Frames that share a mesh have their L_i in the info, see `share_mesh`.
     """
-    spacing = 1.0 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
-    points = [max(1, math.ceil(length_angstrom / d - 1e-3)) for d in spacing]
+    points = [max(1, math.ceil(length_angstrom / d - 1e-3)) for d in atoms.info.get(FACES, _face_distances(atoms))]
     if (axis := normal_axis(atoms)) is not None:
         points[axis] = 1
     return points[0], points[1], points[2]
+
+
+def share_mesh(frames: Sequence[Atoms]) -> None:
+    """Let strained cells of one crystal have one k-mesh, at every length: that of their smallest L_i along each vector.
+
+    An energy jumps where the mesh does, so energies that one curve is fitted to need the same mesh.
+    """
+    smallest = np.min([_face_distances(atoms) for atoms in frames], axis=0).tolist()
+    for atoms in frames:
+        atoms.info[FACES] = smallest
+
+
+def _face_distances(atoms: Atoms) -> NDArray[np.float64]:
+    """Distances of opposite faces of the cell, 1/|b_i|, Angstrom."""
+    return np.asarray(1.0 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1))
 
 
 def clear_of_boundary(atoms: Atoms, margin_angstrom: float = 2.0) -> bool:

@@ -28,6 +28,7 @@ from mlip.stages.electronic.settings import ElectronicSettings
 Project = Callable[[Array], Projected]  # densities of states on an energy axis
 OnMesh = Callable[[Mesh], tuple[Levels, Project]]
 
+GAPS_VERSION, IONS_VERSION = 2, 1  # of kept results, in their names; each is raised where its numbers change
 REFUSED, GRID = "refused by DFT", "grid not converged"
 BELOW_EV, ABOVE_EV, POINTS = 7.0, 5.0, 481  # range of a density of states around the top of the valence band
 SAME = 1e-3  # Angstrom, cell vectors of one length
@@ -67,7 +68,7 @@ def states(job: HostJob) -> HostStates:
     """Gap on one mesh after the other until it stays, and densities of states on the last one."""
     done = job.folder / f"states-{job.key}.json"
     if done.exists():
-        return files.read_record(done, HostStates)
+        return replace(files.read_record(done, HostStates), host=job.host)
     try:
         found = _on_meshes(job, _meshes(job))
     except Refused as error:
@@ -98,7 +99,7 @@ def _on_meshes(job: HostJob, meshes: Sequence[Mesh]) -> HostStates:
     levels = _by_vasp(job, job.dft) if isinstance(job.dft, vasp.Settings) else _by_gpaw(job, job.dft, meshes[0])
     before: list[gaps.MeshGap] = []
     for mesh in meshes[:-1]:
-        kept = job.folder / f"gap-{_name(mesh)}.json"
+        kept = _kept_gap(job, mesh, meshes[0])
         if kept.exists():
             before.append(files.read_record(kept, gaps.MeshGap))
             continue
@@ -110,6 +111,12 @@ def _on_meshes(job: HostJob, meshes: Sequence[Mesh]) -> HostStates:
         before = found
     made, project = levels(meshes[-1])
     return _states(job, [*before, gaps.gap(made)], made, project)
+
+
+def _kept_gap(job: HostJob, mesh: Mesh, first: Mesh) -> Path:
+    """The file of a gap, named by its mesh; in GPAW by the first mesh too, whose density it is calculated in."""
+    density = f"-in-{_name(first)}" if isinstance(job.dft, gpaw.Settings) else ""
+    return job.folder / f"gap-{_name(mesh)}{density}-v{GAPS_VERSION}.json"
 
 
 def _by_gpaw(job: HostJob, dft: gpaw.Settings, first: Mesh) -> OnMesh:
@@ -199,7 +206,7 @@ def charges(job: IonJob) -> IonCharge:
     if done.exists():
         return files.read_record(done, IonCharge)
     try:
-        both = _electrons(job, job.atoms, "both")
+        both = _electrons(job, job.atoms, "both", job.dft)
     except Refused as error:
         return without(job, Status(REFUSED, str(error)))
     grids = [(r, _bader(job.atoms, both, r)) for r in job.settings.refinements]
@@ -222,10 +229,18 @@ def without(job: IonJob, status: Status) -> IonCharge:
     return IonCharge(host=job.host, ion=job.ion, site=job.site, status=status, charge_e=None)
 
 
-def _electrons(job: IonJob, atoms: Atoms, name: str, dft: gpaw.Settings | None = None) -> Any:
-    """The calculator of some of the atoms of a job, on the mesh of all, from the disk where it is there."""
+def _electrons(job: IonJob, atoms: Atoms, name: str, dft: gpaw.Settings) -> Any:
+    """The calculator of some of the atoms of a job, on the mesh of all, from the disk where it is there.
+
+    The name of the file has the settings where they are not those of the job, which its folder is named by.
+    """
     mesh = length_mesh(job.atoms, job.dft.k_length_angstrom)
-    return electronic.converged(atoms, mesh, dft or job.dft, job.folder / f"{name}.gpw")
+    own = "" if dft == job.dft else f"-{_digest(dft)}"
+    return electronic.converged(atoms, mesh, dft, job.folder / f"{name}{own}.gpw")
+
+
+def _digest(dft: gpaw.Settings) -> str:
+    return files.digest_of(dft.model_dump(mode="json"))[:16]
 
 
 def change(job: IonJob) -> IonCharge:
@@ -235,7 +250,7 @@ def change(job: IonJob) -> IonCharge:
         return files.read_record(done, IonCharge)
     try:
         parts = {"both": job.atoms, "host": job.atoms[:-1], "ion": job.atoms[-1:]}
-        calcs = [_electrons(job, atoms, name) for name, atoms in parts.items()]
+        calcs = [_electrons(job, atoms, name, job.dft) for name, atoms in parts.items()]
     except Refused as error:
         return replace(without(job, Status(RESOLVED)), difference_status=Status(REFUSED, str(error)))
     grid = job.settings.refinements[0]  # enough for differences of two densities on one grid
@@ -275,14 +290,29 @@ def _drawn(found: Difference) -> dict[str, Any]:
     }
 
 
+def polarised(job: IonJob) -> gpaw.Settings:
+    """The level of a job with spin polarisation and the starting moments of the stage.
+
+    Raises:
+        ValueError: no atom has a starting moment; GPAW would then calculate it spin-paired.
+    """
+    moments, elements = job.settings.starting_moments_bohr, sorted(set(job.atoms.get_chemical_symbols()))
+    if not any(moments.get(symbol) for symbol in elements):
+        raise ValueError(
+            f"electronic.starting_moments_bohr: no atom of {job.host}_{job.ion}_{job.site} has a starting moment; name "
+            f"one of {', '.join(elements)}, such as {{{elements[-1]}: 0.2}}"
+        )
+    return job.dft.model_copy(update={"spin": "polarised", "moments_bohr": moments})
+
+
 def moment(job: IonJob) -> IonCharge:
     """Magnetic moment of the cell, and the energy of the spin-polarised electrons against the spin-paired ones."""
-    done = job.folder / f"moment-{job.key}.json"
+    levels = (polarised(job), job.dft.model_copy(update={"spin": "paired", "moments_bohr": {}}))
+    done = job.folder / f"moment-{job.key}-{_digest(levels[0])}.json"
     if done.exists():
         return files.read_record(done, IonCharge)
-    polarised = job.dft.model_copy(update={"spin": "polarised", "moments_bohr": job.settings.starting_moments_bohr})
     try:
-        spin, paired = _electrons(job, job.atoms, "spin", polarised), _electrons(job, job.atoms, "both")
+        spin, paired = (_electrons(job, job.atoms, "both", dft) for dft in levels)
     except Refused as error:
         return replace(without(job, Status(RESOLVED)), moment_status=Status(REFUSED, str(error)))
     energies = [float(c.get_potential_energy(force_consistent=True)) for c in (spin, paired)]

@@ -1,8 +1,10 @@
 """Report section of the stage `electronic`: gaps, densities of states, Bader charges, changes of the density."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mlip.core.report import ANGSTROM, DASH, NUMBER, TEXT, Column, Figure, ReportSection, Table, filled, number, table
+from mlip.core.status import RESOLVED, Status
 from mlip.stages.electronic import figures
 from mlip.stages.electronic.gaps import Edge
 from mlip.stages.electronic.result import Electronic, HostStates, IonCharge
@@ -37,7 +39,7 @@ CHARGE_TEXT = (
 def electronic_sections(result: Electronic) -> tuple[ReportSection, ...]:
     """Gaps of the clean hosts and charges of the ions."""
     drawn = [host for host in result.hosts if host.energies_ev]
-    changed = [row for row in result.ions if row.planar]
+    changed = [row for row in result.ions if shown(row).planar]
     states = ReportSection(
         key="gaps",
         heading="Band gaps and densities of states",
@@ -55,6 +57,25 @@ def electronic_sections(result: Electronic) -> tuple[ReportSection, ...]:
         small_figures=True,
     )
     return tuple(s for s, rows in ((states, result.hosts), (charges, result.ions)) if rows)
+
+
+def shown(row: IonCharge) -> IonCharge:
+    """The row without the numbers of the parts that are not resolved."""
+    if not _is_resolved(row.difference_status):
+        row = replace(row, moved=None, integral=None, neighbours=(), heights_angstrom=(), planar=(), section=())
+    if not _is_resolved(row.moment_status):
+        row = replace(row, moment_bohr=None, spin_energy_ev=None)
+    return row
+
+
+def _is_resolved(status: Status | None) -> bool:
+    return status is not None and status.code == RESOLVED
+
+
+def _statuses(row: IonCharge) -> str:
+    """The statuses of the parts that were calculated, by their names in `electronic.parts`."""
+    parts = (("charges", row.status), ("difference", row.difference_status), ("spin", row.moment_status))
+    return "; ".join(f"{part}: {status}" for part, status in parts if status is not None)
 
 
 def gaps_table(rows: Sequence[HostStates]) -> Table:
@@ -122,14 +143,14 @@ def charges_table(rows: Sequence[IonCharge]) -> Table:
         Column("Integral of the change (e)", NUMBER, lambda r: number(r.integral, 4)),
         Column("Moment of the cell, spin-polarised (Bohr magnetons)", NUMBER, lambda r: number(r.moment_bohr, 2)),
         Column("Spin-polarised less spin-paired (eV)", NUMBER, lambda r: number(r.spin_energy_ev, 3)),
-        Column("Status", TEXT, lambda r: str(r.status)),
+        Column("Status", TEXT, _statuses),
     ]
-    return table("electronic_charges", columns, rows)
+    return table("electronic_charges", columns, [shown(row) for row in rows])
 
 
 def neighbours_table(rows: Sequence[IonCharge]) -> Table:
     """By how much (e) the charges of the nearest atoms change when the ion is added."""
-    every = [(row, near) for row in rows for near in row.neighbours]
+    every = [(row, near) for row in rows for near in shown(row).neighbours]
     columns = [
         Column("Host", TEXT, lambda p: p[0].host),
         Column("Ion", TEXT, lambda p: p[0].ion),

@@ -1,4 +1,7 @@
-"""What the stage `electronic` gives. A number that is not converged is None, with a status beside it."""
+"""What the stage `electronic` gives. A gap or charge that is not converged is None, with a status beside it.
+
+The numbers of a change of the density and of a moment count where the status beside them is RESOLVED.
+"""
 
 from dataclasses import dataclass
 

@@ -33,7 +33,7 @@ from mlip.stages.sites.sites import RELAXED, Site
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import configuration, relaxed_hosts
 
-VERSION = 1  # raised where the same settings give other numbers
+VERSION = 2  # raised where the same settings give other numbers; kept results have their own versions in `jobs`
 SYMMETRIC = {"point_group": True}  # of GPAW, for gaps
 OF_GAPS = ("mesh_lengths_angstrom", "same_gap_ev", "width_ev")  # settings that a result depends on, beside the level
 OF_IONS = ("refinements", "same_charge_e", "starting_moments_bohr")
@@ -61,6 +61,9 @@ def run(context: Context[Settings]) -> Electronic:
     sites = chosen_sites(context.result(SITES).sites, settings.sites, kept) if of_ions else []
     placed = [_marked({site.host: configuration(folder, site)}, context)[site.host] for site in sites]
     with_ions = [_ion_job(context, site, atoms) for site, atoms in zip(sites, placed, strict=True)]
+    if "spin" in settings.parts:
+        for job in with_ions:
+            jobs.polarised(job)  # refuses a cell without a starting moment before anything is calculated
     found = context.map(jobs.states, states, label="gaps", uses_torch=False)
     rows = [jobs.without(job, Status(NOT_CALCULATED)) for job in with_ions]
     for part, (function, fields) in PARTS.items():
@@ -129,7 +132,7 @@ def _host_job(context: Context[Settings], name: str, atoms: Atoms) -> jobs.HostJ
         atoms=cell,
         metals=metals,
         folder=_place(context, cell, level),
-        key=_key(context.settings, OF_GAPS),
+        key=_key(context.settings, OF_GAPS, jobs.GAPS_VERSION),
         dft=level,
         settings=context.settings,
         command=context.section(Dft).command,
@@ -144,7 +147,7 @@ def _ion_job(context: Context[Settings], site: Site, atoms: Atoms) -> jobs.IonJo
         site=site.name,
         atoms=atoms,
         folder=_place(context, atoms, level),
-        key=_key(context.settings, OF_IONS),
+        key=_key(context.settings, OF_IONS, jobs.IONS_VERSION),
         dft=level,
         settings=context.settings,
     )
@@ -192,9 +195,9 @@ def _place(context: Context[Settings], atoms: Atoms, level: Section) -> Path:
     return context.run_folder / "electrons" / _digest(what)
 
 
-def _key(own: Settings, names: Sequence[str]) -> str:
-    """Names results by settings of the stage and its version."""
-    return _digest({"version": VERSION, **own.model_dump(mode="json", include=set(names))})
+def _key(own: Settings, names: Sequence[str], version: int) -> str:
+    """Names kept results by settings of the stage and their version."""
+    return _digest({"version": version, **own.model_dump(mode="json", include=set(names))})
 
 
 def _digest(what: Mapping[str, object]) -> str:

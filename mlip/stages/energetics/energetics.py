@@ -26,6 +26,7 @@ from mlip.atoms import dispersion, ions
 from mlip.core.section import Target
 from mlip.core.status import CALCULATED, INCOMPLETE, NOT_CALCULATED, Status
 from mlip.core.units import joule_per_m2
+from mlip.dft import engines
 from mlip.stages.energetics import lattice
 from mlip.stages.energetics.settings import EnergeticsSettings
 
@@ -175,6 +176,7 @@ def crystal(
     of = lattice.space(conventional)
     cells = lattice.samples(of, strain=settings.strain, displacement_angstrom=settings.displacement_angstrom)
     frames = [named(cell.atoms, f"{name}_{k}", host=name) for k, cell in enumerate(cells)]
+    engines.share_mesh(frames)
     found = ask(frames, changes)
     lacking = sum(label is None for label in found)
     if lacking:

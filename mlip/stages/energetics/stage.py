@@ -208,6 +208,7 @@ STAGE = Stage(
     settings=EnergeticsSettings,
     result=energetics.Energetics,
     run=run,
+    version=2,
     needs=(*backends.NEEDS, SITES),
     common=(*backends.SETTINGS, "target"),
     sections=(Dft,),
