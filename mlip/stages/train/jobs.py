@@ -72,8 +72,9 @@ def reference_energies(
     if there is None:
         raise ValueError(f"train.base: is at {base.target}, a level the labels lack; use a base at {manifest.target}")
     moved = {s: e + fitted.get(s, 0.0) - there.get(s, 0.0) for s, e in own.items()}
-    within = [frame for frame in training if set(frame.symbols) <= set(own)]
-    some = within[:: max(1, len(within) // FRAMES_OF_LEVEL)]
+    if any(set(frame.symbols) - set(own) for frame in training):
+        return moved  # the training names the elements that the base lacks
+    some = training[:: max(1, len(training) // FRAMES_OF_LEVEL)]
     constants = [sum(moved[s] - own[s] for s in frame.symbols) for frame in some]
     if some and is_another_level(some, missed(base, some) - constants):
         return _refitted(own, fitted, training, missed(base, training))
