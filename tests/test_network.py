@@ -356,3 +356,20 @@ def test_an_unconverged_start_is_said():
     (surface, below), _ = hand_made()
     (first, *_) = network.bottlenecks([replace(surface, status=Status("not converged")), below], [], {})
     assert str(first.status) == "not resolved: the lowest site S1 is not converged; raise sites.max_steps"
+
+
+@pytest.mark.parametrize("aside", [0.0, 0.25, 0.38])
+def test_hops_that_leave_a_site_are_counted_from_all_copies_also_where_it_is_off_centre(aside):
+    """Merged copies stand for mirrored positions: one of two equivalent ways may look longer than the limit."""
+    host = structures.slab(
+        structures.crystal("anatase"), Facet(name="001", miller=(0, 0, 1), layers=4, repeat=(2, 2)), bond_angstrom=2.35
+    )
+    found, settings = symmetry.operations(host, tolerance_angstrom=0.1, keep_top=True), SitesSettings()
+    starts = sites.candidates(host, "Li", settings, metal_symbols=["Ti"])
+    one = host.copy()
+    one.append(Atom("Li", starts[starts[:, 2].argmax()] + [aside, 0.0, 0.0]))
+    placed, relaxed = sites._named(host, found, [(0.0, one, "relaxed")], name="001", ion="Li", limit=0.8)
+    hops = {hop.name: hop for hop, *_ in network.hop_network(host, placed, relaxed, settings, registry=True)}
+    for hop in hops.values():
+        assert hop.multiplicity == 2 * len(hop.edges) / placed[0].multiplicity
+    assert hops["001_perp_over"].multiplicity == 2
