@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from helpers import tiny
@@ -158,6 +158,28 @@ def test_a_structure_that_does_not_relax_says_so(committee):
     image, status = mlip.relaxed(tiny.rattled(), mlip.load(committee), fmax_ev_per_angstrom=1e-6, max_steps=1)
     assert str(status) == "not converged: 1 steps"
     assert np.linalg.norm(image.get_forces(), axis=1).max() > 1e-6
+
+
+@pytest.mark.parametrize("wrapped", [(0,), (1,), (0, 1)])
+def test_a_slab_cut_by_the_cell_is_one_slab(wrapped):
+    """pbc is F along the normal, and an end was wrapped into the cell: its two halves are neighbours across the face."""
+    ends = [fcc100("Cu", (2, 2, 4), vacuum=8.0) for _ in range(2)]
+    for number, end in enumerate(ends):
+        end.pbc = (True, True, False)
+        end.append("Li")
+        end.positions[-1] = end.positions[:-1].max(axis=0) + np.array([number, 0.0, 1.8])
+        if number in wrapped:
+            end.positions[:, 2] += end.cell[2, 2] / 2
+            end.wrap(pbc=True)
+    first, last = tool._in_one_piece(*ends)
+    assert first.pbc.all()
+    assert last.pbc.all()
+    assert not any(end.pbc[2] for end in ends)
+
+
+def test_ends_in_one_piece_stay_as_they_are():
+    initial, final = hop()
+    assert all(a is b for a, b in zip(tool._in_one_piece(initial, final), (initial, final), strict=True))
 
 
 # --- an ASE calculator in the place of a model

@@ -15,6 +15,7 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from pydantic import ValidationError
 
+from mlip.atoms import cells
 from mlip.atoms.ends import matched
 from mlip.core import files
 from mlip.core.status import Status
@@ -46,7 +47,8 @@ def barrier(
     """The barrier of a hop by every member of a committee, all bands in one batch.
 
     Args:
-        initial: relaxed first, in its fixed cell; never changed.
+        initial: relaxed first, in its fixed cell; never changed. A slab that a face of the cell cuts in two, along a
+            vector where `pbc` is F, is taken in one piece.
         final: the same atoms in any order, wrapped or not.
         calculator: from `mlip.load`.
         settings: number of images, force limits and so on; the defaults of the stage `neb` without.
@@ -60,7 +62,7 @@ def barrier(
 
     Method: doi:10.1063/1.1329672, doi:10.1063/1.1323224.
     """
-    first, last = matched(initial, final, ion=ion)
+    first, last = matched(*_in_one_piece(initial, final), ion=ion)
     evaluator, chosen = calculator.evaluator, settings or NebSettings()
     members = range(len(evaluator.members))
     spread_of = pool.committee_spread(evaluator) if len(members) > 1 else None
@@ -74,6 +76,15 @@ def barrier(
     bands = tuple(found[k][0] for k in members)
     whole = HopBarrier(level=calculator.level, barrier=neb.committee(bands, symmetric=False), bands=bands)
     return whole, [found[k][1] for k in members]
+
+
+def _in_one_piece(initial: Atoms, final: Atoms) -> tuple[Atoms, Atoms]:
+    """Both ends, periodic along every vector across whose faces one of them is cut in two."""
+    (first, one), (last, other) = (cells.rejoined(end) for end in (initial, final))
+    if one or other:
+        first, last = first.copy(), last.copy()
+        first.pbc = last.pbc = first.pbc | last.pbc
+    return first, last
 
 
 def barrier_from_files(
