@@ -58,8 +58,13 @@ def _from_ion(atoms: Atoms, ion: str, symbol: str) -> Array:
     whole.pbc = True
     last = max(k for k, s in enumerate(whole.symbols) if s == ion)
     first, second, distance = neighbour_list("ijd", whole, REACH_ANGSTROM)
-    nearest = np.sort(distance[(first == last) & (whole.symbols[second] == symbol)])[:NEIGHBOURS]
-    return np.pad(nearest, (0, NEIGHBOURS - len(nearest)), constant_values=REACH_ANGSTROM)
+    return _nearest(distance[(first == last) & (whole.symbols[second] == symbol)])
+
+
+def _nearest(distances: Array) -> Array:
+    """The NEIGHBOURS smallest of distances, ascending; REACH_ANGSTROM stands for those that are farther away."""
+    found = np.sort(distances)[:NEIGHBOURS]
+    return np.pad(found, (0, NEIGHBOURS - len(found)), constant_values=REACH_ANGSTROM)
 
 
 def _of_element(one: Array, other: Array) -> float:
@@ -79,6 +84,5 @@ def _shells(atoms: Atoms, symbol: str) -> Array:
     if len(own):
         first, distance = neighbour_list("id", own, REACH_ANGSTROM)
         for k in range(len(own)):
-            nearest = np.sort(distance[first == k])[:NEIGHBOURS]
-            shells[k, : len(nearest)] = nearest
+            shells[k] = _nearest(distance[first == k])
     return shells

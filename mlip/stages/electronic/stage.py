@@ -5,8 +5,6 @@ calculated is in `electrons/` of the run folder, named by structure and settings
 """
 
 import fnmatch
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip.atoms import ions
+from mlip.core import files
 from mlip.core.arrays import Array
 from mlip.core.report import ReportSection
 from mlip.core.section import Section
@@ -192,16 +191,12 @@ def _place(context: Context[Settings], atoms: Atoms, level: Section) -> Path:
         "cell": atoms.cell.array.round(6).tolist(),
         "level": level.model_dump(mode="json"),
     }
-    return context.run_folder / "electrons" / _digest(what)
+    return context.run_folder / "electrons" / files.digest_of(what)[:16]
 
 
 def _key(own: Settings, names: Sequence[str], version: int) -> str:
     """Names kept results by settings of the stage and their version."""
-    return _digest({"version": version, **own.model_dump(mode="json", include=set(names))})
-
-
-def _digest(what: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    return files.digest_of({"version": version, **own.model_dump(mode="json", include=set(names))})[:16]
 
 
 def primitive(atoms: Atoms) -> Atoms:

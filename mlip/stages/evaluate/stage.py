@@ -3,8 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from mlip.atoms import extxyz
 from mlip.core.stage import Context, Stage
 from mlip.core.status import Status
@@ -18,7 +16,7 @@ from mlip.stages.evaluate.report import report_sections
 from mlip.stages.evaluate.settings import EvaluateSettings
 from mlip.stages.structures import STAGE as STRUCTURES
 from mlip.stages.train import given
-from mlip.stages.train.jobs import is_another_level
+from mlip.stages.train.jobs import is_another_level, missed_ev
 from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import base_model, model_folder
 
@@ -46,8 +44,7 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
     base = _base(context)
     if base is not None:
         found = potential.Evaluator(base, device=context.common.device)(frames)
-        wrong = np.array([float(f.info["REF_energy"]) - p.energy_ev for f, p in zip(frames, found, strict=True)])
-        if is_another_level(frames, wrong):
+        if is_another_level(frames, missed_ev(frames, found)):
             context.say("the base model is at another level of theory than the labels, so its errors mean nothing")
         else:
             measured.append(measure("base model, not fine-tuned", frames, found))

@@ -66,8 +66,9 @@ def reference_energies(
             "start from datasets/models/base or another model that never saw them"
         )
     own = dict(zip(base.elements, base.shape["atomic_energies"][0], strict=True))
+    use = potential.Evaluator(base)
     if base.card.get("target") is None:
-        return _refitted(own, fitted, training, missed(base, training))
+        return _refitted(own, fitted, training, missed_ev(training, use(training)))
     there = manifest.e0_ev.get(base.target)
     if there is None:
         raise ValueError(f"train.base: is at {base.target}, a level the labels lack; use a base at {manifest.target}")
@@ -76,14 +77,13 @@ def reference_energies(
         return moved  # the training names the elements that the base lacks
     some = training[:: max(1, len(training) // FRAMES_OF_LEVEL)]
     constants = [sum(moved[s] - own[s] for s in frame.symbols) for frame in some]
-    if some and is_another_level(some, missed(base, some) - constants):
-        return _refitted(own, fitted, training, missed(base, training))
+    if some and is_another_level(some, missed_ev(some, use(some)) - constants):
+        return _refitted(own, fitted, training, missed_ev(training, use(training)))
     return moved
 
 
-def missed(base: models.Released, frames: Sequence[Atoms]) -> Array:
+def missed_ev(frames: Sequence[Atoms], found: Sequence[potential.Predicted]) -> Array:
     """What the energies (eV) of a model lack on labelled frames."""
-    found = potential.Evaluator(base)(frames)
     return np.array([float(f.info["REF_energy"]) - p.energy_ev for f, p in zip(frames, found, strict=True)])
 
 
