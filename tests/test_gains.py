@@ -45,6 +45,7 @@ def test_one_sample_has_no_interval():
         ),
         (case(3.0, 4.0, missing="D on 001: not resolved"), (gains.NOT_RESOLVED, "D on 001: not resolved")),
         (case(3.0, 4.0, slab="two layers"), (gains.NOT_COMPARABLE, "the slab is no model of a surface: two layers")),
+        (case(3.0, 4.0, elsewhere="(001)"), (gains.NOT_COMPARABLE, "the gain is claimed for (001)")),
         (case(3.0, 4.0, on_surface=0.1), (gains.NOT_COMPARABLE, "the ion spends 90 % of the time below the surface")),
         (case(None, None), (gains.NOT_RESOLVED, "no uncertainty of the barriers is known")),
     ],

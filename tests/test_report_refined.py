@@ -16,7 +16,7 @@ from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.neb.stage import bottlenecks_of
 from mlip.stages.refine import barriers
 from mlip.stages.refine.report import refine_section
-from mlip.stages.report import figures, quotes, sections, verdicts
+from mlip.stages.report import figures, page, quotes, sections, verdicts
 from mlip.stages.report.refined import with_refined
 
 
@@ -59,6 +59,26 @@ def test_its_uncertainty_is_that_of_dft(published):
     assert_allclose(row.decided_two_sigma_ev, row.dft_two_sigma_ev, rtol=1e-12, atol=0)
 
 
+def test_from_which_error_of_the_settings_a_barrier_no_longer_differs(published):
+    """The shipped value and 0.41 eV - 0.02 eV of D3 agree; 0.50 eV - 0.02 eV is 0.099 eV higher."""
+    row = row_of(published, [relaxed_to("par", 0.50, std=0.003)], par=0.70)
+    assert row.verdict == "differs"
+    assert_allclose(row.covered_from_ev, ((0.099 / 2) ** 2 - 0.003**2) ** 0.5, rtol=1e-9, atol=0)
+    given = with_refined(found(barriers.of_refined([relaxed_to("par", 0.50, std=0.003)]), par=0.70))
+    for factor, verdict in ((0.999, "differs"), (1.001, "agrees")):
+        errors = Uncertainty(dft_settings_ev=factor * row.covered_from_ev)
+        other = replace(given, errors=errors, with_dft=replace(given.with_dft, errors=errors))
+        assert verdicts.headline(published, other, SETTINGS).verdict == verdict
+    near = replace(row, budget=replace(row.budget, convergence_ev=0.02))
+    assert page.settings_error([near])[0].endswith(
+        "up to 0.1 eV, these barriers would no longer differ: Li (001) (from 0.049 eV)."
+    )
+    assert page.settings_error([replace(near, covered_from_ev=0.11)])[0].endswith("no barrier would cease to differ.")
+    agreeing = row_of(published, [relaxed_to("par", 0.41)], par=0.70)
+    assert (agreeing.verdict, agreeing.covered_from_ev) == ("agrees", None)
+    assert page.settings_error([verdicts.headline(published, found(par=0.70), SETTINGS)]) == ()
+
+
 def test_all_ways_of_a_facet_compete(published):
     """The refined way is now above the other one, which only the potential knows: the verdict rests on the potential."""
     row = row_of(published, [relaxed_to("par", 0.95)], par=0.70, over=0.9)
@@ -84,6 +104,7 @@ def test_a_barrier_of_dft_without_d3_is_quoted_as_it_decides(published):
     assert str(sections.dft_with_hop(row)).endswith("(without D3)")
     assert "0.41" in (said := quotes.quotable(row, quotes.MadeBy()))
     assert "PBE without D3; initial state and saddle relaxed with DFT" in said
+    assert "D3 added" not in said
 
 
 def test_a_path_over_two_refined_hops_rests_on_the_potential_for_its_sites(published):

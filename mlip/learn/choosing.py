@@ -2,7 +2,8 @@
 
 Takes a round whose bands (and dynamics) are done; leaves `chosen.extxyz` and `choice.json` in `<run>/learn/`. Left out
 are frames of groups that are held out for testing, frames that were labelled or refused before, frames that no engine
-takes, and frames on which the potential has a force beyond `learn.max_force_ev_per_angstrom`.
+takes, and frames on which the potential has a force beyond `learn.max_force_ev_per_angstrom`. A structure that several
+members share, such as an end that none of them moved, counts once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ from mlip.stages.train.settings import EnergyFitSettings, TrainSettings
 from mlip.stages.train.stage import model_folder
 
 FOLDER = "learn"  # in the folder of a round's run
-VERSION = 1  # raised when the same settings choose other frames
+VERSION = 2  # raised when the same settings choose other frames
 Picks = tuple[list[choice.Picked], list[str], tuple[float | None, float | None]]  # who, why, sigma before and after
 NEAR_CELL = 0.01  # by which lengths of two cells may differ whose energies are compared
 SHAPING = {"frames", "choose", "per_group", "md_frames", "max_force_ev_per_angstrom"}  # settings that shape a choice
@@ -145,15 +146,16 @@ def _made(own: Round) -> tuple[Choice, list[Candidate]]:
             "see the notes of the stages sites and neb, or set md.run and md.stored: all"
         )
     held_out = [_held_out(own, c) for c in every]
-    before = [
-        tasks.Store(own.store / tasks.settings_hash(own.dft)).is_settled(tasks.digest(c.atoms, own.dft)) for c in every
-    ]
+    store, digests = tasks.Store(own.store / tasks.settings_hash(own.dft)), [tasks.digest(c.atoms, own.dft) for c in every]
+    before = [store.is_settled(digest) for digest in digests]
     predicted = _evaluator(own.run)([c.atoms for c in every])
     strong = [largest(p.mean_forces) > own.learn.max_force_ev_per_angstrom for p in predicted]
     unfit = [_unfit(c.atoms) for c in every]
-    allowed = [not any(reasons) for reasons in zip(held_out, before, strong, unfit, strict=True)]
+    same = [digests.index(digest) for digest in digests]
+    again = [k != first for k, first in enumerate(same)]
+    allowed = [not any(reasons) for reasons in zip(held_out, before, strong, unfit, again, strict=True)]
     nothing: Picks = ([], [], (None, None))
-    picked, reasons, sigmas = _picked(own, every, predicted, allowed) if any(allowed) else nothing
+    picked, reasons, sigmas = _picked(own, every, predicted, allowed, same) if any(allowed) else nothing
     made = Choice(
         fingerprint=own.fingerprint,
         candidates=len(every),
@@ -220,11 +222,19 @@ def predictions(run: Run, frames: Sequence[Atoms]) -> list[potential.Predicted]:
 
 
 def _picked(
-    own: Round, every: Sequence[Candidate], predicted: Sequence[potential.Predicted], allowed: Sequence[bool]
+    own: Round,
+    every: Sequence[Candidate],
+    predicted: Sequence[potential.Predicted],
+    allowed: Sequence[bool],
+    same: Sequence[int],
 ) -> Picks:
-    """Numbers of the candidates to label, why each, and the uncertainty of the barriers before and after."""
+    """Numbers of the candidates to label, why each, and the uncertainty of the barriers before and after.
+
+    `same` has of every candidate the number of the first one with its structure.
+    """
     known = [key for key, frame in initial_labels(own.card, own.frames).items() if _served(every, key, frame)]
-    partners, hops = pool.partners_of(every, known), [c.hop for c in every]
+    partners = [None if k is None else same[k] for k in pool.partners_of(every, known)]
+    hops = [c.hop for c in every]
     if own.learn.choose == "committee-spread":
         spreads = [largest(_spread(p)) for p in predicted]
         picked = choice.by_spread(

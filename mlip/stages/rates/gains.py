@@ -2,7 +2,8 @@
 
 Takes samples of ln D on a facet and in bulk, drawn together; gives decades with their 95 % interval, and a verdict from
 `RULES`, first match first. The tolerances are `RatesSettings`, fixed before results are seen. The claim is a number of
-decades at least; the interval lies below (differs), or reaches the claim (agrees), unless it is too wide to say.
+decades at least; the interval lies below (differs), or reaches the claim (agrees), unless it is too wide to say. A claim about one
+facet is not compared with another.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Claim:
     decades: float  # at least
     up_to: float | None = None  # decades at most; the verdict asks for `decades` alone
     implied: float  # decades that the published barriers give with equal prefactors
-    note: str = ""  # behind the reason of the verdict
+    elsewhere: str = ""  # the facet of the claim where that is another one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Case:
     decades: Interval
     claimed: float  # decades at least
     claimed_up_to: float | None = None  # for the reason alone
+    elsewhere: str = ""  # the facet of the claim where that is another one
     missing: str  # why there is no gain; empty where there is one
     slab: str  # why the slab is no model of the surface; empty where it is one
     on_surface: float | None
@@ -55,6 +57,10 @@ class Case:
 
 def _no_number(case: Case) -> str | None:
     return case.missing or None
+
+
+def _other_facet(case: Case) -> str | None:
+    return f"the gain is claimed for {case.elsewhere}" if case.elsewhere else None
 
 
 def _other_model(case: Case) -> str | None:
@@ -96,6 +102,7 @@ def _reached(case: Case) -> str | None:
 
 RULES: tuple[tuple[str, Callable[[Case], str | None]], ...] = (
     (NOT_RESOLVED, _no_number),
+    (NOT_COMPARABLE, _other_facet),
     (NOT_COMPARABLE, _other_model),
     (NOT_COMPARABLE, _below),
     (NOT_RESOLVED, _no_interval),

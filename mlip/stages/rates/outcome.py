@@ -174,24 +174,25 @@ def gains_of(
             decades=decades,
             claimed=claim.decades if claim is not None else 0.0,
             claimed_up_to=claim.up_to if claim is not None else None,
+            elsewhere=claim.elsewhere if claim is not None else "",
             missing=missing,
             slab=notes.get(row.host, ""),
             on_surface=row.on_surface,
             max_decades=settings.max_decades,
         )
         verdict, reason = gains.verdict(case) if claim is not None else ("", missing)
-        note = claim.note if claim is not None else ""
+        own = claim if claim is not None and not claim.elsewhere else None
         out.append(
             Gain(
                 host=row.host,
                 ion=row.ion,
                 temperature_kelvin=settings.reference_kelvin,
                 decades=decades,
-                claimed=claim.decades if claim is not None else None,
-                claimed_up_to=claim.up_to if claim is not None else None,
+                claimed=own.decades if own is not None else None,
+                claimed_up_to=own.up_to if own is not None else None,
                 implied=claim.implied if claim is not None else None,
                 verdict=verdict,
-                reason=f"{reason}; {note}" if note else reason,
+                reason=reason,
             )
         )
     return out

@@ -47,8 +47,9 @@ GAIN_TEXT = (
 VERDICT_TEXT = (
     "agrees: the interval reaches the lower end of the claimed gain or lies above it; differs: the interval lies "
     "below the claimed gain; not resolved: a rate is missing, or the interval reaches the claim but is wider than the "
-    "limit that was set before results were seen. The coefficients are those of one ion on an ideal facet, and not "
-    "those of an electrode."
+    "limit that was set before results were seen; not comparable: the claim is for another facet, the slab is no model "
+    "of the surface, or the ion is below it most of the time. The coefficients are those of one ion on an ideal facet, "
+    "and not those of an electrode."
 )
 TEXT_LINES = (
     (
@@ -56,8 +57,9 @@ TEXT_LINES = (
         "Quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
         "this rate. A hop whose saddle is not proved by its modes has no rate. If a hop passes two equal saddles in "
         "series, its rate, and so the prefactor shown, is half of the rate over one of them. Where a saddle is relaxed "
-        "with DFT, in this run or in one of its datasets, the barrier is that of DFT; the prefactors and the energy "
-        "difference between the two sites are still those of the potential."
+        "with DFT, in this run or in one of its datasets, it has the height of DFT: the mean of forward and reverse "
+        "barrier is that of DFT, while the energy difference between the two sites is that of the potential, as are "
+        "the prefactors. The two barriers of a hop between unequal sites can therefore differ a little from those of DFT."
     ),
     (
         "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops. Only the "

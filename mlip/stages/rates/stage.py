@@ -171,7 +171,7 @@ def _claimed(context: Context[RatesSettings]) -> dict[tuple[str, str], gains.Cla
             decades=claim.value,
             up_to=claim.upper,
             implied=math.log10(ratio),
-            note="" if claim.facet == value.facet else f"the gain is stated for {claim.facet}",
+            elsewhere="" if claim.facet in (None, value.facet) else str(claim.facet),
         )
     return out
 
@@ -240,7 +240,7 @@ STAGE = Stage(
     needs=(structures.STAGE, EVALUATE, SITES, NEB, MODES),
     uses=(REFINE, MD, DIFFUSION),
     settings_of=(DATASET,),
-    version=5,
+    version=6,
     common=("seed", "target"),
     sections=(Literature, Uncertainty),
     inputs=_inputs,

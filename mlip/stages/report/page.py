@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ase.data import atomic_numbers
 from pydantic import TypeAdapter
 
-from mlip.core.report import Page, ReportSection, card, filled
+from mlip.core.report import Page, ReportSection, card, filled, number
 from mlip.literature import audit
 from mlip.literature.references import References
 from mlip.stages.energetics.energetics import Energetics
@@ -23,6 +23,7 @@ from mlip.stages.report.rows import Headline, Results, Rows
 from mlip.stages.report.settings import ReportSettings
 
 ACCURACY = "accuracy"  # key of the section of the stage `evaluate`
+WIDER = 5  # times the assumed error of the DFT settings, up to which verdicts are tested
 NO_ACCURACY = "No evaluation on held-out groups is part of this run: the errors of the potential are not known."
 
 
@@ -176,6 +177,7 @@ def rules(document: Document) -> tuple[str, ...]:
         ),
         "not comparable: the slab or the site is not the one that the published value is for.",
         *_dispersion(document.rows.headline),
+        *settings_error(document.rows.headline),
         *_geometries(document.rows.headline),
         *((f"{sections.ZERO_SHOT} {document.base}.",) if document.base else ()),
         *sections.VERDICTS_TEXT,
@@ -190,6 +192,21 @@ def _dispersion(rows: Sequence[Headline]) -> tuple[str, ...]:
     others = [f"{r.ion} {r.facet}" for r in both if r.verdict_without_d3 != r.verdict]
     said = f"the verdicts of {', '.join(others)} would be others (see the reasons)" if others else "no verdict changes"
     return (f"A published barrier may or may not contain D3. Without D3 in our barriers, {said}.",)
+
+
+def settings_error(rows: Sequence[Headline]) -> tuple[str, ...]:
+    """Which verdicts on barriers relaxed with DFT hang on the assumed error of the DFT settings."""
+    assumed = [r.budget.convergence_ev for r in rows if r.dft_refined and r.budget is not None]
+    if not assumed:
+        return ()
+    largest = WIDER * max(assumed)
+    near = [r for r in rows if r.covered_from_ev is not None and r.covered_from_ev <= largest]
+    named = ", ".join(f"{r.ion} {r.facet} (from {number(r.covered_from_ev)} eV)" for r in near)
+    would = f"these barriers would no longer differ: {named}" if near else "no barrier would cease to differ"
+    return (
+        f"The error of the DFT settings in barriers relaxed with DFT, {max(assumed):g} eV (1 sigma), is assumed. With a "
+        f"larger one, up to {largest:g} eV, {would}.",
+    )
 
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ def quotable(row: Headline, made: MadeBy) -> str:
 def _by_dft(row: Headline) -> str:
     force = row.dft_force_ev_per_angstrom
     left = "" if force is None else f", largest residual force {1e3 * force:.0f} meV/{ANGSTROM}"
-    return f"initial state and saddle relaxed with DFT ({row.dft_calls} DFT calculations{left})"
+    added = ", D3 added at these points" if row.decided_has_d3 else ""
+    return f"initial state and saddle relaxed with DFT ({row.dft_calls} DFT calculations{left}){added}"
 
 
 def _by_potential(made: MadeBy, by_dft: Sequence[str]) -> str:

@@ -97,6 +97,7 @@ class Headline:
     hops_by_dft: tuple[str, ...] = ()  # of a path of the potential: its hops that have the barrier of DFT
     upper_bound: bool = False  # a path that is not resolved may lie below ours
     zero_shot: BeforeTraining | None = None  # with D3; None: not calculated
+    covered_from_ev: float | None = None  # error of the DFT settings from which a refined barrier no longer differs
 
     @property
     def ours_ev(self) -> float | None:

@@ -58,22 +58,22 @@ ORDER_TEXT = (
     (
         "Barriers of the bulk are compared with those of the facets, and barriers of the two ions with each other. The "
         "published order is tested, not imposed: an order counts only where the difference exceeds 2 sigma. Errors are "
-        "combined as if they were independent, although errors that both barriers share may cancel in the difference."
+        "combined as if they were independent, although errors that both barriers share may cancel in the difference. "
+        "The barriers are those that the verdicts rest on, with D3 where it is known. For two barriers relaxed with "
+        "DFT, sigma is little more than the assumed error of the DFT settings."
     ),
 )
 PATHS_TEXT = (
     (
         "For every facet, ion and direction, the table gives the path whose highest saddle is lowest among all "
         "combinations of converged hops through surface and subsurface sites. The barrier is measured from the site "
-        "where the path starts. If the potential is one of PBE, the barrier is without D3 and D3 stands beside it. "
-        "Barriers and uncertainties of hops that are relaxed with DFT are those of DFT."
+        "where the path starts. Barriers and uncertainties of hops that are relaxed with DFT are those of DFT."
     ),
 )
 HOPS_TEXT = (
     (
         "A hop without a number did not converge, lost its ion or left the domain of the potential; the status says "
-        "which. If the potential is one of PBE, all barriers are without D3 and D3 stands beside them. The spread is "
-        "the standard deviation over the bands of the committee members and is not calibrated. "
+        "which. The spread is the standard deviation over the bands of the committee members and is not calibrated. "
         "Equivalent hops are those that leave one initial site and are related by symmetry."
     ),
 )
@@ -84,6 +84,11 @@ NEAREST_TEXT = (
         "distributed evenly over the computed range."
     ),
 )
+LEVEL_TEXT = {
+    "pbe": "Barriers are PBE without D3; where D3 is known, it stands beside them.",
+    "pbe-d3": "Barriers are PBE-D3.",
+}
+NO_D3_TEXT = "The computed barriers of this table are PBE without D3, and those of the potential for every hop."
 PROFILES_TEXT = (
     (
         "Thin lines show the members of the committee, dashed where a band is not converged; the thick line is their "
@@ -144,15 +149,17 @@ def comparison_sections(
         ReportSection(
             key="paths",
             heading="Lowest paths between neighbouring equivalent sites",
-            text=PATHS_TEXT,
+            text=(*PATHS_TEXT, LEVEL_TEXT[target]),
             tables=(paths_table(rows.paths),),
         ),
-        ReportSection(key="hops", heading="All hops", text=HOPS_TEXT, tables=(hops_table(rows.hops),)),
+        ReportSection(
+            key="hops", heading="All hops", text=(*HOPS_TEXT, LEVEL_TEXT[target]), tables=(hops_table(rows.hops),)
+        ),
         ReportSection(
             key="nearest",
             heading="Computed barrier nearest to each published value",
             level="detail",
-            text=NEAREST_TEXT if rows.nearest else (),
+            text=(*NEAREST_TEXT, *((NO_D3_TEXT,) if target == "pbe" else ())) if rows.nearest else (),
             tables=filled(nearest_table(rows.nearest)),
         ),
         ReportSection(

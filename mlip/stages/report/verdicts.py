@@ -346,7 +346,15 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
         hops_by_dft=() if rests or case.path is None or case is own else _hops_by_dft(case.path, results),
         upper_bound=bool(_bound(case)),
         zero_shot=None if results.zero_shot is None else _before_training(_case(value, results.zero_shot, settings)),
+        covered_from_ev=_covered_from(case) if rests and verdict == DIFFERS else None,
     )
+
+
+def _covered_from(case: _Case) -> float:
+    """Error of the DFT settings (eV, 1 sigma) from which 2 sigma covers the difference of a barrier relaxed with DFT."""
+    half, own = abs(case.difference_ev or 0.0) / 2, case.budget
+    known = 0.0 if own is None else math.hypot(own.refined_ev or 0.0, own.dispersion_ev)
+    return math.sqrt(max(half**2 - known**2, 0.0))
 
 
 def _verdict_without_d3(case: _Case, results: Results) -> str | None:
