@@ -37,7 +37,9 @@ def test_a_refined_barrier_says_so_and_names_its_own_run(rows):
     )
     (said,) = quotes.sentences([row], MADE_BY)
     assert said.startswith("Migration barrier of Li on (001) of anatase TiO2: 1.09 \u00b1 0.01 eV (2 sigma), PBE-D3; ")
-    assert "relaxed with DFT (4 DFT calculations, largest residual force 38 meV/\u00c5), D3 added at these points;" in said
+    assert (
+        "relaxed with DFT (4 DFT calculations, largest residual force 38 meV/\u00c5), D3 added at these points;" in said
+    )
     assert said.endswith("mlip 1.2.3, run fedcba543210.")
     assert "machine-learned" not in said
 

@@ -2,8 +2,8 @@
 
 Takes samples of ln D on a facet and in bulk, drawn together; gives decades with their 95 % interval, and a verdict from
 `RULES`, first match first. The tolerances are `RatesSettings`, fixed before results are seen. The claim is a number of
-decades at least; the interval lies below (differs), or reaches the claim (agrees), unless it is too wide to say. A claim about one
-facet is not compared with another.
+decades at least, about one facet. On this facet, the interval lies below the claim (differs) or reaches it (agrees),
+unless it is too wide to say.
 """
 
 from collections.abc import Callable

@@ -203,10 +203,8 @@ def settings_error(rows: Sequence[Headline]) -> tuple[str, ...]:
     near = [r for r in rows if r.covered_from_ev is not None and r.covered_from_ev <= largest]
     named = ", ".join(f"{r.ion} {r.facet} (from {number(r.covered_from_ev)} eV)" for r in near)
     would = f"these barriers would no longer differ: {named}" if near else "no barrier would cease to differ"
-    return (
-        f"The error of the DFT settings in barriers relaxed with DFT, {max(assumed):g} eV (1 sigma), is assumed. With a "
-        f"larger one, up to {largest:g} eV, {would}.",
-    )
+    error = f"The error of the DFT settings in barriers relaxed with DFT, {max(assumed):g} eV (1 sigma), is assumed."
+    return (f"{error} With a larger one, up to {largest:g} eV, {would}.",)
 
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:

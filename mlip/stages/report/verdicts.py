@@ -351,7 +351,7 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
 
 
 def _covered_from(case: _Case) -> float:
-    """Error of the DFT settings (eV, 1 sigma) from which 2 sigma covers the difference of a barrier relaxed with DFT."""
+    """Error of the DFT settings (eV, 1 sigma) at which 2 sigma reaches the difference of a barrier relaxed with DFT."""
     half, own = abs(case.difference_ev or 0.0) / 2, case.budget
     known = 0.0 if own is None else math.hypot(own.refined_ev or 0.0, own.dispersion_ev)
     return math.sqrt(max(half**2 - known**2, 0.0))
