@@ -93,3 +93,23 @@ def test_hop_without_a_barrier_keeps_its_own_status():
     looked = result.HopModes(host="001", ion="Li", hop="low", status=Status(result.SECOND_ORDER))
     barriers, _ = proved_barriers(FOUND, replace(MOVED, barriers=(bare, HIGH)), result.Modes(hops=(looked,), bulk=None))
     assert barriers[0] == bare
+
+
+@pytest.mark.parametrize(("below", "bounded"), [(0.2, True), (0.04, False), (-0.2, False)])
+def test_a_proved_saddle_below_the_bands_makes_an_upper_bound(below, bounded):
+    """The low hop has 0.3 eV by its bands; the way over its proved saddle is no barrier, but may be the lowest."""
+    height = LOW.forward_ev - below
+    looked = result.HopModes(host="001", ion="Li", hop="low", status=Status(result.PROVED), forward_ev=height)
+    (low, _), (path,) = proved_barriers(FOUND, MOVED, result.Modes(hops=(looked,), bulk=None))
+    assert (low.forward_ev, path.limiting_hop, path.barrier_ev) == (0.3, "low", 0.3)
+    if not bounded:
+        assert path == MOVED.bottlenecks[0]
+        return
+    assert str(path.status) == "upper bound: low has a proved saddle below its bands"
+    assert path.least_ev == height
+
+
+def test_a_proved_saddle_below_the_bands_of_a_higher_hop_bounds_nothing():
+    looked = result.HopModes(host="001", ion="Li", hop="high", status=Status(result.PROVED), forward_ev=0.35)
+    _, (path,) = proved_barriers(FOUND, MOVED, result.Modes(hops=(looked,), bulk=None))
+    assert (path.status.code, path.barrier_ev, path.least_ev) == ("resolved", 0.3, 0.3)

@@ -86,12 +86,12 @@ def rows(table):
 def test_proved_and_failed_saddles_in_one_table():
     first, second = rows(report.saddles_table([HOP, FAILED, NONE]))
     assert first["Status"] == "proved"
-    assert first["Barrier, 1 \u03c3 (eV)"] == "0.500 \u00b1 0.020"
+    assert first["Barrier \u00b1 spread (eV)"] == "0.500 \u00b1 0.020"
     assert first["Imaginary frequency (THz)"] == "3.50i"
     assert first["Prefactor (THz)"] == "8.00"
     assert first["Members (THz)"] == "7 to 9.5"
     assert second["Status"] == "second-order saddle: 2 unstable modes"
-    assert second["Barrier, 1 \u03c3 (eV)"] == second["Prefactor (THz)"] == second["Members (THz)"] == "\u2013"
+    assert second["Barrier \u00b1 spread (eV)"] == second["Prefactor (THz)"] == second["Members (THz)"] == "\u2013"
 
 
 def test_numbers_of_the_tables_reach_the_csv():

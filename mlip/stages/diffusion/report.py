@@ -43,8 +43,9 @@ TEXT_LINES = (
         "network; correlations between successive jumps are included where there are enough jumps. D from "
         "displacements is a Bayesian regression with kinisi, which is about 8 % too low with eight trajectories and "
         "less with more. Intervals hold 95 % and are statistical. The error of the potential is not part of them; the "
-        "2 sigma of the NEB barriers shows its size. Without a hop the table gives an upper limit instead of a value. "
-        "A jump that is no hop of the network, such as two hops between successive frames, is called 'other'."
+        "uncertainty of the barriers in the first table shows its size. The spread of a NEB barrier is the standard "
+        "deviation over the members, without calibration. Without a hop the table gives an upper limit instead of a "
+        "value. A jump that is no hop of the network, such as two hops between successive frames, is called 'other'."
     ),
     (
         "A value at 300 K is extrapolated along a straight Arrhenius line from much higher temperatures. Its interval "
@@ -227,7 +228,7 @@ def activation(kinetics: Sequence[Kinetics]) -> Table:
         Column("Hop", TEXT, lambda r: r[1].hop),
         Column("Sites", TEXT, lambda r: f"{r[1].initial} to {r[1].final}"),
         Column("Activation energy (eV)", NUMBER, lambda r: interval(r[1].line.activation_ev)),
-        Column("NEB barrier \u00b1 2 sigma (eV)", NUMBER, lambda r: _barrier(r[1])),
+        Column("NEB barrier \u00b1 2 \u00d7 spread (eV)", NUMBER, lambda r: _barrier(r[1])),
         Column("Attempt frequency per equivalent hop (THz)", NUMBER, lambda r: interval(r[1].attempt_thz)),
         Column("Verdict", VERDICT, lambda r: r[1].verdict),
         Column("Arrhenius fit", TEXT, lambda r: str(r[1].line.status)),

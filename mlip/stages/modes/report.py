@@ -25,11 +25,11 @@ from mlip.core.report import (
 )
 from mlip.core.units import WAVE_NUMBER_PER_THZ
 from mlip.literature.references import References, Value
+from mlip.stages.modes.headline import APART_EV
 from mlip.stages.modes.pictures import bands_picture, mode_picture
 from mlip.stages.modes.result import NO_BAND, PROVED, BulkPhonons, GammaMode, HeatCapacity, HopModes, Modes
 
 USUAL_THZ = (1.0, 30.0)
-APART_EV = 0.05  # between saddle and band: more is not their convergence
 ROOM_KELVIN = 300.0
 TEXT_LINES = (
     (
@@ -42,7 +42,8 @@ TEXT_LINES = (
     (
         "Prefactors are Vineyard's ratios of products of frequencies, over all atoms that may move. The range covers "
         "the Hessians of the single members at the same geometry, without members for which the geometry is no "
-        "first-order saddle. Prefactors from the ion and its first shell alone show how much of the lattice takes part."
+        "first-order saddle. Prefactors from the ion and its first shell alone show how much of the lattice takes part. "
+        "The spread of a barrier is the standard deviation over the members, without calibration."
     ),
 )
 BULK_LINES = (
@@ -129,7 +130,11 @@ def off_the_band(hops: Sequence[HopModes], bands_ev: Mapping[tuple[str, str, str
             lines.append(
                 f"{hop.ion} {hop.hop}: the proved saddle is {abs(apart):.2f} eV {side} the barrier of the bands "
                 f"({band:.2f} eV), so it is the saddle of another way between the same sites. Rates use the saddle, "
-                "the tables of hops and paths use the bands."
+                + (
+                    "the tables of hops and paths use the bands, whose barrier is an upper bound."
+                    if apart < 0
+                    else "the tables of hops and paths use the bands."
+                )
             )
     return tuple(lines)
 
@@ -157,8 +162,8 @@ def saddles_table(hops: Sequence[HopModes]) -> Table:
     columns = [
         *_HOP,
         Column("Status", TEXT, lambda r: str(r.status)),
-        Column("Barrier, 1 \u03c3 (eV)", NUMBER, lambda r: with_error(r.forward_ev, r.forward_std_ev, 3)),
-        Column("Reverse, 1 \u03c3 (eV)", NUMBER, lambda r: with_error(r.reverse_ev, r.reverse_std_ev, 3)),
+        Column("Barrier \u00b1 spread (eV)", NUMBER, lambda r: with_error(r.forward_ev, r.forward_std_ev, 3)),
+        Column("Reverse \u00b1 spread (eV)", NUMBER, lambda r: with_error(r.reverse_ev, r.reverse_std_ev, 3)),
         Column("Imaginary frequency (THz)", NUMBER, _imaginary),
         Column("Prefactor (THz)", NUMBER, lambda r: number(r.forward_prefactor_thz, 2)),
         Column("Members (THz)", TEXT, lambda r: _range(r.forward_prefactors_thz)),

@@ -101,7 +101,7 @@ class Barrier:
     symmetric: bool
     asymmetry_ev: float | None  # largest |forward - reverse| of a member, on symmetric hops that were not mirrored
     mirrored: bool = False  # of every member half of the images were made by symmetry
-    vacuum_ev: float | None = None  # maximum of a way without a barrier: the ion left, or the saddle leads elsewhere
+    vacuum_ev: float | None = None  # maximum of a way without a barrier; see `network.bottlenecks`
 
 
 def climb(

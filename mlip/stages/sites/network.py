@@ -146,8 +146,9 @@ def bottlenecks(
         sites: of one host and ion; the start is the lowest surface (or bulk) site.
         hops: the network of that host and ion.
         barriers: (forward_ev, reverse_ev) by hop name; None or absent where there is no converged barrier.
-        vacuum: by hop name, of hops without a barrier whose way is known (the ion left the surface, or the saddle leads
-            to other sites): the maximum of that way, above the initial site. The hop is not taken to be lower.
+        vacuum: by hop name, the maximum of a way without a barrier, above the initial site: the ion left the surface,
+            the saddle leads to other sites, or a proved saddle lies below the barrier. The hop is not taken to be
+            lower.
     """
     usable = [site for site in sites if site.status.code != DESORBED and site.layer in {"surface", "bulk"}]
     if not usable:
@@ -157,7 +158,7 @@ def bottlenecks(
     known = {h.name: energies[h.initial] + b[0] for h in hops if (b := barriers.get(h.name)) is not None}
     ends = {h.name: max(energies[h.initial], energies[h.final]) for h in hops}
     left = {h.name: energies[h.initial] + vacuum[h.name] for h in hops if h.name in vacuum}
-    hopeful = ends | left | known
+    hopeful = ends | left | {name: min(high, left.get(name, high)) for name, high in known.items()}
     steps = [(hop.name, hop.initial, hop.final, hop.edges) for hop in hops]
     first: Node = (start.name, 0, (0, 0, 0))
     out = []
@@ -177,7 +178,7 @@ def bottlenecks(
                 barrier_ev=None if height is None else height - start.energy_ev,
                 hops=sure or best,
                 limiting_hop=None if height is None else max(sure, key=lambda name: known[name]),
-                status=_status(start, best, known, height=height, least=least),
+                status=_status(start, best, known, hopeful, height=height, least=least),
                 least_ev=None if least is None else least - start.energy_ev,
             ),
         )
@@ -188,6 +189,7 @@ def _status(
     start: Site,
     best: tuple[str, ...],
     known: Mapping[str, float],
+    hopeful: Mapping[str, float],
     *,
     height: float | None,
     least: float | None,
@@ -201,7 +203,10 @@ def _status(
     if height is None:
         return Status(NOT_RESOLVED, f"no converged barrier for {missing}")
     if least is not None and least < height - 1e-9:
-        return Status(UPPER_BOUND, f"no converged barrier for {missing}, which could be lower")
+        lower = sorted({name for name in best if name in known and hopeful[name] < known[name]})
+        reasons = [f"no converged barrier for {missing}, which could be lower"] if missing else []
+        reasons += [f"{name} has a proved saddle below its bands" for name in lower]
+        return Status(UPPER_BOUND, "; ".join(reasons))
     return Status(RESOLVED)
 
 
