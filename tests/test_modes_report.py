@@ -118,7 +118,7 @@ def test_modes_at_gamma_stand_beside_published_ones():
     assert named == ["Eg1", "Eg2", "A1g", "Eg3"]
     first, _, full, _ = rows(report.gamma_table(BULK, PUBLISHED))
     assert first["Potential (1/cm)"] == "122.1"
-    assert (first["Published calculation (1/cm)"], first["Experiment (1/cm)"]) == ("113.9", "144.0")
+    assert (first["PBE calculation (1/cm)"], first["Experiment (1/cm)"]) == ("113.9 (C)", "144.0")
     assert first["In the window"] == "yes"
     assert full["In the window"] == "no"  # 1000.7 1/cm
 
@@ -133,8 +133,8 @@ def test_values_outside_their_windows_are_said():
 def test_published_heat_capacity_stands_at_its_temperature_only():
     two = replace(BULK, heat_capacity=(*BULK.heat_capacity, made.HeatCapacity(temperature_k=400.0, cv_j_per_mol_k=63)))
     room, hot = rows(report.heat_table(two, PUBLISHED))
-    assert room["Published calculation (J/(mol K))"] == "56.6 to 57.1"
-    assert hot["Published calculation (J/(mol K))"] == "\u2013"
+    assert room["PBE calculation (J/(mol K))"] == "56.6 to 57.1 (C)"
+    assert hot["PBE calculation (J/(mol K))"] == "\u2013"
 
 
 def test_crystal_with_an_imaginary_mode_is_called_unstable():

@@ -52,6 +52,7 @@ BULK_LINES = (
         "The potential has no long-range electrostatics, so longitudinal and transverse optical modes do not split at "
         "\u0393: the frequencies there are those of the transverse modes."
     ),
+    "(C): computed for this project from published force constants; (M): from memory, not verified at the source.",
 )
 _HOP: list[Column] = [
     Column("Host", TEXT, lambda r: r.host),
@@ -255,7 +256,7 @@ def gamma_table(bulk: BulkPhonons, references: References) -> Table:
         Column("Mode", TEXT, lambda r: r[0] or DASH),
         Column("Degeneracy", NUMBER, lambda r: number(r[2], 0)),
         Column("Potential (1/cm)", NUMBER, lambda r: number(r[1], 1)),
-        Column("Published calculation (1/cm)", NUMBER, lambda r: _published(references, f"phonon-{r[0]}")),
+        Column("PBE calculation (1/cm)", NUMBER, lambda r: _published(references, f"phonon-{r[0]}")),
         Column("Experiment (1/cm)", NUMBER, lambda r: _published(references, f"phonon-{r[0]}-exp")),
         Column("Window (1/cm)", TEXT, lambda r: _published(references, f"window-phonon-{r[0]}")),
         Column(
@@ -270,13 +271,13 @@ def gamma_table(bulk: BulkPhonons, references: References) -> Table:
 def heat_table(bulk: BulkPhonons, references: References) -> Table:
     """Heat capacity per formula unit, J/(mol K)."""
 
-    def known(row: HeatCapacity) -> str:
+    def known(row: HeatCapacity) -> Cell | str:
         return _published(references, "heat-capacity-pbe") if row.temperature_k == ROOM_KELVIN else DASH
 
     columns = [
         Column("T (K)", NUMBER, lambda r: number(r.temperature_k, 0)),
         Column("Cv (J/(mol K))", NUMBER, lambda r: number(r.cv_j_per_mol_k, 2)),
-        Column("Published calculation (J/(mol K))", TEXT, known),
+        Column("PBE calculation (J/(mol K))", TEXT, known),
     ]
     return table("heat_capacity", columns, bulk.heat_capacity, caption="Heat capacity per formula unit")
 
@@ -302,10 +303,12 @@ def _value(references: References, key: str) -> Value | None:
 
 
 def _published(references: References, key: str) -> Cell:
+    """A value of the references, with its evidence where it was not read in a source."""
     value = _value(references, key)
     if value is None:
         return Cell(DASH)
-    return number(value.value, 1) if value.upper is None else window(value.value, value.upper)
+    cell = number(value.value, 1) if value.upper is None else window(value.value, value.upper)
+    return cell if value.evidence in {"P", "S"} else cell.noted(f"({value.evidence})")
 
 
 def _inside(references: References, key: str, ours: float) -> str:

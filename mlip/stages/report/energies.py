@@ -38,7 +38,8 @@ QUANTITIES = {  # of energetics; windows of vibrations belong to the stage modes
 TEXT_LINES = (
     (
         "Values are PBE, extrapolated to zero smearing; values with D3(BJ) are given beside them. The window of a "
-        "quantity is a range that holds published PBE values. The bulk modulus is the mean of the hydrostatic (Reuss) "
+        "quantity is a range that should hold PBE values. Evidence of a window: S, read in a source; C, computed from "
+        "public data; M, from memory, not verified at a source. The bulk modulus is the mean of the hydrostatic (Reuss) "
         "and the isotropic-strain (Voigt) moduli. 'This run' is calculated by the run itself. 'Project' is earlier DFT "
         "of this project, distributed with the code; its settings and date are in datasets/references. A value whose "
         "standard error exceeds half the width of its window is not resolved."
@@ -83,6 +84,7 @@ class Measured:
     low: float
     high: float
     method: str
+    evidence: str  # see `references`
 
     @property
     def where(self) -> str:
@@ -111,6 +113,7 @@ def measured(found: Energetics | None, references: References) -> tuple[Measured
             low=w.value,
             high=w.upper if w.upper is not None else w.value,
             method=w.method,
+            evidence=w.evidence,
         )
         for w in references.values
         if w.role == "window" and w.quantity in QUANTITIES
@@ -127,6 +130,7 @@ def windows(rows: Sequence[Measured]) -> Table:
         Column("Window", NUMBER, lambda r: window(r.low, r.high)),
         Column("Unit", TEXT, lambda r: unit(r.unit)),
         Column("Method of the window", TEXT, lambda r: r.method),
+        Column("Evidence", TEXT, lambda r: r.evidence),
         Column("Position", TEXT, lambda r: r.where),
     ]
     return table("windows", columns, rows)

@@ -8,7 +8,8 @@ from mlip.stages.sites.sites import DESORBED, RELAXED, Site
 TEXT_LINES = (
     (
         "Energies are relative to the lowest site of the same host and ion. The depth is measured inwards from the "
-        "outermost plane of metal atoms."
+        "outermost plane of metal atoms. Sites are relaxed to the force of sites.fmax_ev_per_angstrom; the ends of bands "
+        "are relaxed further, so that their energies and depths can differ a little."
     ),
 )
 VACANCY_TEXT = (
@@ -51,7 +52,7 @@ def sites_table(found: Sequence[Site]) -> Table:
         Column("Site", TEXT, lambda s: s.name),
         Column("Layer", TEXT, lambda s: s.layer),
         Column("Energy (eV)", NUMBER, lambda s: number(s.energy_ev if s.status.code == RELAXED else None)),
-        Column(f"Depth ({ANGSTROM})", NUMBER, lambda s: number(s.depth_angstrom, 2)),
+        Column(f"Depth ({ANGSTROM})", NUMBER, lambda s: number(s.depth_angstrom if s.layer != "bulk" else None, 2)),
         Column("O neighbours", NUMBER, lambda s: str(s.coordination)),
         Column("Equivalent sites", NUMBER, lambda s: str(s.multiplicity)),
         Column("Status", TEXT, lambda s: str(s.status)),
