@@ -42,8 +42,8 @@ TEXT_LINES = (
     (
         "Prefactors are Vineyard's ratios of products of frequencies, over all atoms that may move. The range covers "
         "the Hessians of the single members at the same geometry, without members for which the geometry is no "
-        "first-order saddle. Prefactors from the ion and its first shell alone show how much of the lattice takes part. "
-        "The spread of a barrier is the standard deviation over the members, without calibration."
+        "first-order saddle. Prefactors from the ion and its first shell alone show how much of the lattice takes "
+        "part. The spread of a barrier is the standard deviation over the members, without calibration."
     ),
 )
 BULK_LINES = (

@@ -144,7 +144,10 @@ def status(system: System, found: Diffusion) -> Status:
         unknown = ", ".join(axis for axis, known, _ in axes if not known)
         notes = [f"no chain of hops leads along {still}"] if still else []
         if unknown:
-            notes.append(f"D along {unknown} is not known; hops without a rate could be faster there: {missing}")
+            notes.append(
+                f"D along {unknown} is not known, as hops have no rate: {missing}; the mean over the axes does not "
+                "hang on it"
+            )
         return Status(RESOLVED, "; ".join(notes))
     if found.is_complete:
         return Status(CONFINED, "no chain of hops leads to the next cell; raise sites.max_hop_angstrom")

@@ -39,10 +39,10 @@ TEXT_LINES = (
     (
         "Values are PBE, extrapolated to zero smearing; values with D3(BJ) are given beside them. The window of a "
         "quantity is a range that should hold PBE values. Evidence of a window: S, read in a source; C, computed from "
-        "public data; M, from memory, not verified at a source. The bulk modulus is the mean of the hydrostatic (Reuss) "
-        "and the isotropic-strain (Voigt) moduli. 'This run' is calculated by the run itself. 'Project' is earlier DFT "
-        "of this project, distributed with the code; its settings and date are in datasets/references. A value whose "
-        "standard error exceeds half the width of its window is not resolved."
+        "public data; M, from memory, not verified at a source. The bulk modulus is the mean of the hydrostatic "
+        "(Reuss) and the isotropic-strain (Voigt) moduli. 'This run' is calculated by the run itself. 'Project' is "
+        "earlier DFT of this project, distributed with the code; its settings and date are in datasets/references. A "
+        "value whose standard error exceeds half the width of its window is not resolved."
     ),
     (
         "Adsorption energies are single points at geometries relaxed by the potential; the clean host is relaxed by "

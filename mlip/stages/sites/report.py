@@ -8,8 +8,8 @@ from mlip.stages.sites.sites import DESORBED, RELAXED, Site
 TEXT_LINES = (
     (
         "Energies are relative to the lowest site of the same host and ion. The depth is measured inwards from the "
-        "outermost plane of metal atoms. Sites are relaxed to the force of sites.fmax_ev_per_angstrom; the ends of bands "
-        "are relaxed further, so that their energies and depths can differ a little."
+        "outermost plane of metal atoms. Sites are relaxed to the force of sites.fmax_ev_per_angstrom; the ends of "
+        "bands are relaxed further, so that their energies and depths can differ a little."
     ),
 )
 VACANCY_TEXT = (
