@@ -30,6 +30,7 @@ TIGHT = 0.01  # eV/Angstrom, for the barriers that the others are measured again
 TORCH_SIM = "make bench PYTHON=python3.12 VENV=.venv-bench"
 VERSIONED = ("torch", "mace-torch", "symmetrix-xl", "e3nn", "ase", "numpy", "torch-sim-atomistic")
 OURS = ("symmetrix-xl", "mace-scalar")
+HOPS = ("Li_bulk_oct", "Mg_bulk_oct", "Li_100_010zz", "Mg_100_010zz", "Li_001_in", "Mg_001_in")
 PLAN = {
     "point": [("point", p, n, d) for d in ("float64", "float32") for n in REPEATS for p in (*OURS, "ase")],
     "many": [("many", p, d) for d in ("float64", "float32") for p in (*OURS, "ase")],
@@ -41,7 +42,7 @@ PLAN = {
     "start": [("start_up", "ours")],
     "profile": [("profile", p) for p in OURS],
     "again": [("run_again", "ours")],
-    "refine": [("refine", p, h) for h in ("Li_100_010zz", "Li_001_in") for p in ("ours", "neb", "dimer")],
+    "refine": [("refine", p, h) for h in HOPS for p in ("ours", "neb", "dimer")],
 }
 
 

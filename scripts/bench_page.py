@@ -70,14 +70,18 @@ def table(title, head, rows):
 
 def refined(known):
     """True calls of each hop by each method, another potential as the truth."""
-    names = {"ours": "refine", "neb": "ASE, climbing-image NEB", "dimer": "ASE, dimer from the potential's saddle"}
+    names = {"ours": "refine", "neb": "ASE, climbing-image NEB", "dimer": "ASE, dimer"}
     hops = list(dict.fromkeys(k.split()[2] for k in known if k.startswith("refine ")))
     rows = []
-    for peer, label in names.items():
-        found = [known.get(f"refine {peer} {hop}", {}) for hop in hops]
-        rows.append([label, *(c for f in found for c in (shown(f.get("calls"), 0), shown(f.get("barrier_ev"), 4)))])
-    head = ["", *(c for hop in hops for c in (f"{hop}, true calls", "barrier (eV)"))]
+    for hop in hops:
+        found = [known.get(f"refine {peer} {hop}", {}) for peer in names]
+        rows.append([hop, *(c for f in found for c in (shown(f.get("calls"), 0), _barrier(f)))])
+    head = ["", *(c for name in names.values() for c in (f"{name}: true calls", "barrier (eV)"))]
     return table("Calls of the truth to converged ends and saddle (0.05 eV/A)", head, rows)
+
+
+def _barrier(found):
+    return "not converged" if found and found["barrier_ev"] is None else shown(found.get("barrier_ev"), 4)
 
 
 def compared(known, name, key):

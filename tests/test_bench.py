@@ -69,6 +69,18 @@ def test_page_sets_aims_beside_what_was_measured():
     assert "| ours, symmetrix-xl | 510 | 510 | 638 | 25 % |" in page
 
 
+def test_calls_of_a_hop_by_three_methods_in_a_row():
+    known = {
+        "refine ours Li_001_in": measured(calls=6, barrier_ev=1.1649),
+        "refine neb Li_001_in": measured(calls=312, barrier_ev=1.16495),
+        "refine dimer Li_001_in": measured(calls=120, barrier_ev=None),
+        "refine ours Mg_001_in": measured(calls=9, barrier_ev=1.603),
+    }
+    page = bench_page.page(known, MACHINE)
+    assert "| Li_001_in | 6 | 1.1649 | 312 | 1.1650 | 120 | not converged |" in page
+    assert "| Mg_001_in | 9 | 1.6030 |  |  |  |  |" in page
+
+
 @pytest.mark.parametrize(
     "name", ["Li_bulk_oct", "Li_001_in", "Li_100_010zz", "Mg_bulk_oct", "Mg_001_in", "Mg_100_010zz"]
 )
