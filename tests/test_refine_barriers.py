@@ -75,10 +75,26 @@ def test_a_path_without_its_frames_is_named(tmp_path):
 @pytest.mark.parametrize(("part", "words"), [(0, "initial state"), (1, "saddle")])
 def test_a_path_of_another_hop_of_that_name_is_named_and_not_used(tmp_path, part, words, shift, used):
     folder = declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4)
-    band = extxyz.read_frames(folder / "frames.extxyz")
+    initial, saddle = extxyz.read_frames(folder / "frames.extxyz")
+    band = [initial, saddle, initial.copy()]
     band[part].positions[-1] += (0.0, 0.0, shift)
     found, said = declared(folder, band_of=lambda path: tuple(band) if path.hop == "001_x" else None)
     assert (("001", "Li", "001_x") in found) is used
     assert len(said) == (not used)
     start, end = f"{folder}: path of Li 001_x: at the {words}, distances", "hop of this name; the path is not used"
     assert all(line.startswith(start) and line.endswith(end) for line in said)
+
+
+@pytest.mark.parametrize(("shift", "reverse"), [(0.1, 0.3), (5.0, None)])
+def test_a_path_that_ends_at_another_place_has_no_reverse_barrier(tmp_path, shift, reverse):
+    """The barrier from the initial state stays; that from the final state belongs to another minimum."""
+    folder = declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4, final_ev=0.1)
+    band = extxyz.read_frames(folder / "frames.extxyz")
+    band[-1].positions[-1] += (0.0, 0.0, shift)
+    found, said = declared(folder, band_of=lambda path: tuple(band) if path.hop == "001_x" else None)
+    one = found["001", "Li", "001_x"]
+    assert one.barrier_ev == pytest.approx(0.4)
+    assert one.reverse_ev == (None if reverse is None else pytest.approx(reverse))
+    assert (one.reverse_d3_ev is None) == (reverse is None)
+    assert len(said) == (reverse is None)
+    assert all("at the final state" in line and line.endswith("its reverse barrier is not used") for line in said)

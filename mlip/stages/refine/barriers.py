@@ -65,7 +65,8 @@ class DftBarrier:
         return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
 
 
-BandOf = Callable[[LabelledPath], tuple[Atoms, Atoms] | None]
+PARTS = ("initial state", "saddle", "final state")  # of a band, in the order of `BandOf`
+BandOf = Callable[[LabelledPath], tuple[Atoms, Atoms, Atoms] | None]
 
 
 def declared(
@@ -83,7 +84,7 @@ def declared(
         hosts: of the run.
         conventional: cell of the crystal.
         say: told which dataset is of another theory, and which path has no frames or is of another hop.
-        band_of: initial image and saddle of the run's own band of the hop of that name, where there is one.
+        band_of: initial image, saddle and final image of the run's own band of the hop of that name, where there is one.
     """
     found: list[DftBarrier] = []
     first = read_card(folders[0]) if folders else None
@@ -101,29 +102,35 @@ def declared(
                 )
         own = []
         for path in fitting:
-            if other_place := _other_place(path, frames, band_of(path)):
-                say(f"{folder}: path of {path.ion} {path.hop}: {other_place}; the path is not used")
-            else:
-                own.append(_in_cell(path, frames, hosts))
+            of, band = f"{folder}: path of {path.ion} {path.hop}", band_of(path)
+            if other_place := _other_place(path, frames, band):
+                say(f"{of}: {other_place}; the path is not used")
+                continue
+            own.append(_in_cell(path, frames, hosts))
+            if path.final is not None and (elsewhere := _apart("final state", frames.get(path.final), band, path.ion)):
+                say(f"{of}: {elsewhere}; its reverse barrier is not used")
+                own[-1] = replace(own[-1], final=None)
         found += of_paths(own, frames)
     return tuple(found)
 
 
-def _other_place(path: LabelledPath, frames: Mapping[str, Atoms], band: tuple[Atoms, Atoms] | None) -> str:
+def _other_place(path: LabelledPath, frames: Mapping[str, Atoms], band: tuple[Atoms, Atoms, Atoms] | None) -> str:
     """Where the ion of a path is at another place than on the run's own band; empty where it is not, or is not known.
 
     Hops are named in the order in which they are found, so that another potential may name another hop the same.
     """
-    names = (path.initial, path.saddle)
-    if band is None or any(name not in frames for name in names):
+    initial, saddle = frames.get(path.initial), frames.get(path.saddle)
+    return _apart("initial state", initial, band, path.ion) or _apart("saddle", saddle, band, path.ion)
+
+
+def _apart(part: str, frame: Atoms | None, band: tuple[Atoms, Atoms, Atoms] | None, ion: str) -> str:
+    """How far the ion of a frame is from its place on the run's own band; empty where it is there, or is not known."""
+    if band is None or frame is None:
         return ""
-    for part, name, image in zip(("initial state", "saddle"), names, band, strict=True):
-        apart = place_difference(frames[name], image, path.ion)
-        if apart > SAME_PLACE_ANGSTROM:
-            return (
-                f"at the {part}, distances to neighbours differ by {apart:.2f} Angstrom from the run's hop of this name"
-            )
-    return ""
+    apart = place_difference(frame, band[PARTS.index(part)], ion)
+    if apart <= SAME_PLACE_ANGSTROM:
+        return ""
+    return f"at the {part}, distances to neighbours differ by {apart:.2f} Angstrom from the run's hop of this name"
 
 
 def _in_cell(path: LabelledPath, frames: Mapping[str, Atoms], hosts: Sequence[Host]) -> LabelledPath:

@@ -34,16 +34,16 @@ def of_run(context: Context[Any]) -> tuple[DftBarrier, ...]:
 
 
 def _bands(context: Context[Any]) -> BandOf:
-    """Initial image and saddle of the band of a hop, of the member whose barrier is nearest the mean; None: no band."""
+    """Ends and saddle of the band of a hop, of the member whose barrier is nearest the mean; None: no band."""
     bands = context.result(NEB).bands
 
-    def band_of(path: LabelledPath) -> tuple[Atoms, Atoms] | None:
+    def band_of(path: LabelledPath) -> tuple[Atoms, Atoms, Atoms] | None:
         own = [b for b in bands if (b.host, b.ion, b.hop) == (path.host, path.ion, path.hop)]
         band = nearest_member(own)
         if band is None or not (file := band_file(context.folder_of(NEB), band)).exists():
             return None
         images = extxyz.read_frames(file)
-        return images[0], images[int(np.argmax(band.energies_ev))]
+        return images[0], images[int(np.argmax(band.energies_ev))], images[-1]
 
     return band_of
 
