@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 from mlip.atoms import extxyz
 from mlip.atoms.structures import crystal
+from mlip.core import files
 from mlip.stages.refine import barriers
 
 SLAB = replace(host("001"), miller=(0, 0, 1), atoms=12, cell_angstrom=(7.6, 3.8, 22.3, 90.0, 90.0, 90.0))
@@ -97,4 +98,17 @@ def test_a_path_that_ends_at_another_place_has_no_reverse_barrier(tmp_path, shif
     assert one.reverse_ev == (None if reverse is None else pytest.approx(reverse))
     assert (one.reverse_d3_ev is None) == (reverse is None)
     assert len(said) == (reverse is None)
-    assert all("at the final state" in line and line.endswith("its reverse barrier is not used") for line in said)
+    assert all("the ion moves by 0.00 Angstrom, by " in line for line in said)
+    assert all(line.endswith("its reverse barrier is not used") for line in said)
+
+
+def test_an_end_with_other_neighbours_after_a_hop_of_the_same_length_counts_as_another_place(tmp_path):
+    folder = declaring.dataset(tmp_path / "one", hop="001_x", height_ev=0.4, final_ev=0.1)
+    frames = extxyz.read_frames(folder / "frames.extxyz")
+    band = [frame.copy() for frame in frames]
+    for frames_of, shift in ((frames, 4.0), (band, -4.0)):
+        frames_of[-1].positions[-1] += (0.0, 0.0, shift)
+    files.write_frames(folder / "frames.extxyz", frames)
+    found, said = declared(folder, band_of=lambda path: tuple(band) if path.hop == "001_x" else None)
+    assert found["001", "Li", "001_x"].reverse_ev is None
+    assert "at the final state, distances to neighbours differ by" in said[0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ase import Atoms
+from ase.geometry import find_mic
 
 from mlip.atoms import extxyz
 from mlip.atoms.likeness import SAME_PLACE_ANGSTROM, place_difference
@@ -65,6 +66,7 @@ class DftBarrier:
         return None if self.d3_ev is None else self.barrier_ev + self.d3_ev
 
 
+SAME_LENGTH_ANGSTROM = 0.5  # one hop by two methods: up to 0.1; two minima of one void of anatase (001): 0.8
 PARTS = ("initial state", "saddle", "final state")  # of a band, in the order of `BandOf`
 BandOf = Callable[[LabelledPath], tuple[Atoms, Atoms, Atoms] | None]
 
@@ -107,8 +109,8 @@ def declared(
                 say(f"{of}: {other_place}; the path is not used")
                 continue
             own.append(_in_cell(path, frames, hosts))
-            if path.final is not None and (elsewhere := _apart("final state", frames.get(path.final), band, path.ion)):
-                say(f"{of}: {elsewhere}; its reverse barrier is not used")
+            if other_end := _other_end(path, frames, band):
+                say(f"{of}: {other_end}; its reverse barrier is not used")
                 own[-1] = replace(own[-1], final=None)
         found += of_paths(own, frames)
     return tuple(found)
@@ -121,6 +123,27 @@ def _other_place(path: LabelledPath, frames: Mapping[str, Atoms], band: tuple[At
     """
     initial, saddle = frames.get(path.initial), frames.get(path.saddle)
     return _apart("initial state", initial, band, path.ion) or _apart("saddle", saddle, band, path.ion)
+
+
+def _other_end(path: LabelledPath, frames: Mapping[str, Atoms], band: tuple[Atoms, Atoms, Atoms] | None) -> str:
+    """Where a path ends at another place than the run's own band; empty where it does not, or is not known.
+
+    Two minima of one void have neighbours at the same distances, so that the length of the hop is compared too.
+    """
+    initial, final = frames.get(path.initial), frames.get(path.final or "")
+    if band is None or initial is None or final is None:
+        return ""
+    ours, own = _hop_length(band[0], band[-1], path.ion), _hop_length(initial, final, path.ion)
+    if abs(ours - own) > SAME_LENGTH_ANGSTROM:
+        return f"the ion moves by {own:.2f} Angstrom, by {ours:.2f} Angstrom in the run's hop of this name"
+    return _apart("final state", final, band, path.ion)
+
+
+def _hop_length(one: Atoms, other: Atoms, ion: str) -> float:
+    """Distance (Angstrom) between the places of the last ion, by the shortest way."""
+    last = max(k for k, symbol in enumerate(one.symbols) if symbol == ion)
+    _, lengths = find_mic((other.positions[last] - one.positions[last])[None], one.cell, pbc=True)
+    return float(lengths[0])
 
 
 def _apart(part: str, frame: Atoms | None, band: tuple[Atoms, Atoms, Atoms] | None, ion: str) -> str:
