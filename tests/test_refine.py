@@ -128,19 +128,29 @@ def test_a_call_that_a_dataset_has_too_is_one_datum(skewed):
 
 @pytest.mark.parametrize(("final", "wanted"), [(0.1, set()), (0.12, {loop.FINAL})])
 def test_the_reverse_barrier_must_not_change_either(skewed, final, wanted):
-    """All labels are stationary; the corrected surface has the final end at 0.1 eV, DFT at `final`."""
+    """All labels are stationary; the surface has the final end at 0.1 eV, and at `final` where it was labelled.
+
+    The labels are 0.03 eV apart from the surface, which is its error and moves nothing.
+    """
     atoms, mode = Atoms("Li", positions=[[1, 1, 1]], cell=[8, 8, 8], pbc=True), np.eye(1, 3)
     energies = {loop.INITIAL: 0.0, loop.SADDLE: 0.5, loop.FINAL: final}
     calls = {}
-    for part, energy in energies.items():
-        label = extxyz.with_labels(atoms, energy_ev=energy, forces=np.zeros((1, 3)), info={})
-        calls[part] = loop.Call(part, 0, atoms, label)
+    for place, (part, energy) in enumerate(energies.items()):
+        asked = atoms.copy()
+        asked.positions[0, 0] = place
+        off = 0.03 if part == loop.SADDLE else 0.0
+        label = extxyz.with_labels(asked, energy_ev=energy + off, forces=np.zeros((1, 3)), info={})
+        calls[part] = loop.Call(part, 0, asked, label)
     images = [atoms.copy() for _ in range(3)]
     for image, energy in zip(images, (0.0, 0.5, 0.1), strict=True):
         image.calc = SinglePointCalculator(image, energy=energy)
     found = replace(skewed[0].found, images=tuple(images), saddle=images[1], mode=mode, forward_ev=0.5)
     path = loop.Hop(band=tuple(images), symmetric=False, target="pbe", noise=EXACT)
-    assert set(loop._wanted(path, found, calls, SETTINGS)) == wanted
+
+    def surface(_, positions):
+        return [(list(energies.values())[round(p[0, 0])], np.zeros((1, 3)), None) for p in positions]
+
+    assert set(loop._wanted(path, found, calls, surface, SETTINGS)) == wanted
 
 
 def test_the_same_labels_give_the_same_calls(skewed):

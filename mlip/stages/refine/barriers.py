@@ -86,7 +86,7 @@ def declared(
         hosts: of the run.
         conventional: cell of the crystal.
         say: told which dataset is of another theory, and which path has no frames or is of another hop.
-        band_of: initial image, saddle and final image of the run's own band of the hop of that name, where there is one.
+        band_of: initial image, saddle and final image of the run's own band of the hop of that name, if there is one.
     """
     found: list[DftBarrier] = []
     first = read_card(folders[0]) if folders else None

@@ -3,8 +3,8 @@
 Takes the potential's band of a hop and the calls made so far, in rounds; gives the geometries of the next round, or the
 result. In a round, every end or saddle whose DFT force is not below the limit is calculated at the place where the
 potential plus the correction has it. A symmetric hop has one end: its operation makes the other. The hop is done when
-all forces are below the limit and the correction, refitted with the last labels, moves the barrier by less than
-`max_change_ev`.
+all forces are below the limit and, on the surface corrected with all labels, the ways from the labelled points to the
+stationary ones change the barrier by less than `max_change_ev`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -120,11 +120,12 @@ def next_round(
     bounds = Bounds(settings.length_bounds_angstrom, settings.amplitude_bounds_ev)
     labelled, copied = residuals(hop, calls, prior, reach=settings.reach_angstrom)
     correction = fitted(labelled, hop.noise, bounds, copies=copied)
-    found = search(band, Surface(prior, correction), neb_settings, symmetric=hop.symmetric)
+    surface = Surface(prior, correction)
+    found = search(band, surface, neb_settings, symmetric=hop.symmetric)
     fault = _fault(hop, found, settings)
     if fault is not None:
         return Finished(fault, found, correction)
-    wanted = _wanted(hop, found, latest(calls), settings)
+    wanted = _wanted(hop, found, latest(calls), surface, settings)
     if not wanted:
         probes = _probes(calls, settings)
         return Asked(probes, found.images) if probes else Finished(Status(CONVERGED), found, correction)
@@ -197,7 +198,22 @@ def _off(point: Array, path: Sequence[Array]) -> float:
     return min(apart)
 
 
-def _wanted(hop: Hop, found: Found, last: Mapping[str, Call], settings: RefineSettings) -> dict[str, Atoms]:
+def moves(found: Found, last: Mapping[str, Call], surface: Surface) -> dict[str, float]:
+    """Energy (eV) that an end or saddle gains on a surface from where it is labelled to where it is stationary.
+
+    Both energies are of the surface, so that it does not count how well the surface meets the label.
+    """
+    now = {INITIAL: found.images[0], SADDLE: found.saddle, FINAL: found.images[-1]}
+    return {
+        part: float(atoms.get_potential_energy()) - surface(0, [last[part].asked.positions])[0][0]
+        for part, atoms in now.items()
+        if atoms is not None and part in last
+    }
+
+
+def _wanted(
+    hop: Hop, found: Found, last: Mapping[str, Call], surface: Surface, settings: RefineSettings
+) -> dict[str, Atoms]:
     """Where to calculate next: every end or saddle that is not stationary, else what moves the barrier; or nothing."""
     if found.saddle is None or found.forward_ev is None:
         raise ValueError("a search without a saddle wants no calls")
@@ -210,8 +226,7 @@ def _wanted(hop: Hop, found: Found, last: Mapping[str, Call], settings: RefineSe
     labels = {part: label_of(call, hop.target) for part, call in last.items()}
     rough = [part for part in places if part not in labels or moving.largest(labels[part][1]) > most]
     if not rough:
-        now = {INITIAL: found.images[0], SADDLE: found.saddle, FINAL: found.images[-1]}
-        shifts = {part: float(now[part].get_potential_energy()) - labels[part][0] for part in places}
+        shifts = {part: shift for part, shift in moves(found, last, surface).items() if part in places}
         if max(abs(shifts[SADDLE] - shifts[end]) for end in places if end != SADDLE) <= settings.max_change_ev:
             return {}
         rough = [max(shifts, key=lambda part: abs(shifts[part]))]

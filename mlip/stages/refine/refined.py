@@ -18,7 +18,7 @@ from mlip.stages.dataset.card import LabelledPath
 from mlip.stages.neb import band as moving
 from mlip.stages.refine import loop
 from mlip.stages.refine.loop import FINAL, INITIAL, SADDLE, Call
-from mlip.stages.refine.search import Prior
+from mlip.stages.refine.search import Prior, Surface
 from mlip.stages.refine.settings import RefineSettings
 from mlip.stages.sites.network import Hop
 
@@ -64,7 +64,7 @@ class Refined:
     pbe_reverse_ev: float | None = None
     d3_forward_ev: float | None = None  # D3(BJ) part at the same geometries
     d3_reverse_ev: float | None = None
-    change_ev: float | None = None  # that the correction still predicts for the forward barrier
+    change_ev: float | None = None  # of the forward barrier, from the labelled to the stationary points
     std_ev: float | None = None  # of the forward barrier, posterior of the correction: noise and forces left
     force_ev_per_angstrom: float | None = None  # largest DFT force left on an atom, ends and saddle
     limit_ev_per_angstrom: float | None = None  # below which a force counts as zero
@@ -94,7 +94,10 @@ def outcome(
     forward = labels[SADDLE][0] - labels[INITIAL][0] if converged else None
     back = INITIAL if hop.symmetric else FINAL
     reverse = labels[SADDLE][0] - labels[back][0] if converged else None
-    predicted = done.found.forward_ev if done.found is not None else None
+    change = None
+    if converged and done.found is not None and done.correction is not None:
+        moves = loop.moves(done.found, last, Surface(prior, done.correction))
+        change = moves[SADDLE] - moves[INITIAL]
     forces = [moving.largest(labels[part][1]) for part in PARTS if part in labels]
     bare = named(hop, done.status)
     return _with(
@@ -107,7 +110,7 @@ def outcome(
         pbe_reverse_ev=_above(last, back, "dft_energy") if converged else None,
         d3_forward_ev=_above(last, INITIAL, "d3_energy") if converged else None,
         d3_reverse_ev=_above(last, back, "d3_energy") if converged else None,
-        change_ev=None if forward is None or predicted is None else predicted - forward,
+        change_ev=change,
         std_ev=_std(done, last) if converged else None,
         force_ev_per_angstrom=max(forces, default=None),
         limit_ev_per_angstrom=loop.limit(path.noise, len(path.band[0]), settings.fmax_ev_per_angstrom),

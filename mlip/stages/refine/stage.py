@@ -297,4 +297,5 @@ STAGE = Stage(
     inputs=lambda context: [*_datasets(context), *_references(context)],
     report=report,
     cores=lambda context: context.section(Dft).ranks,
+    version=2,
 )
