@@ -146,9 +146,18 @@ def crystal_name(settings: StructuresSettings) -> str:
     return f"{files.place(path)}#{block}" if block else str(files.place(path))
 
 
+def conventional_cell(settings: StructuresSettings) -> Atoms:
+    """The conventional cell of the run's crystal.
+
+    Raises:
+        ValueError: as `structures.loaded`, with the charges of the settings.
+    """
+    return structures.crystal(crystal_name(settings), settings.charges_e)
+
+
 def identity_of(settings: StructuresSettings, result: "Hosts") -> crystals.Identity:
     """Which crystal the hosts are of."""
-    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings), settings.charges_e))
+    return result.crystal or crystals.identify(conventional_cell(settings))
 
 
 def run(context: Context[StructuresSettings]) -> Hosts:
