@@ -109,11 +109,21 @@ def test_the_upper_limit_of_an_ion_at_rest_holds_in_19_of_20_cases():
         ({"temperature_kelvin": -300.0}, "temperature_kelvin: -300 is not above 0"),
         ({"jump_angstrom": 0.0}, "jump_angstrom: 0 is not above 0"),
         ({"longest_jump_angstrom": 1.0}, "longest_jump_angstrom: 1 is below jump_angstrom, 2"),
+        ({"frame_fs": 0}, "frame_fs: 0 is not above 0; give a time in fs"),
+        ({"frame_fs": -100.0}, "frame_fs: -100 is not above 0"),
+        ({"frame_fs": float("nan")}, "frame_fs: nan is not above 0"),
+        ({"dimensions": 0}, "dimensions: 0 is neither 2 nor 3"),
+        ({"dimensions": 1}, "dimensions: 1 is neither 2 nor 3"),
     ],
 )
 def test_values_that_no_analysis_has_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
-        mlip.diffusion_of(trajectory(frames=200), "Li", frame_fs=100, **wrong)
+        mlip.diffusion_of(trajectory(frames=200), "Li", **({"frame_fs": 100} | wrong))
+
+
+def test_a_time_step_that_no_simulation_has_is_refused():
+    with pytest.raises(ValueError, match="time_step_fs: -2 is not above 0"):
+        Reading(time_step_fs=-2.0)
 
 
 def test_few_jumps_are_no_sample():

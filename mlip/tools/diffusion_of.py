@@ -123,9 +123,9 @@ def diffusion_of(  # noqa: PLR0913  (what was simulated and how it is read are i
         jump_angstrom=jump_angstrom,
         longest_jump_angstrom=longest_jump_angstrom,
     )
+    reading = Reading(frame_fs=frame_fs, dimensions=dimensions)
     given = [one if isinstance(one, Atoms) else list(one) for one in frames]
     parts = [given] if all(isinstance(one, Atoms) for one in given) else given
-    reading = Reading(frame_fs=frame_fs, dimensions=dimensions)
     found = [trajectories.tracks(part, ion, f"trajectory {k}", reading) for k, part in enumerate(parts, start=1)]
     return of_tracks(found, ion, analysis)
 

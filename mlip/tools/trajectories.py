@@ -46,6 +46,20 @@ class Reading:
     species: tuple[str, ...] = ()
     dimensions: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse values that no trajectory has.
+
+        Raises:
+            ValueError: a time that is not a number above 0, or dimensions other than 2 and 3.
+        """
+        for name, value in (("frame_fs", self.frame_fs), ("time_step_fs", self.time_step_fs)):
+            if value is not None and not 0 < value < np.inf:
+                raise ValueError(f"{name}: {value:g} is not above 0; give a time in fs")
+        if self.dimensions not in {None, 2, 3}:
+            raise ValueError(
+                f"dimensions: {self.dimensions} is neither 2 nor 3; give 2 for D in the plane of a slab, 3 in a crystal"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class IonTracks:
