@@ -28,6 +28,7 @@ from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
 from mlip.core.arrays import Array
 from mlip.core.status import Status
+from mlip.potential import free_energy
 from mlip.stages.sites.settings import ROUNDS, SitesSettings
 
 Vector = tuple[float, float, float]
@@ -209,7 +210,7 @@ def relaxed_in_cell(
         converged = _descended(work, settings, stop)
         if converged is not False:
             break
-    energy = float(work.get_potential_energy())
+    energy = free_energy.of(work)
     out = work.copy()
     out.calc = None
     return out, energy, converged
@@ -320,7 +321,7 @@ def _hollows(host: Atoms, ion: str, settings: SitesSettings, metal: NDArray[np.b
 
 def _falls_into(host: Atoms, known: Sequence[tuple[float, Array]]) -> Callable[[Atoms], bool]:
     def near(atoms: Atoms) -> bool:
-        energy = atoms.get_potential_energy()
+        energy = free_energy.of(atoms)
         return any(
             distances(host, places, atoms.positions[-1]).min() < NEAR_KNOWN_ANGSTROM and energy < level + NEAR_KNOWN_EV
             for level, places in known
