@@ -17,6 +17,14 @@ CASE = Path(__file__).parent / "data" / "labels" / "same-structure-moved.extxyz"
 TOLERANCE = 1e-3
 
 
+def case():
+    """Five labelled frames, another one, and a copy of each of the five."""
+    frames = read(CASE, ":")
+    for one in frames:
+        one.info["dft_energy"], one.arrays["dft_forces"] = one.get_potential_energy(), one.get_forces()
+    return frames
+
+
 @pytest.fixture(scope="module")
 def shipped():
     folders = (tiny.DATA, tiny.DATA.with_name("tio2-mg-li-test"))
@@ -168,7 +176,7 @@ def test_the_filter_lets_every_copy_within_the_tolerance_through(frame, seed):
 
 
 def test_the_case_of_moved_frames():
-    frames = read(CASE, ":")
+    frames = case()
     names = [f.info["frame_id"] for f in frames]
     assert {names[later]: names[first] for first, later in copies.copies(frames, TOLERANCE)} == {
         "copy_exact": "001_11_Li_ah00",
@@ -205,7 +213,7 @@ def test_the_number_of_comparisons_grows_with_the_copies_and_not_with_the_pairs(
 
 
 def test_copies_leave_the_dataset_and_a_test_group_of_copies_is_refused():
-    frames = read(CASE, ":")
+    frames = case()
     kept, dropped = dataset.deduplicate(frames, TOLERANCE)
     assert [f.info["frame_id"] for f in kept] == [f.info["frame_id"] for f in frames[:6]]
     assert ("copy_mirrored", "001_11_Li_ah04") in dropped
@@ -216,8 +224,34 @@ def test_copies_leave_the_dataset_and_a_test_group_of_copies_is_refused():
         dataset.require_own(["held_reordered"], frames, dropped)
 
 
+@pytest.mark.parametrize("kept", ["001_11_Li_ah01", "001_11_Li_ah03", "001_11_Li_ah04"])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_copy_with_another_label_is_refused_whichever_comes_first(kept, held_out):
+    frames = case()
+    copy = dict(dataset.deduplicate(frames, TOLERANCE)[1])
+    wrong = next(f for f in frames if copy.get(f.info["frame_id"]) == kept)
+    groups = [f.info["group"] for f in frames] if held_out else []
+    wrong.info["dft_energy"] += 2.9e-3 * len(wrong)
+    dataset.deduplicate(frames, TOLERANCE, groups)  # the egg-box effect of a slab that moved
+    wrong.info["dft_energy"] += 0.2e-3 * len(wrong)
+    told = r"x.extxyz: frame \d+ \(.*\): same structure as frame \d+ \(.*\), maybe moved.* differ by 0.0031 eV/atom"
+    for order in (frames, frames[::-1]):
+        with pytest.raises(ValueError, match=told):
+            dataset.deduplicate(order, TOLERANCE, groups, source="x.extxyz")
+
+
+def test_a_copy_with_other_forces_is_refused():
+    frames = case()
+    wrong = next(f for f in frames if f.info["frame_id"] == "copy_mirrored")
+    wrong.arrays["dft_forces"] = 2.0 * wrong.arrays["dft_forces"]
+    with pytest.raises(
+        ValueError, match=r"copy_mirrored\): same structure as .* lengths of forces by 4.882 eV/Angstrom"
+    ):
+        dataset.deduplicate(frames, TOLERANCE)
+
+
 def test_two_held_out_copies_both_stay_and_a_held_out_path_that_loses_a_frame_is_refused():
-    frames = read(CASE, ":")
+    frames = case()
     _, dropped = dataset.deduplicate(frames, TOLERANCE)
     later, earlier = dropped[0]
     groups = {f.info["frame_id"]: f.info["group"] for f in frames}
@@ -233,14 +267,14 @@ def test_two_held_out_copies_both_stay_and_a_held_out_path_that_loses_a_frame_is
 
 
 def test_a_test_group_with_a_frame_of_its_own_stays():
-    frames = read(CASE, ":")
+    frames = case()
     frames[5].info["group"] = "held_moved"
     _, dropped = dataset.deduplicate(frames, TOLERANCE)
     dataset.require_own(["held_moved"], frames, dropped)
 
 
 def test_folds_refuse_a_mirrored_copy():
-    frames = read(CASE, ":")
+    frames = case()
     for f in frames:
         f.info |= {"host": "001", "ion": "Li"}
     with pytest.raises(ValueError, match=r"copy_mirrored of group held_mirrored are the same structure"):

@@ -109,11 +109,21 @@ def test_the_upper_limit_of_an_ion_at_rest_holds_in_19_of_20_cases():
         ({"temperature_kelvin": -300.0}, "temperature_kelvin: -300 is not above 0"),
         ({"jump_angstrom": 0.0}, "jump_angstrom: 0 is not above 0"),
         ({"longest_jump_angstrom": 1.0}, "longest_jump_angstrom: 1 is below jump_angstrom, 2"),
+        ({"frame_fs": 0}, "frame_fs: 0 is not above 0; give a time in fs"),
+        ({"frame_fs": -100.0}, "frame_fs: -100 is not above 0"),
+        ({"frame_fs": float("nan")}, "frame_fs: nan is not above 0"),
+        ({"dimensions": 0}, "dimensions: 0 is neither 2 nor 3"),
+        ({"dimensions": 1}, "dimensions: 1 is neither 2 nor 3"),
     ],
 )
 def test_values_that_no_analysis_has_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
-        mlip.diffusion_of(trajectory(frames=200), "Li", frame_fs=100, **wrong)
+        mlip.diffusion_of(trajectory(frames=200), "Li", **({"frame_fs": 100} | wrong))
+
+
+def test_a_time_step_that_no_simulation_has_is_refused():
+    with pytest.raises(ValueError, match="time_step_fs: -2 is not above 0"):
+        Reading(time_step_fs=-2.0)
 
 
 def test_few_jumps_are_no_sample():
@@ -147,8 +157,20 @@ def test_on_a_slab_two_axes_count_whatever_the_normal():
     assert again.jumps == flat.jumps
     assert_allclose(again.from_jumps_cm2_per_s.value, flat.from_jumps_cm2_per_s.value, rtol=1e-6, atol=0)
     assert flat.diffusion_cm2_per_s.low < 0.2 * walks.A**2 * 1e-4 < flat.diffusion_cm2_per_s.high
-    assert flat.conductivity_s_per_cm is None
-    assert "a slab has no volume" in flat.notes[0]
+    for dimensions in (None, 2, 3):
+        slab = mlip.diffusion_of(made, "Li", frame_fs=100, temperature_kelvin=300, dimensions=dimensions)
+        assert slab.conductivity_s_per_cm is None
+        assert "a slab has no volume" in slab.notes[0]
+
+
+def test_two_dimensions_of_a_crystal_have_a_conductivity_in_the_plane():
+    """The crystal has a volume whatever D is asked for."""
+    whole, plane = (
+        mlip.diffusion_of(trajectory(), "Li", frame_fs=100, temperature_kelvin=500, dimensions=n) for n in (3, 2)
+    )
+    share = plane.diffusion_cm2_per_s.value / whole.diffusion_cm2_per_s.value
+    assert_allclose(plane.conductivity_s_per_cm.value, share * whole.conductivity_s_per_cm.value, rtol=1e-9, atol=0)
+    assert plane.notes[0].startswith("the conductivity in the plane is that of independent ions")
 
 
 def test_replicas_are_taken_together():

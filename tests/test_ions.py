@@ -1,14 +1,24 @@
 """Charges and radii of ions: the table, the stoichiometry, and what a config says instead."""
 
+from types import SimpleNamespace
+
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.io import write
+from helpers import tiny
 
 from mlip.atoms import ions, structures
 from mlip.atoms.structures import Facet
+from mlip.stages.dataset.settings import DatasetSettings
+from mlip.stages.modes import stage as modes
+from mlip.stages.modes.settings import ModesSettings
+from mlip.stages.refine import known
+from mlip.stages.refine.settings import RefineSettings
+from mlip.stages.report import stage as report
 from mlip.stages.sites import sites
 from mlip.stages.sites.settings import SitesSettings
-from mlip.stages.structures import StructuresSettings
+from mlip.stages.structures import StructuresSettings, conventional_cell
 
 
 def test_given_charges_hold_in_the_place_of_the_usual_ones():
@@ -61,3 +71,42 @@ def test_a_charge_of_no_element_is_refused():
         StructuresSettings(charges_e={"Mn3": 3})
     with pytest.raises(ValueError, match="greater than 0"):
         SitesSettings(radii_angstrom={"Li": 0.0})
+
+
+class _Asked:
+    """A context of a run on a crystal whose charges the config gives, with nothing found so far."""
+
+    def __init__(self, built, folder):
+        self.built, self.folder, self.settings, self.workers, self.gpus = built, folder, ModesSettings(), 1, 1
+        self.common = SimpleNamespace(device="cpu")
+
+    def result(self, _):
+        return SimpleNamespace(hops=(), bands=(), hosts=())
+
+    def result_if_done(self, _):
+        return None
+
+    def folder_of(self, stage):
+        return self.folder / stage.name
+
+    def settings_of(self, stage):
+        others = {"dataset": DatasetSettings(path=tiny.DATA), "refine": RefineSettings()}
+        return self.built if stage.name == "structures" else others.get(stage.name, SitesSettings())
+
+    def file(self, path):
+        return path
+
+    def say(self, text):
+        raise AssertionError(text)
+
+
+@pytest.mark.parametrize("ask", [report._is_labelled, known.of_run, modes.run], ids=["report", "barriers", "modes"])
+def test_every_stage_reads_the_crystal_with_the_given_charges(ask, tmp_path, monkeypatch):
+    """Charges of two unknown cations are asked for once: modes, rates and the report take what the config says."""
+    monkeypatch.setattr(modes.backends, "exact_use", lambda _: None)
+    monkeypatch.setattr(modes.jobs, "run_all", lambda *_, **__: ([], SimpleNamespace(phonons=None, note="")))
+    cell = Atoms("FeCoO2", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0, 0, 0.5)], cell=(3, 3, 4.2))
+    write(tmp_path / "POSCAR", cell, format="vasp", direct=True)
+    with pytest.raises(ValueError, match=r"structures.charges_e, such as"):
+        conventional_cell(StructuresSettings(crystal=str(tmp_path / "POSCAR")))
+    ask(_Asked(StructuresSettings(crystal=str(tmp_path / "POSCAR"), charges_e={"Fe": 2}), tmp_path))

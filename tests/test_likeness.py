@@ -69,3 +69,11 @@ def test_the_shipped_labels_are_of_anatase(name, others):
 def test_slabs_alone_say_nothing():
     slab = Atoms("TiO2", [(0, 0, 1), (0, 0, 3), (0, 2, 1)], cell=(3.8, 3.8, 30), pbc=True)
     assert not likeness.are_of_others([slab], crystal(RUTILE))
+
+
+def test_molecules_and_wires_beside_the_labels_of_a_crystal_say_nothing():
+    molecule = Atoms("O2", positions=[(5, 5, 4.4), (5, 5, 5.6)], cell=(14, 14, 14), pbc=True)
+    wire = Atoms("TiO", positions=[(7, 7, 0), (7, 7, 2)], cell=(14, 14, 4), pbc=True)
+    assert not likeness.are_of_others([molecule, wire], crystal(RUTILE))
+    assert not likeness.are_of_others([molecule, wire, crystal(RUTILE)], crystal(RUTILE))
+    assert likeness.are_of_others([molecule, wire, crystal("anatase")], crystal(RUTILE))

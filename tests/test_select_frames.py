@@ -60,7 +60,7 @@ def frames(tmp_path):
     """Three candidates of a file without names, and one of another with its own."""
     made = [tiny.rattled(seed=k) for k in range(3)]
     for atoms in made:
-        atoms.info = {"host": "001", "ion": "Li", "vacuum": True}
+        atoms.info = {"host": "001", "ion": "Li", "vacuum": False}
     write_frames(tmp_path / "run.extxyz", made)
     named = tiny.rattled(seed=9)
     named.info = {"host": "bulk", "ion": "Mg", "vacuum": False, "frame_id": "mine", "group": "g", "sampling": "by hand"}
@@ -85,13 +85,45 @@ def test_what_is_written_can_be_labelled(committee, frames, tmp_path, capsys):
     assert made["mine"]["group"] == "g"
     assert made["mine"]["sampling"].startswith("by hand; selected for a force spread of ")
     others = [info for name, info in made.items() if name != "mine"]
-    assert {(i["group"], i["host"], i["ion"], i["vacuum"]) for i in others} == {("run", "001", "Li", True)}
+    assert {(i["group"], i["host"], i["ion"], i["vacuum"]) for i in others} == {("run", "001", "Li", False)}
 
 
 def test_a_frame_that_does_not_say_what_it_is(committee, tmp_path):
     write_frames(tmp_path / "bare.extxyz", [Atoms("TiO2", positions=np.eye(3) * 2, cell=[5, 5, 5], pbc=True)])
     with pytest.raises(ValueError, match=r"bare\.extxyz: frame 0: no host, ion, vacuum in its info"):
         select_frames.from_files(committee, [tmp_path / "bare.extxyz"], tmp_path / "o.extxyz", **LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("pbc", "vacuum", "told"),
+    [
+        (False, False, "pbc is F along the first cell vector, where only"),
+        ((True, True, False), False, "pbc is F along the third cell vector, where only"),
+        (True, True, "vacuum is T, but the largest empty gap is"),
+    ],
+)
+def test_what_label_refuses_is_refused_as_the_file_says_it(committee, tmp_path, pbc, vacuum, told):
+    """A frame that is not periodic would become another structure: a cluster of near images, a slab without vacuum."""
+    atoms = tiny.rattled()
+    atoms.pbc, atoms.info = pbc, {"host": "001", "ion": "Li", "vacuum": vacuum}
+    write_frames(tmp_path / "a.extxyz", [tiny_slab(), atoms])
+    with pytest.raises(ValueError, match=rf"a\.extxyz: frame 1: {told}"):
+        select_frames.from_files(committee, [tmp_path / "a.extxyz"], tmp_path / "o.extxyz", **LIMITS)
+    assert not (tmp_path / "o.extxyz").exists()
+
+
+def tiny_slab():
+    """A layer that is periodic along two vectors, in 8 Angstrom of vacuum."""
+    atoms = Atoms("TiO", positions=[[0, 0, 0], [2, 0, 0]], cell=[4, 4, 8.5], pbc=(True, True, False))
+    atoms.info = {"host": "001", "ion": "none", "vacuum": True}
+    return atoms
+
+
+def test_a_slab_that_is_periodic_along_two_vectors_stays(tmp_path):
+    write_frames(tmp_path / "a.extxyz", [tiny_slab()])
+    (found,) = select_frames.candidates(tmp_path / "a.extxyz")
+    assert found.pbc.all()
+    assert found.info["vacuum"] is True
 
 
 def test_one_name_twice(committee, frames, tmp_path):

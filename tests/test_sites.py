@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from ase import Atom
 from ase.calculators.lj import LennardJones
 from helpers.lattice_potential import OxidePotential
 from numpy.testing import assert_allclose
@@ -158,6 +159,26 @@ def test_an_ion_that_leaves_is_desorbed_and_one_out_of_steps_is_not_converged():
     short = SETTINGS.model_copy(update={"max_steps": 1})
     listed, _ = sites.relaxed_sites(host, "Li", CALCULATOR, short, name="001", metal_symbols=["Ti"], seed=1)
     assert {s.status.code for s in listed} == {"not converged"}
+
+
+@pytest.mark.parametrize(
+    ("energies", "zero"),
+    [
+        ([(-400.0, "relaxed"), (-399.0, "relaxed"), (-402.0, "desorbed"), (-401.0, "not converged")], -400.0),
+        ([(-402.0, "desorbed"), (-401.0, "not converged"), (-400.5, "not converged")], -401.0),
+        ([(-402.0, "desorbed"), (-403.0, "desorbed")], -403.0),
+    ],
+)
+def test_energies_count_from_the_lowest_relaxed_site(energies, zero):
+    """An ion that left the surface may be lower, and is no site: with its zero no site would be below max_site_ev."""
+    host, kept = slab((0, 0, 1)), []
+    for k, (energy, status) in enumerate(energies):
+        atoms = host.copy()
+        atoms.append(Atom("Li", (1.9, 1.9, host.positions[:, 2].max() + 0.3 + k)))
+        kept.append((energy, atoms, status))
+    listed, _ = sites._named(host, found(host), kept, name="001", ion="Li", limit=0.8)
+    told = {(s.status.code, round(s.energy_ev, 9)) for s in listed}
+    assert told == {(status, energy - zero) for energy, status in energies}
 
 
 def test_no_void_is_an_error():

@@ -1,9 +1,13 @@
 """Slabs from files of the user: what is frozen there stays where it is, from the file to the band."""
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import yaml
 from ase import Atoms
+from ase.build import bulk, make_supercell
 from ase.constraints import FixAtoms, FixScaled
 from ase.geometry import find_mic
 from ase.io import write
@@ -14,12 +18,14 @@ from numpy.testing import assert_allclose
 import mlip
 from mlip import config, driver
 from mlip.atoms import extxyz, slab_files, structures
+from mlip.atoms.slab_files import SlabFile
 from mlip.atoms.structures import Facet
 from mlip.core import files
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites import jobs, network, sites
 from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.structures import STAGE as STRUCTURES
+from mlip.stages.structures import StructuresSettings
 
 LOOSE = SitesSettings(fmax_ev_per_angstrom=0.2, max_candidates=1, host_rattles=1, rattle_angstrom=0.005)
 
@@ -131,6 +137,73 @@ def test_a_run_takes_the_slab_and_names_stay_distinct(tmp_path):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(ValueError, match="names must differ from each other"):
         config.load(tmp_path / "c.yaml")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A run on anatase with one slab of a file at (001) and nothing else."""
+    own = SlabFile(name="mine", file=str(tmp_path / "POSCAR"), miller=(0, 0, 1))
+    return StructuresSettings(bulk_repeat=(1, 1, 1), facets=(), slabs=(own,))
+
+
+def built(settings, folder):
+    """Notes of the stage."""
+    said = []
+    STRUCTURES.run(SimpleNamespace(settings=settings, folder=folder / "structures", say=said.append))
+    return [line for line in said if line.startswith("slab ")]
+
+
+def slab_of(crystal, miller, repeat=(2, 2), vacuum=12.0):
+    facet = Facet(name="x", miller=miller, layers=4, repeat=repeat, vacuum_angstrom=vacuum)
+    return structures.slab(crystal, facet, bond_angstrom=2.35)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        bulk("MgO", "rocksalt", a=4.2, cubic=True).repeat((2, 2, 2)),
+        slab() + Atoms("Li", positions=[(1.9, 1.9, 14.0)]),
+        slab()[1:],
+    ],
+    ids=["crystal", "ion", "vacancy"],
+)
+def test_a_slab_of_another_composition_is_refused(own, tmp_path, settings):
+    """Such a slab would be compared with the published values of the run's crystal."""
+    own.set_constraint()
+    own.center(vacuum=6.0, axis=2)
+    write(tmp_path / "POSCAR", own, format="vasp", sort=True)
+    told = r"POSCAR: \S+ has not the composition of structures.crystal \(TiO2\): give a clean slab of this crystal"
+    with pytest.raises(ValueError, match=told):
+        built(settings, tmp_path)
+
+
+def test_a_slab_that_does_not_fit_the_plane_is_noted(tmp_path, settings):
+    rutile = structures.crystal(str(tiny.REPOSITORY / "datasets" / "crystals" / "tio2-rutile.cif"))
+    anatase = structures.crystal("anatase")
+    for own, differs in (
+        (slab_of(rutile, (1, 1, 0)), "more than 15 %"),
+        (slab_of(anatase, (1, 0, 0)), "2 %"),  # two cells of (100) in c are five of (001): not told apart
+        (slab_of(anatase, (1, 0, 1), (1, 1)), "9 %"),
+        (slab_of(anatase, (0, 0, 1)), "0 %"),
+    ):
+        write(tmp_path / "POSCAR", own, format="vasp")
+        told = rf"slab mine: its in-plane cell differs by {differs} from whole cells of \(0, 0, 1\) of the crystal"
+        notes = built(settings, tmp_path)
+        assert len(notes) == (differs not in {"0 %", "2 %"})
+        assert all(re.match(told, note) for note in notes), notes
+
+
+def test_the_strain_of_a_slab_does_not_depend_on_its_cell():
+    """A (001) slab, 5 % longer along x and 2 % along y, in a cell turned by 45 degrees and in an oblique one."""
+    crystal = structures.crystal("anatase")
+    own = slab_of(crystal, (0, 0, 1), (1, 1))
+    own.set_cell(own.cell.array * [[1.05], [1.02], [1.0]], scale_atoms=True)
+    for whole in (np.eye(3), [[1, 1, 0], [-1, 1, 0], [0, 0, 1]], [[2, 1, 0], [-1, 3, 0], [0, 0, 1]]):
+        made = make_supercell(own, whole)
+        made.set_cell(made.cell.standard_form()[0], scale_atoms=True)
+        assert_allclose(slab_files.strain(made, crystal, (0, 0, 1)), 0.05, rtol=1e-6, atol=0)
+    own.set_cell(own.cell.array * [[1.15], [1.0], [1.0]], scale_atoms=True)
+    assert slab_files.strain(own, crystal, (0, 0, 1)) is None
 
 
 def test_frozen_atoms_stay_through_relaxation_sites_hops_and_band(tmp_path):

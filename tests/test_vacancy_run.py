@@ -14,6 +14,8 @@ from mlip.atoms import cells, crystals, extxyz, structures
 from mlip.atoms.symmetry import operations
 from mlip.core import files
 from mlip.core.status import RESOLVED
+from mlip.stages.md.settings import MdSettings, MdSystem
+from mlip.stages.md.stage import require_extra_ions
 from mlip.stages.neb import neb
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.rates import lattice
@@ -104,6 +106,35 @@ def test_the_report_says_that_sites_are_vacancies(run):
     assert "Bulk cell of 2 x 2 x 2 conventional cells: a vacancy is 8.4 Angstrom from its images" in text
     assert "an ion moves into a single vacancy in a neutral cell" in text
     assert sites_section(result(run, SITES).sites).text == sites_section((), ()).text  # nothing said without vacancies
+
+
+@pytest.mark.parametrize("stage", ["md", "diffusion"])
+@pytest.mark.parametrize(
+    ("also", "advice"),
+    [({}, "diffusion$"), ({"ions": ["Li"]}, "diffusion; name systems of Li instead$")],
+)
+def test_dynamics_of_vacancies_are_refused_before_anything_is_calculated(stage, also, advice, tmp_path):
+    settings = {
+        "structures": {"crystal": str(DATA / "mgo.cif"), "facets": [], "vacancies": ["Mg"], **also},
+        "dataset": {"path": None},
+        "train": {"calculator": OXIDE},
+        stage: {"run": True},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    refused = r"md.systems: empty stands for every ion, also \['Mg'\] of the crystal .* leave out the stages md and "
+    with pytest.raises(ValueError, match=refused + advice):
+        driver.init(tmp_path / "c.yaml", tmp_path / "run")
+
+
+def test_dynamics_of_vacancies_are_refused_where_the_stage_is_asked_alone(run):
+    with pytest.raises(ValueError, match=r"md.systems: empty stands for every ion, also \['Mg'\] of the crystal"):
+        driver.run_stages(run, ["md"])
+
+
+def test_extra_ions_beside_vacancies_are_followed():
+    built = StructuresSettings(ions=("Li",), vacancies=("Mg",))
+    require_extra_ions(MdSettings(systems=(MdSystem(host="bulk", ions=("Li",)),)), built)
+    require_extra_ions(MdSettings(), StructuresSettings())
 
 
 def test_the_bulk_cell_keeps_a_vacancy_from_its_images():

@@ -1,7 +1,7 @@
 """Empty space in a cell and the handedness of its vectors.
 
-Takes Atoms with three cell vectors; gives the largest empty gap along the normal of each pair of faces, the axis of a
-slab's vacuum, and right-handed cells of the same crystal. The cell counts as periodic along all three vectors, whatever
+Takes Atoms with three cell vectors; gives the largest empty gap along the normal of each pair of faces, the axes
+of vacuum, and right-handed cells of the same crystal. The cell counts as periodic along all three vectors, whatever
 `pbc` says, as a plane-wave code takes the frame.
 
 With h_k = 1/|b_k| the distance between the faces of vector k (b_k reciprocal vectors, b_k . a_j = delta_kj) and s_k the
@@ -94,22 +94,6 @@ def vacuum_axes(atoms: Atoms, least_angstrom: float = VACUUM_ANGSTROM) -> tuple[
     """
     gaps = gaps_angstrom(atoms)
     return tuple(k for k in range(3) if gaps[k] >= least_angstrom - ROUNDING_ANGSTROM)
-
-
-def vacuum_axis(atoms: Atoms, least_angstrom: float = VACUUM_ANGSTROM) -> int | None:
-    """The one cell vector along which there is vacuum; None for a crystal.
-
-    Raises:
-        ValueError: vacuum along several vectors, as around a wire or a molecule, or a cell without volume.
-    """
-    axes = vacuum_axes(atoms, least_angstrom)
-    if len(axes) > 1:
-        names = " and ".join(VECTORS[k] for k in axes)
-        raise ValueError(
-            f"vacuum along the {names} cell vectors, as around a {KINDS[len(axes)]}; a slab has a gap of at least "
-            f"{least_angstrom:g} Angstrom along one vector only"
-        )
-    return axes[0] if axes else None
 
 
 def slab_axes(atoms: Atoms) -> tuple[int, ...]:

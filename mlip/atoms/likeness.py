@@ -21,8 +21,8 @@ SAME_PLACE_ANGSTROM = 0.3  # one place by two methods: up to 0.19; surface site 
 
 
 def are_of_others(frames: Sequence[Atoms], crystal: Atoms) -> bool:
-    """Whether frames without vacuum are there and none of them is of the crystal."""
-    filled = [frame for frame in frames if cells.vacuum_axis(frame) is None]
+    """Whether frames without vacuum are there and none of them is of the crystal; molecules and wires say nothing."""
+    filled = [frame for frame in frames if not cells.vacuum_axes(frame)]
     symbols = sorted(set(crystal.symbols))
     return bool(filled) and all(local_difference(f, crystal, symbols) > SAME_ANGSTROM for f in filled)
 

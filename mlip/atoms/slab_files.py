@@ -4,6 +4,7 @@ Takes a POSCAR (selective dynamics) or extended XYZ file (`move_mask`); gives th
 frozen atoms as the constraint FixAtoms. The positions stay as they are.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from ase.constraints import FixAtoms
 from ase.io import read
 from pydantic import Field, model_validator
 
-from mlip.atoms import cells, cif
+from mlip.atoms import cells, cif, structures
 from mlip.core.section import Section
 
 EXACT_ANGSTROM = 1e-9  # a cell that is nearer than this to the standard orientation stays as it is
 UPRIGHT = 1e-3  # of the length of the third cell vector: what may lie in the plane of the slab
+WIDEST = 0.15  # a larger strain is not told from another plane
 FORMATS = "a POSCAR or an .extxyz file"
 
 
@@ -57,6 +59,46 @@ def load(path: Path) -> Atoms:
         return _checked(_only(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def require_composition(slab: Atoms, conventional: Atoms) -> None:
+    """Nothing where a slab has the composition of a crystal, as every slab that is built has.
+
+    Raises:
+        ValueError: it has another one, so no value of the crystal is for it.
+    """
+    (own, _), (crystal, _) = (atoms.symbols.formula.reduce() for atoms in (slab, conventional))
+    if own.count() != crystal.count():
+        raise ValueError(
+            f"{slab.get_chemical_formula(mode='metal')} has not the composition of structures.crystal "
+            f"({crystal:metal}): give a clean slab of this crystal, whole formula units without the ion"
+        )
+
+
+def strain(slab: Atoms, conventional: Atoms, miller: tuple[int, int, int]) -> float | None:
+    """Smallest strain that makes whole cells of a plane of a crystal the in-plane cell of a slab; None: above WIDEST.
+
+    The strain is the largest relative change of a length in the plane: max |s - 1| over the singular values s of
+    C^-1 A, where the rows of A are the vectors of the slab and those of C vectors of the lattice of the plane, of which
+    the two are taken that need the smallest strain.
+    """
+    vectors, own = structures.plane_vectors(conventional, miller), slab.cell.array[:2, :2]
+    lengths = np.linalg.norm(vectors, axis=1)
+    aside = float(vectors[0] @ vectors[1] / lengths[0])
+    basis = np.array([[lengths[0], 0.0], [aside, np.sqrt(lengths[1] ** 2 - aside**2)]])
+    longest = (1 + WIDEST) * np.linalg.norm(own, axis=1).max()
+    reach = int(np.ceil(longest * lengths.max() / np.linalg.det(basis)))
+    whole = np.array(list(product(range(-reach, reach + 1), repeat=2))) @ basis
+    first, second = (
+        whole[np.abs(np.linalg.norm(whole, axis=1) / np.linalg.norm(vector) - 1) <= WIDEST] for vector in own
+    )
+    pairs = np.stack([np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1)
+    pairs = pairs[np.abs(np.linalg.det(pairs)) > 1e-3]
+    if not len(pairs):
+        return None
+    stretches = np.linalg.svd(np.linalg.solve(pairs, own[None]), compute_uv=False)
+    least = float(np.abs(stretches - 1).max(axis=1).min())
+    return least if least <= WIDEST else None
 
 
 def _checked(found: Atoms) -> Atoms:

@@ -221,6 +221,16 @@ def surface_basis(conventional: Atoms, miller: tuple[int, int, int]) -> tuple[Ar
     return np.array([*_lateral(flat @ cell, normal), third]), spacing
 
 
+def plane_vectors(conventional: Atoms, miller: tuple[int, int, int]) -> Array:
+    """The two shortest lattice vectors in a plane of the crystal, which span its primitive cell: (2, 3) in Angstrom."""
+    h = np.array(miller) // gcd(*miller)
+    lattice = _lattice_vectors(conventional, int(np.abs(h).max()) + 2)
+    flat = lattice[(np.abs(lattice @ h) < 1e-6) & (np.abs(lattice).max(1) > 1e-6)] @ conventional.cell.array
+    flat = flat[np.argsort(np.linalg.norm(flat, axis=1), kind="stable")]
+    aside = np.linalg.norm(np.cross(flat[0], flat), axis=1) > 1e-3
+    return np.array([flat[0], flat[aside][0]])
+
+
 def _lateral(flat: Array, normal: Array) -> tuple[Array, Array]:
     best: tuple[tuple[float, ...], Array, Array] | None = None
     areas: dict[tuple[int, int], float] = {}

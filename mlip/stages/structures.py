@@ -22,6 +22,7 @@ from mlip.core.section import Count, Positive, Section
 from mlip.core.stage import Context, Stage
 
 CRYSTALS = ("anatase",)  # built in
+LATTICE_SHARE = 0.03  # by which lengths of one crystal differ between functionals
 
 
 class StructuresSettings(Section):
@@ -146,9 +147,18 @@ def crystal_name(settings: StructuresSettings) -> str:
     return f"{files.place(path)}#{block}" if block else str(files.place(path))
 
 
+def conventional_cell(settings: StructuresSettings) -> Atoms:
+    """The conventional cell of the run's crystal.
+
+    Raises:
+        ValueError: as `structures.loaded`, with the charges of the settings.
+    """
+    return structures.crystal(crystal_name(settings), settings.charges_e)
+
+
 def identity_of(settings: StructuresSettings, result: "Hosts") -> crystals.Identity:
     """Which crystal the hosts are of."""
-    return result.crystal or crystals.identify(structures.crystal(crystal_name(settings), settings.charges_e))
+    return result.crystal or crystals.identify(conventional_cell(settings))
 
 
 def run(context: Context[StructuresSettings]) -> Hosts:
@@ -173,6 +183,7 @@ def run(context: Context[StructuresSettings]) -> Hosts:
         files.write_frames(host_file(context.folder, name), [atoms])
         if settings.vacancies and miller is not None:
             notes += _near_images(atoms, name, settings)
+        notes += [note for own in settings.slabs if own.name == name for note in _strained(atoms, found.atoms, own)]
         counts = " ".join(f"{count} {kind}" for kind, count in sorted(host.coordination.items()))
         held = f", {host.frozen} frozen" if host.frozen else ""
         context.say(f"{host.name:12s} {host.formula:12s} {host.atoms} atoms{held}: {counts}")
@@ -224,7 +235,34 @@ def _cells(
         made = structures.slab(conventional, facet, bond_angstrom=settings.bond_angstrom, charges=settings.charges_e)
         yield made, facet.name, facet.miller
     for slab in settings.slabs:
-        yield slab_files.load(files.place(slab.file)), slab.name, slab.miller
+        yield _from_file(slab, conventional), slab.name, slab.miller
+
+
+def _from_file(slab: SlabFile, conventional: Atoms) -> Atoms:
+    """The slab of a file.
+
+    Raises:
+        ValueError: as `slab_files.load`, or it is of another crystal.
+    """
+    found = slab_files.load(files.place(slab.file))
+    try:
+        slab_files.require_composition(found, conventional)
+    except ValueError as error:
+        raise ValueError(f"{slab.file}: {error}") from error
+    return found
+
+
+def _strained(slab: Atoms, conventional: Atoms, given: SlabFile) -> list[str]:
+    """A warning where a slab may be of another plane or polymorph; one with the lattice of another functional may not.
+
+    A slab is not refused: layered crystals and strained films differ by more than another functional.
+    """
+    strain = slab_files.strain(slab, conventional, given.miller)
+    if strain is not None and strain <= LATTICE_SHARE:
+        return []
+    differs = "more than 15 %" if strain is None else f"{100 * strain:.0f} %"
+    note = f"its in-plane cell differs by {differs} from whole cells of {given.miller} of the crystal"
+    return [f"slab {given.name}: {note}; check both, because published values of this plane are compared with it"]
 
 
 def host_file(folder: Path, name: str) -> Path:

@@ -46,7 +46,7 @@ class IonDiffusion:
     frames: int  # of the shortest trajectory, as used
     frame_ps: float
     ion_ps: float  # time of all ions together
-    dimensions: int  # 2 on a slab, 3 in a crystal
+    dimensions: int  # 2 on a slab, 3 in a crystal, unless the user says otherwise
     jump_angstrom: float
     jumps: int  # displacements of that length
     status: Status  # RESOLVED, NOT_RESOLVED or NO_HOP
@@ -123,9 +123,9 @@ def diffusion_of(  # noqa: PLR0913  (what was simulated and how it is read are i
         jump_angstrom=jump_angstrom,
         longest_jump_angstrom=longest_jump_angstrom,
     )
+    reading = Reading(frame_fs=frame_fs, dimensions=dimensions)
     given = [one if isinstance(one, Atoms) else list(one) for one in frames]
     parts = [given] if all(isinstance(one, Atoms) for one in given) else given
-    reading = Reading(frame_fs=frame_fs, dimensions=dimensions)
     found = [trajectories.tracks(part, ion, f"trajectory {k}", reading) for k, part in enumerate(parts, start=1)]
     return of_tracks(found, ion, analysis)
 
@@ -256,16 +256,18 @@ def _conductivity(
     temperature_kelvin, charge = analysis.temperature_kelvin, analysis.charge
     if temperature_kelvin is None:
         return None, ()
-    if found[0].dimensions == 2:
+    volumes = [one.volume_angstrom3 for one in found if one.volume_angstrom3 is not None]
+    if len(volumes) < len(found):
         return None, ("no conductivity: a slab has no volume",)
     z = ions.charge(ion) if charge is None else charge
     if z is None:
         return None, (f"no conductivity: the charge of {ion} is not known; give it",)
-    volume_m3 = float(np.mean([one.volume_angstrom3 for one in found])) * 1e-30
+    volume_m3 = float(np.mean(volumes)) * 1e-30
     density = found[0].positions.shape[1] / volume_m3
     factor = density * (z * constants.e) ** 2 / (constants.k * temperature_kelvin)  # S/m of 1 m^2/s
+    where = " in the plane" if found[0].dimensions == 2 else ""
     return value.scaled(factor * CM2_PER_S * 1e-4 / 100), (
-        "the conductivity is that of independent ions (Haven ratio 1)",
+        f"the conductivity{where} is that of independent ions (Haven ratio 1)",
     )
 
 

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from mlip.atoms.ends import matched, unwrapped
 from mlip.core.status import Status
+from mlip.potential import free_energy
 from mlip.potential.potential import Evaluator, Potential
 from mlip.stages.neb import band as moving
 from mlip.stages.neb import reversal
@@ -134,9 +135,7 @@ def calculated(atoms: Atoms, calculator: Any) -> Atoms:
     """A frame with energy (force-consistent where the calculator has it) and forces in the keys of a label."""
     frame = loop.bare(atoms)
     frame.calc = calculator
-    energy, forces = frame.get_potential_energy(), frame.get_forces()
-    frame.info["dft_energy"] = float(calculator.results.get("free_energy", energy))
-    frame.arrays["dft_forces"] = forces
+    frame.info["dft_energy"], frame.arrays["dft_forces"] = free_energy.of(frame), frame.get_forces()
     frame.calc = None
     return frame
 

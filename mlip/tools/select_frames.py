@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ase import Atoms
 
+from mlip.atoms import cells
 from mlip.atoms.extxyz import read_frames
 from mlip.core.files import located, require_writable, write_frames
 from mlip.dft.queue import NEEDED, require_named
@@ -71,8 +72,11 @@ def select(
 def candidates(path: Path) -> list[Atoms]:
     """The frames of a file, with a frame_id, group and sampling by its name where they have none.
 
+    They become periodic in all directions, as DFT takes them.
+
     Raises:
-        ValueError: a frame without host, ion or vacuum in its info.
+        ValueError: a frame without host, ion or vacuum in its info, or one whose `vacuum` or `pbc` contradicts its
+            atoms, which `mlip label` would refuse.
     """
     frames = []
     for number, atoms in enumerate(read_frames(path)):
@@ -81,6 +85,10 @@ def candidates(path: Path) -> list[Atoms]:
             raise ValueError(f"{path}: frame {number}: no {', '.join(absent)} in its info, which a label needs")
         own = {"frame_id": f"{path.stem}-{number}", "group": path.stem, "sampling": path.stem}
         info = {key: atoms.info.get(key, own.get(key)) for key in NEEDED}
+        try:
+            cells.require_consistent(atoms)
+        except ValueError as error:
+            raise ValueError(f"{path}: frame {number}: {error}") from error
         frames.append(Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True, info=info))
     return frames
 

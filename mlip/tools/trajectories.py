@@ -46,6 +46,20 @@ class Reading:
     species: tuple[str, ...] = ()
     dimensions: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse values that no trajectory has.
+
+        Raises:
+            ValueError: a time that is not a number above 0, or dimensions other than 2 and 3.
+        """
+        for name, value in (("frame_fs", self.frame_fs), ("time_step_fs", self.time_step_fs)):
+            if value is not None and not 0 < value < np.inf:
+                raise ValueError(f"{name}: {value:g} is not above 0; give a time in fs")
+        if self.dimensions not in {None, 2, 3}:
+            raise ValueError(
+                f"dimensions: {self.dimensions} is neither 2 nor 3; give 2 for D in the plane of a slab, 3 in a crystal"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class IonTracks:
@@ -54,14 +68,14 @@ class IonTracks:
     Attributes:
         positions: (F, n, 3) Angstrom, unwrapped, without drift; on a slab the third axis is the normal.
         frame_ps: time from frame to frame.
-        volume_angstrom3: mean over the frames.
+        volume_angstrom3: mean over the frames; None where the first cell holds vacuum, which is no volume of the ions.
         dimensions: 2 on a slab, 3 in a crystal.
         others: how many atoms define the drift; with none the drift stays.
     """
 
     positions: Array
     frame_ps: float
-    volume_angstrom3: float
+    volume_angstrom3: float | None
     dimensions: int
     others: int
 
@@ -159,11 +173,12 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         volumes.append(atoms.get_volume())
     if first is None or len(places) < 2:
         raise ValueError(f"{name}: holds {len(places)} frames; a trajectory has at least two")
-    axes = _basis(first, mine, reading.dimensions, name)
+    empty = _vacuum(first, mine, name)
+    axes = _basis(first, empty, reading.dimensions)
     return IonTracks(
         positions=np.array(places) @ axes[0].T,
         frame_ps=_frame_ps(times, reading.frame_fs, name),
-        volume_angstrom3=float(np.mean(volumes)),
+        volume_angstrom3=None if empty else float(np.mean(volumes)),
         dimensions=axes[1],
         others=len(others),
     )
@@ -225,14 +240,23 @@ def _frame_ps(times: Sequence[float | None], frame_fs: float | None, name: Where
     return float(steps[0])
 
 
-def _basis(first: Atoms, mine: Indices, dimensions: int | None, name: Where) -> tuple[Array, int]:
-    """Three unit vectors as rows, the last one along the normal of a slab, and the number of dimensions."""
+def _vacuum(first: Atoms, mine: Indices, name: Where) -> tuple[int, ...]:
+    """The cell vector along which a slab has vacuum; none in a crystal.
+
+    Raises:
+        ValueError: a wire or molecule.
+    """
     host = np.setdiff1d(np.arange(len(first)), mine)
     empty = cells.vacuum_axes(first) if len(host) else ()
     if len(empty) > 1:
         raise ValueError(
             f"{name}: a wire or molecule, with vacuum along {len(empty)} cell vectors; give a crystal or slab"
         )
+    return empty
+
+
+def _basis(first: Atoms, empty: Sequence[int], dimensions: int | None) -> tuple[Array, int]:
+    """Three unit vectors as rows, the last one along the normal of a slab, and the number of dimensions."""
     wanted = dimensions or (2 if empty else 3)
     normal = empty[0] if empty else 2
     if wanted == 3:

@@ -1,8 +1,8 @@
 """Energies and forces by any ASE calculator, structure by structure.
 
 Takes joined graphs and positions, as every backend; gives energies (S,), forces (N, 3) and, where asked for, stresses
-(S, 3, 3). A graph is taken back to atoms that are periodic in all directions. The calculator is one member: a single
-calculator has no committee spread.
+(S, 3, 3). Energies are those that fit the forces, see `free_energy`. A graph is taken back to atoms that are periodic
+in all directions. The calculator is one member: a single calculator has no committee spread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.data import atomic_numbers
 
 from mlip.core.arrays import Array
+from mlip.potential import free_energy
 from mlip.potential.graphs import Graph, offsets
 
 NEEDS = ("energy", "forces")
@@ -99,7 +100,7 @@ class AseCalculator:
         for atoms in data.frames:
             atoms.calc = self.members[member]
             try:
-                energies.append(float(atoms.get_potential_energy()))
+                energies.append(free_energy.of(atoms))
                 forces.append(np.asarray(atoms.get_forces(), float))
                 if stress:
                     stresses.append(np.asarray(atoms.get_stress(voigt=False), float))

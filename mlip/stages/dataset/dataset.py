@@ -137,16 +137,26 @@ def require_paths(paths: Sequence[LabelledPath], frames: Sequence[Atoms], *, sou
 
 
 def deduplicate(
-    frames: Sequence[Atoms], tolerance_angstrom: float, test_groups: Collection[str] = ()
+    frames: Sequence[Atoms],
+    tolerance_angstrom: float,
+    test_groups: Collection[str] = (),
+    *,
+    source: str = "dataset",
 ) -> tuple[list[Atoms], tuple[tuple[str, str], ...]]:
     """The frames without copies of structures (the earlier one stays), and the pairs (dropped, kept) of frame_ids.
 
     A copy may be moved, reordered, turned, mirrored or in another choice of the same cell, see `copies`. Two held-out
-    frames may be copies of each other, such as the initial images of two paths from one site.
+    frames may be copies of each other, such as the initial images of two paths from one site. `source` is what messages
+    call the frames.
+
+    Raises:
+        ValueError: copies have other labels, so one of them is wrong (`labels.require_alike`).
     """
+    found = copies.copies(frames, tolerance_angstrom)
+    labels.require_alike(frames, found, source=source)
     pairs = [
         (first, second)
-        for first, second in copies.copies(frames, tolerance_angstrom)
+        for first, second in found
         if not all(frames[k].info["group"] in test_groups for k in (first, second))
     ]
     dropped = {later for _, later in pairs}

@@ -28,6 +28,8 @@ RIDGE = 1e-10  # of the squared mole fractions: far below any composition that d
 NEAR_ANGSTROM = 0.8  # largest displacement of an atom between two frames whose energies and forces are compared
 FEWEST_PAIRS = 5
 SMALLEST_WORK = 1e-3  # eV, or Hartree where units are wrong: below it the noise of an SCF counts
+COPY_EV_PER_ATOM = 3e-3  # of moved copies: 1.4e-3 were measured for the egg-box effect, 2.8e-3 for another k-mesh
+COPY_EV_PER_ANGSTROM = 0.3  # the same: 0.15 and 0.23 (docs/method.md, level of theory)
 ENERGY_RATIOS = {
     "Hartree: multiply by 27.2114": HARTREE_EV,
     "Rydberg: multiply by 13.6057": HARTREE_EV / 2,
@@ -265,6 +267,37 @@ def _check_duplicates(frames: Sequence[Atoms], settings: DatasetSettings, source
                 f"({frames[first].info['frame_id']}) but other labels ({energies[1]:.4f} and {energies[0]:.4f} eV, "
                 f"forces differ by {forces:.3f}; 0.001 eV/atom and 0.1 eV/Angstrom are allowed); keep the right one"
             )
+
+
+def require_alike(frames: Sequence[Atoms], pairs: Sequence[tuple[int, int]], *, source: str) -> None:
+    """Nothing, where both frames of every pair of copies have the same labels, up to what a move of the atoms changes.
+
+    Args:
+        frames: labelled frames.
+        pairs: (earlier, later) of `copies.copies`; atoms may be in another order and forces in another direction, so
+            the sorted lengths of the forces on each kind of atom are compared.
+        source: what to call the frames in messages, usually the file.
+
+    Raises:
+        ValueError: one line for the first pair that differs.
+    """
+    for first, second in pairs:
+        one, other = frames[first], frames[second]
+        apart_ev = abs(float(one.info["dft_energy"]) - float(other.info["dft_energy"])) / len(one)
+        forces = float(np.abs(_sorted_forces(one) - _sorted_forces(other)).max())
+        if apart_ev > COPY_EV_PER_ATOM or forces > COPY_EV_PER_ANGSTROM:
+            raise ValueError(
+                f"{source}: frame {second} ({other.info['frame_id']}): same structure as frame {first} "
+                f"({one.info['frame_id']}), maybe moved, reordered, turned or mirrored, but other labels (energies "
+                f"differ by {apart_ev:.4f} eV/atom, lengths of forces by {forces:.3f} eV/Angstrom; {COPY_EV_PER_ATOM} "
+                f"and {COPY_EV_PER_ANGSTROM} are allowed); keep the right one"
+            )
+
+
+def _sorted_forces(frame: Atoms) -> NDArray[np.float64]:
+    """Lengths (eV/Angstrom) of the forces, by kind of atom and then ascending, shape (atoms,)."""
+    lengths = np.linalg.norm(frame.arrays["dft_forces"], axis=1)
+    return np.asarray(lengths[np.lexsort((lengths, frame.numbers))], dtype=np.float64)
 
 
 def energy_force_ratio(frames: Sequence[Atoms]) -> tuple[float | None, int]:

@@ -24,7 +24,12 @@ def run(context: Context[DatasetSettings]) -> dataset.Manifest:
         context.say("no labels: the errors of the potential are not known")
         return dataset.Manifest(target=common.target, settings_hash="", parts={}, e0_ev={}, status=ABSENT)
     card, frames = dataset.read_dataset(dataset_folder(context), settings, target=common.target)
-    kept, dropped = dataset.deduplicate(frames, settings.duplicate_angstrom, settings.test_groups)
+    kept, dropped = dataset.deduplicate(
+        frames,
+        settings.duplicate_angstrom,
+        settings.test_groups,
+        source=str(dataset_folder(context) / "frames.extxyz"),
+    )
     for later, earlier in dropped:
         context.say(f"{later} repeats {earlier}: left out")
     dataset.require_own(settings.test_groups, frames, dropped)

@@ -16,7 +16,7 @@ from mlip.stages.diffusion.report import diffusion_section
 from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import dynamics, lammps_runs, trajectory
 from mlip.stages.md.stage import STAGE as MD
-from mlip.stages.md.stage import Trajectories
+from mlip.stages.md.stage import Trajectories, require_extra_ions
 from mlip.stages.neb.stage import STAGE as NEB
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import relaxed_host, relaxed_hosts
@@ -152,6 +152,12 @@ def report(context: Context[DiffusionSettings], result: kinetics.Diffused) -> tu
     return (diffusion_section(result, found.sites, found.hops, hosts, published, example=hop),)
 
 
+def _check(context: Context[DiffusionSettings]) -> None:
+    """Refuse a run whose dynamics the stage `md` refuses."""
+    if context.settings.run:
+        require_extra_ions(context.settings_of(MD), context.settings_of(structures.STAGE))
+
+
 def _inputs(context: Context[DiffusionSettings]) -> list[Path]:
     """Every file that is read in the folders of LAMMPS; a folder may appear later."""
     folders = (files.located(folder) for folder in context.settings.lammps)
@@ -168,5 +174,6 @@ STAGE = Stage(
     sections=(Literature,),
     inputs=_inputs,
     version=5,
+    check=_check,
     report=report,
 )

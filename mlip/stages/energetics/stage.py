@@ -56,8 +56,7 @@ def run(context: Context[Settings]) -> energetics.Energetics:
 
 def _crystal(context: Context[Settings]) -> Atoms:
     """The conventional cell of the run's crystal."""
-    settings = context.settings_of(built.STAGE)
-    return structures.crystal(built.crystal_name(settings), settings.charges_e)
+    return built.conventional_cell(context.settings_of(built.STAGE))
 
 
 def _charges(context: Context[Settings]) -> dict[str, float]:

@@ -54,6 +54,7 @@ class Trajectories:
 def run(context: Context[MdSettings]) -> Trajectories:
     """Follow every replica of every system at every temperature."""
     settings, found = context.settings, context.result(SITES)
+    require_extra_ions(settings, context.settings_of(structures.STAGE))
     members = context.result(TRAIN).size
     if settings.member > members:
         raise ValueError(f"md.member: {settings.member} of {members} members; give one that is there")
@@ -231,13 +232,29 @@ def report(_: Context[MdSettings], result: Trajectories) -> tuple[ReportSection,
     return (md_section(result.systems),)
 
 
+def require_extra_ions(settings: MdSettings, built: structures.StructuresSettings) -> None:
+    """Nothing where every system is of extra ions: which vacancy moves is no atom that could be followed.
+
+    Raises:
+        ValueError: `md.systems` is empty, which stands for every ion, and some are ions of the crystal.
+    """
+    if built.vacancies and not settings.systems:
+        instead = f"; name systems of {', '.join(built.ions)} instead" if built.ions else ""
+        raise ValueError(
+            f"md.systems: empty stands for every ion, also {list(built.vacancies)} of the crystal "
+            f"(structures.vacancies), which have no dynamics here; leave out the stages md and diffusion{instead}"
+        )
+
+
 def _check(context: Context[MdSettings]) -> None:
     """Refuse systems that no stage builds.
 
     Raises:
-        ValueError: a host or ion that `structures` lacks, or a member that `train` lacks.
+        ValueError: a host or ion that `structures` lacks, ions of the crystal, or a member that `train` lacks.
     """
     built = context.settings_of(structures.STAGE)
+    if context.settings.run:
+        require_extra_ions(context.settings, built)
     hosts = ["bulk", *built.slab_names]
     for system in context.settings.systems:
         if system.host not in hosts:

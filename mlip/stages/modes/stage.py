@@ -11,7 +11,6 @@ from pathlib import Path
 from ase import Atoms
 
 from mlip.atoms import extxyz
-from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core import files
 from mlip.core.progress import progress
 from mlip.core.report import ReportSection
@@ -43,7 +42,7 @@ def run(context: Context[ModesSettings]) -> Modes:
         for hop in hops
         if (start := start_of(hop, bands, context.folder_of(NEB))) is not None
     ]
-    crystal = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
+    crystal = structures.conventional_cell(context.settings_of(structures.STAGE))
     with progress("modes", len(todo) + 1) as tick:
         found, phonons = jobs.run_all(
             todo,

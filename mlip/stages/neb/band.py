@@ -28,6 +28,7 @@ from ase.mep.neb import idpp_interpolate
 from ase.optimize import BFGS
 
 from mlip.core import files
+from mlip.potential import free_energy
 from mlip.stages.neb.lbfgs import Lbfgs
 from mlip.stages.neb.reversal import Reversal
 from mlip.stages.neb.settings import NebSettings
@@ -96,7 +97,7 @@ def by_calculator(calculator: Any) -> Source:
         calculator.calculate(image, ["energy", "forces"], all_changes)
         results = calculator.results
         std = results.get("forces_std")
-        return float(results["energy"]), np.array(results["forces"], float), None if std is None else ion_norm(std)
+        return free_energy.among(results), np.array(results["forces"], float), None if std is None else ion_norm(std)
 
     return lambda images: [single(image) for image in images]
 

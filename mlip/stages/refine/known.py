@@ -11,7 +11,6 @@ import numpy as np
 from ase import Atoms
 
 from mlip.atoms import extxyz
-from mlip.atoms.structures import crystal
 from mlip.core.stage import Context
 from mlip.stages import structures
 from mlip.stages.dataset.card import LABELLED, LabelledPath
@@ -26,7 +25,7 @@ from mlip.stages.refine.stage import STAGE as REFINE
 def of_run(context: Context[Any]) -> tuple[DftBarrier, ...]:
     """Barriers that the run refined, then those that its datasets declare for its crystal and facets."""
     own = context.result_if_done(REFINE)
-    conventional = crystal(structures.crystal_name(context.settings_of(structures.STAGE)))
+    conventional = structures.conventional_cell(context.settings_of(structures.STAGE))
     folders = [context.file(folder / "card.yaml").parent for folder in _folders(context)]
     hosts = context.result(structures.STAGE).hosts
     shipped = declared(folders, hosts, conventional, say=context.say, band_of=_bands(context))

@@ -12,7 +12,6 @@ from rich.table import Table as Printed
 
 import mlip
 from mlip.atoms import extxyz, likeness
-from mlip.atoms.structures import crystal as conventional_cell
 from mlip.core import files
 from mlip.core.progress import console
 from mlip.core.report import ReportSection, number, with_error
@@ -112,7 +111,7 @@ def _is_labelled(context: Context[ReportSettings]) -> bool:
     own = context.settings_of(DATASET).path
     if own is None:
         return False
-    crystal = conventional_cell(structures.crystal_name(context.settings_of(structures.STAGE)))
+    crystal = structures.conventional_cell(context.settings_of(structures.STAGE))
     return not likeness.are_of_others(extxyz.read_frames(context.file(own / "frames.extxyz")), crystal)
 
 

@@ -28,6 +28,7 @@ from mlip.atoms.structures import is_slab, metals
 from mlip.atoms.symmetry import Operation, cell_image, copies, distances, images, operations, periods
 from mlip.core.arrays import Array
 from mlip.core.status import Status
+from mlip.potential import free_energy
 from mlip.stages.sites.settings import ROUNDS, SitesSettings
 
 Vector = tuple[float, float, float]
@@ -65,7 +66,7 @@ class Site:
     layer: str  # surface, subsurface or bulk
     position_angstrom: Vector
     depth_angstrom: float  # below the outermost metal plane of the top face; 0 in bulk
-    energy_ev: float  # above the lowest site of this host and ion
+    energy_ev: float  # above the lowest relaxed site of this host and ion
     coordination: int  # anions within 2.5 Angstrom
     multiplicity: int  # copies in the cell, on slabs on the top side only
     status: Status  # RELAXED, NOT_CONVERGED or DESORBED
@@ -209,7 +210,7 @@ def relaxed_in_cell(
         converged = _descended(work, settings, stop)
         if converged is not False:
             break
-    energy = float(work.get_potential_energy())
+    energy = free_energy.of(work)
     out = work.copy()
     out.calc = None
     return out, energy, converged
@@ -320,7 +321,7 @@ def _hollows(host: Atoms, ion: str, settings: SitesSettings, metal: NDArray[np.b
 
 def _falls_into(host: Atoms, known: Sequence[tuple[float, Array]]) -> Callable[[Atoms], bool]:
     def near(atoms: Atoms) -> bool:
-        energy = atoms.get_potential_energy()
+        energy = free_energy.of(atoms)
         return any(
             distances(host, places, atoms.positions[-1]).min() < NEAR_KNOWN_ANGSTROM and energy < level + NEAR_KNOWN_EV
             for level, places in known
@@ -361,7 +362,7 @@ def _named(
     limit: float,
 ) -> tuple[list[Site], dict[str, Atoms]]:
     surface = top_metal_height(host) if is_slab(host) else None
-    lowest = min(energy for energy, *_ in kept)
+    lowest = zero_ev([(energy, status) for energy, _, status in kept])
     counts = dict.fromkeys(LETTERS, 0)
     sites, relaxed = [], {}
     for energy, atoms, status in sorted(kept, key=lambda entry: (entry[2] == DESORBED, entry[0])):
@@ -390,6 +391,18 @@ def _named(
         relaxed[site.name] = inside
     order = {letter: rank for rank, letter in enumerate(LETTERS.values())}
     return sorted(sites, key=lambda s: (order[s.name[0]], int(s.name[1:]))), relaxed
+
+
+def zero_ev(configurations: Sequence[tuple[float, str]]) -> float:
+    """Where energies of sites count from (eV): the lowest relaxed one; where none is, one that has not left, or any.
+
+    Args:
+        configurations: energy (eV) and code of the status of each.
+    """
+    for codes in ({RELAXED}, {RELAXED, NOT_CONVERGED}):
+        if own := [energy for energy, code in configurations if code in codes]:
+            return min(own)
+    return min(energy for energy, _ in configurations)
 
 
 def _ion_inside(atoms: Atoms) -> Atoms:

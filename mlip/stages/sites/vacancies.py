@@ -24,7 +24,7 @@ from mlip.atoms.symmetry import Operation, apply, distances, operations
 from mlip.core.arrays import Array
 from mlip.core.status import Status
 from mlip.stages.sites.settings import SitesSettings
-from mlip.stages.sites.sites import NOT_CONVERGED, RELAXED, relaxed_in_cell, top_metal_height
+from mlip.stages.sites.sites import NOT_CONVERGED, RELAXED, relaxed_in_cell, top_metal_height, zero_ev
 
 SAME_ANGSTROM = 0.3  # vectors of hops that differ by less are one
 PARALLEL = 0.995  # cosine of a hop that runs along a cell vector
@@ -37,7 +37,7 @@ class Vacancy:
     name: str  # symbol and number, Li1: by energy
     index: int  # of the ion in the host
     equivalent: tuple[int, ...]  # all ions of the orbit
-    energy_ev: float  # above the lowest vacancy
+    energy_ev: float  # above the lowest relaxed vacancy
     status: Status  # RELAXED or NOT_CONVERGED
 
 
@@ -88,7 +88,8 @@ def relaxed_vacancies(
         atoms, energy, converged = relaxed_in_cell(start, calculator, settings)
         energies.append(energy)
         parts.append((orbit, atoms, Status(RELAXED) if converged else Status(NOT_CONVERGED)))
-    lowest, vacancies, relaxed = min(energies), [], {}
+    lowest = zero_ev([(energy, status.code) for energy, (*_, status) in zip(energies, parts, strict=True)])
+    vacancies, relaxed = [], {}
     for rank, number in enumerate(np.argsort(energies, kind="stable"), start=1):
         orbit, atoms, status = parts[int(number)]
         one = Vacancy(

@@ -16,7 +16,7 @@ from mlip.potential import calculators, models
 from mlip.potential.backends.ase_calculator import Named
 from mlip.stages.dataset.dataset import Manifest
 from mlip.stages.dataset.stage import STAGE as DATASET
-from mlip.stages.train import jobs
+from mlip.stages.train import calculator_files, jobs
 from mlip.stages.train.given import Given, convert
 from mlip.stages.train.report import report_sections
 from mlip.stages.train.settings import CalculatorSettings, TrainSettings
@@ -90,6 +90,13 @@ def _calculated(context: Context[TrainSettings], chosen: CalculatorSettings) -> 
         "arguments": chosen.arguments,
         "versions": files.versions(),
     }
+    if read := calculator_files.inputs(chosen.arguments, context.run_folder):
+        card["inputs"] = {str(path): files.sha256(path) for path in read}  # part of the name of a trajectory
+    for path in calculator_files.left_out(chosen.arguments, context.run_folder):
+        context.say(
+            f"train.calculator: {path}: no input of the run, because it holds the run, more than 1000 files or 10 GiB; "
+            "give it another name when its files change"
+        )
     calculators.save(model_folder(context.folder), named, card)
     context.say(f"{chosen.name}: used as it is, one structure a call and without a spread; nothing is trained")
     return Committee(target=target, e0_ev={}, members=(), given=Given(source=chosen.name, members=1, elements=()))
@@ -142,8 +149,7 @@ def located(name: str) -> Path:
 
 def _inputs(context: Context[TrainSettings]) -> list[Path]:
     if context.settings.calculator is not None:
-        values = [v for v in context.settings.calculator.arguments.values() if isinstance(v, str)]
-        return [Path(v) for v in values if v and Path(v).is_file()]
+        return calculator_files.inputs(context.settings.calculator.arguments, context.run_folder)
     name = context.settings.model or context.settings.base
     if name is None:
         return []
