@@ -20,7 +20,7 @@ class DatasetSettings(Section):
     )
     test_groups: tuple[str, ...] = Field(
         default=("001_perp_Li_neb", "100_11_Li_md800", "bulk1_Mg_hop"),
-        description="Groups (paths or trajectories) held out for testing.",
+        description="Groups (paths or trajectories) held out for testing; `mlip run` needs at least one.",
     )
     valid_fraction: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         default=0.12, description="Fraction of the other groups used for validation."
