@@ -26,7 +26,7 @@ class DatasetSettings(Section):
         default=0.12, description="Fraction of the other groups used for validation."
     )
     max_force_ev_per_angstrom: Positive = Field(
-        default=30.0, description="A label with a larger force component is refused (eV/Angstrom)."
+        default=30.0, description="A label with a larger force on an atom (its length) is refused (eV/Angstrom)."
     )
     max_net_force_per_atom_ev_per_angstrom: Positive = Field(
         default=0.03, description="A label whose summed force per atom is larger is refused (eV/Angstrom)."
