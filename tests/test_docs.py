@@ -114,7 +114,9 @@ def status_names(tree):
             places += [node.left, *node.comparators]
         elif isinstance(node, ast.FunctionDef) and node.name.endswith("status"):
             places += [part for one in ast.walk(node) if isinstance(one, ast.Return) for part in returned(one.value)]
-    return {part.id for place in places for part in ast.walk(place) if isinstance(part, ast.Name)}
+    named = [part for place in places for part in ast.walk(place)]
+    of_others = {ast.unparse(part) for part in named if isinstance(part, ast.Attribute) and part.attr.isupper()}
+    return {part.id for part in named if isinstance(part, ast.Name)} | of_others  # NAME and module.NAME
 
 
 def returned(value):
@@ -128,9 +130,11 @@ def codes():
     """Every code of a status, with the module of its constant."""
     for name, tree in modules():
         module = importlib.import_module(name)
-        yield from (
-            (getattr(module, one), name) for one in status_names(tree) if isinstance(getattr(module, one, 0), str)
-        )
+        for one in status_names(tree):
+            *where, last = one.split(".")
+            value = getattr(getattr(module, where[0], None) if where else module, last, None)
+            if isinstance(value, str):
+                yield value, name
 
 
 def test_every_status_is_explained():
