@@ -46,6 +46,7 @@ def submit(config: Path, folder: Path, *, dry_run: bool) -> str:
     if run.common.executor != "slurm":
         raise ValueError(f"{config}: common.executor is local; set it to slurm, or call: mlip run {config} {folder}")
     driver.require_executor(run)
+    driver.require_whole(run)
     profile, record = driver.profile(run), Record(folder.resolve(), site.DRIVER)
     text = _script(profile, record, [str(config.resolve() if config.exists() else config), str(folder.resolve())])
     if dry_run:

@@ -66,6 +66,7 @@ def run_all(folder: Path) -> None:
     run = opened(folder)
     planned = run.planned()
     require_executor(run)
+    require_whole(run)
     failed: dict[str, str] = {}
     with locked(folder):
         for stage in planned:
@@ -96,6 +97,13 @@ def require_executor(run: Run) -> None:
     else:
         _on_gpus(run.common)
     tracking.is_on(tracked_stages.settings_of(run))
+
+
+def require_whole(run: Run) -> None:
+    """Nothing where every planned stage can be done; else a ValueError, before anything is computed in vain."""
+    for stage in run.planned():
+        if stage.check_whole is not None:
+            stage.check_whole(run.context(stage))
 
 
 def _on_gpus(common: Common) -> OnGpus | None:

@@ -5,17 +5,16 @@ run.result("neb").barriers
 run.table("hops")[0]["Forward (eV)"]
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlip import driver
 from mlip.core import files
+from mlip.core.report import csv
 from mlip.core.run import Run
 
 Row = dict[str, str | float | None]
-NAMES = {"Facet", "Host", "System", "Site", "Sites", "Hop"}  # headings of names, which may be digits: the facet 001
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,21 @@ class OpenRun:
     def table(self, name: str) -> list[Row]:
         """The rows of a table of the report by heading: numbers as float, names as text, what is not known as None.
 
+        Columns of names and words hold text, also where it looks like a number: the facet 001.
+
         Raises:
-            ValueError: the report has no such table.
+            ValueError: the report has no such table, or an earlier version wrote it.
         """
         path = self._folder / f"{name}.csv"
         if not path.exists():
             there = ", ".join(self.tables) or f"none; first run: mlip report {self.run.folder}"
             raise ValueError(f"{name}: no such table; there are: {there}")
-        with path.open(encoding="utf-8", newline="") as lines:
-            return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(lines)]
+        try:
+            return csv.read(path.read_bytes().decode("utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: not a table of this version; first run: mlip report {self.run.folder}"
+            ) from error
 
     @property
     def _folder(self) -> Path:
@@ -72,14 +77,3 @@ def open_run(folder: str | Path) -> OpenRun:
         ValueError: the folder is not a run, or its config does not validate.
     """
     return OpenRun(driver.opened(Path(folder)))
-
-
-def _value(heading: str, text: str) -> str | float | None:
-    if not text:
-        return None
-    if heading in NAMES:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -17,6 +17,9 @@ from numpy.testing import assert_allclose
 import mlip
 from mlip import cli
 from mlip.atoms import structures
+from mlip.core import report
+from mlip.core.report import DASH, NUMBER, TEXT, Column
+from mlip.core.report.csv import to_csv
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.sites.settings import SitesSettings
 from mlip.stages.structures import Hosts
@@ -145,6 +148,8 @@ def test_rows_of_tables_hold_numbers_text_and_none(opened):
         assert len({tuple(row) for row in rows}) <= 1
         values += [value for row in rows for value in row.values()]
     assert {type(value) for value in values} == {float, str, type(None)}
+    assert [row["Cell"] for row in opened.table("cells")] == ["bulk", "001"]
+    assert "3" in [row["Value"] for row in opened.table("settings")]  # a setting, as it is written
     facets = [row["Facet"] for name in opened.tables for row in opened.table(name) if "Facet" in row]
     assert "(001)" in facets
     assert not any(isinstance(facet, float) for facet in facets)
@@ -152,13 +157,21 @@ def test_rows_of_tables_hold_numbers_text_and_none(opened):
 
 def test_names_of_digits_stay_text_and_numbers_are_floats(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(mlip.OpenRun, "_folder", tmp_path)
-    (tmp_path / "t.csv").write_text(
-        "Host,Facet,Barrier (eV),Count,Status\n001,100,0.31,12,not resolved\nbulk,,,1e-05,\n"
-    )
-    assert opened.table("t") == [
-        {"Host": "001", "Facet": "100", "Barrier (eV)": 0.31, "Count": 12.0, "Status": "not resolved"},
-        {"Host": "bulk", "Facet": None, "Barrier (eV)": None, "Count": 1e-05, "Status": None},
+    columns = [
+        Column("Cell", TEXT, lambda r: r[0]),
+        Column("Value", TEXT, lambda r: r[1]),
+        Column("Barrier (eV)", NUMBER, lambda r: r[2]),
+        Column("Count", NUMBER, lambda r: r[3]),
     ]
+    rows = [("001", "100", report.number(0.31), "12"), ("bulk", DASH, report.number(None), "not resolved")]
+    (tmp_path / "t.csv").write_bytes(to_csv(report.table("t", columns, rows)).encode())
+    assert opened.table("t") == [
+        {"Cell": "001", "Value": "100", "Barrier (eV)": 0.31, "Count": 12.0},
+        {"Cell": "bulk", "Value": None, "Barrier (eV)": None, "Count": "not resolved"},
+    ]
+    (tmp_path / "t.csv").write_text("Cell,Value\n001,100\n")
+    with pytest.raises(ValueError, match=r"t\.csv: not a table of this version; first run: mlip report "):
+        opened.table("t")
 
 
 def test_wrong_names_of_a_run(opened, tmp_path):

@@ -7,7 +7,7 @@ from helpers import tiny
 from numpy.testing import assert_allclose
 
 from mlip import driver
-from mlip.atoms import extxyz
+from mlip.atoms import extxyz, structures
 from mlip.core import files
 from mlip.core.run import Run
 from mlip.potential import equivalence, use
@@ -95,9 +95,24 @@ def test_of_each_composition_the_frame_of_the_largest_force():
 
 def test_the_check_sees_every_host_and_every_kind_of_held_out_cell(copied):
     folders = [copied.run.path(name) for name in ("train", "structures", "dataset")]
-    frames = backends.frames(backends.CheckJob(folders[0] / "model", folders[1], folders[2] / "test.extxyz", {}))
+    job = backends.CheckJob(folders[0] / "model", folders[1], folders[2] / "test.extxyz", ("Mg",), {})
+    frames = backends.frames(job)  # a held-out frame has Mg
     hosts = [extxyz.read_frames(p)[0] for p in sorted(copied.run.path("structures").glob("*.extxyz"))]
     for atoms, host in zip(frames, hosts, strict=False):
         assert_allclose(atoms.positions, host.positions)
     held = extxyz.read_frames(copied.run.path("dataset", "test.extxyz"))
     assert {a.get_chemical_formula() for a in frames[len(hosts) :]} == {a.get_chemical_formula() for a in held}
+
+
+def test_without_labels_the_check_sees_every_ion_on_every_host(tmp_path):
+    crystal = structures.crystal("anatase")
+    facet = structures.Facet(name="001", miller=(0, 0, 1), repeat=(2, 2))
+    hosts = [structures.slab(crystal, facet, bond_angstrom=2.35), structures.bulk(crystal, (2, 2, 1))]
+    for name, host in zip(("001", "bulk"), hosts, strict=True):
+        files.write_frames(tmp_path / f"{name}.extxyz", [host])
+    found = backends.frames(backends.CheckJob(tmp_path, tmp_path, tmp_path / "test.extxyz", ("Li", "Mg"), {}))
+    alone = [host.get_chemical_formula() for host in hosts]
+    assert [f.get_chemical_formula() for f in found] == [*alone, *(ion + one for ion in ("Li", "Mg") for one in alone)]
+    for atoms in found[len(hosts) :]:
+        away = atoms.get_distances(-1, range(len(atoms) - 1), mic=True).min()
+        assert 1.6 < away < 2.6  # near enough to be a part of its surroundings

@@ -9,7 +9,7 @@ import pytest
 from helpers import walks
 from numpy.testing import assert_allclose
 
-from mlip.stages.diffusion import diffusion, hops
+from mlip.stages.diffusion import diffusion, hops, stage
 from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import trajectory
 
@@ -105,6 +105,21 @@ def test_a_confined_ion_has_an_upper_limit_and_no_value():
     assert (str(found.status), found.hops, found.mean.value, found.mean.low) == ("no hop: upper limit", 0, None, None)
     assert_allclose(found.mean.high, 2.996 / 800.0 * 3.8**2 / 4, rtol=1e-3)
     assert found.tensor["xy"] == hops.NOTHING
+
+
+def test_ions_that_never_enter_a_site_have_no_limit_either():
+    found = analysed([PLACE + np.tile([1.9, 1.9, 0.0], (20, 1))], 0.1)
+    assert (str(found.status), found.ion_ps, found.mean) == ("no hop: no ion was seen in a site", 0.0, hops.NOTHING)
+    up = [np.array([[0.0, 0.0, 3.0], [0.0, 0.0, -3.0]] * 50)]
+    still = diffusion.from_jumps(up, 10.0, SETTINGS, axes=2, longest_jump_angstrom=3.8)
+    assert str(still.status) == "jumps cancel: no jump leads along the axes of D"
+    assert still.mean == hops.NOTHING
+
+
+def test_what_is_said_of_a_diffusion_coefficient():
+    assert stage._in_words(hops.NOTHING) == "D not known"
+    assert stage._in_words(hops.Estimate(value=None, low=None, high=0.25)) == "D below 2.50e-01 A2/ps"
+    assert stage._in_words(hops.Estimate(value=0.5, low=0.25, high=0.75)) == "D 5.00e-01 A2/ps"
 
 
 def dead_ends():

@@ -1,6 +1,7 @@
 """The documentation agrees with the code: configs, columns, statuses, public names; links go to pages."""
 
 import ast
+import fnmatch
 import importlib
 import inspect
 import re
@@ -74,6 +75,35 @@ def test_every_column_is_explained():
     assert not lacking, f"docs/reference/tables.md explains no column {'; '.join(lacking)}"
 
 
+def test_every_column_of_the_page_is_in_a_table():
+    text = (DOCS / "reference" / "tables.md").read_text(encoding="utf-8")
+    cells = set(re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)) - {"Column", "column"}
+    gone = [cell for cell in cells if not any(re.fullmatch(h, cell) for h in HEADINGS)]
+    assert not gone, f"docs/reference/tables.md explains columns that no table has: {'; '.join(sorted(gone))}"
+
+
+def table_names():
+    """Names of all tables; what is only known at run time is KEY."""
+    for _, tree in modules():
+        for key in (call.args[0] for name in ("table", "card") for call in calls(tree, name)):
+            if isinstance(key, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "KEY" for part in key.values)
+            elif isinstance(key, ast.Constant):
+                yield key.value
+        yield from (call.args[0].value.replace("-", "_") for call in calls(tree, "card_section"))
+
+
+def test_every_table_is_on_the_page_and_no_other():
+    text = (DOCS / "reference" / "tables.md").read_text(encoding="utf-8")
+    named = {name.strip() for names in re.findall(r"^## .*\[(.+)\]", text, re.MULTILINE) for name in names.split(",")}
+    there = set(table_names())
+    assert {"headline", "audit_KEY", "model_card", "settings", "failed"} <= there
+    lacking = [name for name in there if not any(fnmatch.fnmatch(name, one) for one in named)]
+    assert not lacking, f"docs/reference/tables.md has no table {', '.join(sorted(lacking))}"
+    gone = [one for one in named if not any(fnmatch.fnmatch(name, one) for name in there)]
+    assert not gone, f"docs/reference/tables.md has tables that nothing writes: {', '.join(sorted(gone))}"
+
+
 def status_names(tree):
     """Names that are the code of a status: in `Status(NAME)`, in `x.code == NAME`, returned by a function `..._status`."""
     places = [call.args[0] for call in calls(tree, "Status")]
@@ -84,7 +114,9 @@ def status_names(tree):
             places += [node.left, *node.comparators]
         elif isinstance(node, ast.FunctionDef) and node.name.endswith("status"):
             places += [part for one in ast.walk(node) if isinstance(one, ast.Return) for part in returned(one.value)]
-    return {part.id for place in places for part in ast.walk(place) if isinstance(part, ast.Name)}
+    named = [part for place in places for part in ast.walk(place)]
+    of_others = {ast.unparse(part) for part in named if isinstance(part, ast.Attribute) and part.attr.isupper()}
+    return {part.id for part in named if isinstance(part, ast.Name)} | of_others  # NAME and module.NAME
 
 
 def returned(value):
@@ -98,9 +130,11 @@ def codes():
     """Every code of a status, with the module of its constant."""
     for name, tree in modules():
         module = importlib.import_module(name)
-        yield from (
-            (getattr(module, one), name) for one in status_names(tree) if isinstance(getattr(module, one, 0), str)
-        )
+        for one in status_names(tree):
+            *where, last = one.split(".")
+            value = getattr(getattr(module, where[0], None) if where else module, last, None)
+            if isinstance(value, str):
+                yield value, name
 
 
 def test_every_status_is_explained():

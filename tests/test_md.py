@@ -330,6 +330,13 @@ def test_heat_stops_a_replica(tmp_path):
     assert "md.max_temperature_ratio" in done[0].status.reason
 
 
+@pytest.mark.parametrize("ratio", [1.0, 1.5, 2.9])
+def test_a_limit_of_the_temperature_that_stops_every_start_is_refused(ratio):
+    with pytest.raises(ValueError, match=f"max_temperature_ratio: {ratio:g} would stop .* twice .*; use 3 or more"):
+        MdSettings(max_temperature_ratio=ratio)
+    assert MdSettings(max_temperature_ratio=3.0)
+
+
 @pytest.mark.parametrize("fs", [10.0, 5.1])
 def test_a_time_step_that_is_too_long_is_refused(fs):
     with pytest.raises(ValueError, match="is too long for an oxide, whose fastest vibrations take 35 fs; use 1"):

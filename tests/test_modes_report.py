@@ -9,6 +9,7 @@ from ase import Atoms
 from helpers.tiny import REPOSITORY
 from numpy.testing import assert_allclose
 
+from mlip.core.report import DASH
 from mlip.core.report.csv import to_csv
 from mlip.core.status import Status
 from mlip.literature import references
@@ -128,6 +129,16 @@ def test_values_outside_their_windows_are_said():
     assert line == "A1g: 1000.7 1/cm is outside 445 to 544 1/cm."
     cold = replace(BULK, gamma=(), heat_capacity=(made.HeatCapacity(temperature_k=300.0, cv_j_per_mol_k=50.0),))
     assert report.outside(cold, PUBLISHED) == ("Cv at 300 K: 50.0 J/(mol K) is outside 55.4 to 58.4 J/(mol K).",)
+
+
+def test_a_crystal_with_imaginary_modes_has_no_heat_capacity():
+    cold = made.HeatCapacity(temperature_k=300.0, cv_j_per_mol_k=40.0)
+    unstable = replace(BULK, gamma=(), heat_capacity=(cold,), lowest_thz=-0.02)
+    assert rows(report.heat_table(unstable, PUBLISHED))[0]["Cv (J/(mol K))"] == DASH
+    assert report.outside(unstable, PUBLISHED) == ()
+    rounding = replace(unstable, lowest_thz=-0.009)  # of acoustic modes
+    assert rows(report.heat_table(rounding, PUBLISHED))[0]["Cv (J/(mol K))"] == "40.00"
+    assert len(report.outside(rounding, PUBLISHED)) == 1
 
 
 def test_published_heat_capacity_stands_at_its_temperature_only():

@@ -142,5 +142,5 @@ def test_no_mapping(tmp_path, text):
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no \.yaml file"):
+    with pytest.raises(ValueError, match=r"holds no \.yaml file of references; set literature\.references to"):
         references.load(tmp_path)

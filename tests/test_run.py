@@ -230,6 +230,15 @@ def test_init_checks_everything_before_it_writes(tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_a_whole_run_that_holds_nothing_out_is_refused_before_its_training(tmp_path):
+    run = make(tmp_path, dataset={"test_groups": []})  # single stages and `mlip learn` may
+    with pytest.raises(ValueError, match=r"dataset\.test_groups: no group is held out.* name at least one before"):
+        driver.run_all(run.folder)
+    assert not (run.folder / "structures").exists()
+    driver.require_whole(opened(tiny.write_config(tmp_path / "d.yaml", dataset={"path": None, "test_groups": []})))
+    driver.require_whole(opened(tiny.write_config(tmp_path / "e.yaml")))
+
+
 def test_a_bad_edit_leaves_the_run_as_it_was(tmp_path):
     make(tmp_path)
     before = (tmp_path / "run" / "config.yaml").read_text()

@@ -275,6 +275,52 @@ def test_out_of_memory_makes_calls_smaller_and_goes_on(update, monkeypatch):
         state.gradient(samples)
 
 
+ALL_ELECTRONS_EV = {"Li": -205.0, "O": -2045.0, "Mg": -5450.0, "Ti": -23235.0}
+
+
+def with_all_electrons(frames, e0_ev):
+    """Frames and reference energies of a code that counts every electron."""
+    found = [f.copy() for f in frames]
+    for frame in found:
+        frame.info["REF_energy"] += sum(ALL_ELECTRONS_EV[s] for s in frame.get_chemical_symbols())
+    return found, {s: e + ALL_ELECTRONS_EV[s] for s, e in e0_ev.items()}
+
+
+@pytest.mark.parametrize("as_matrices", [True, False])
+def test_energies_of_all_electrons_are_not_rounded_in_float32(split, one_thread, as_matrices):
+    settings = SMALL.model_copy(update={"dtype": "float32"})
+    found = []
+    for frames, e0_ev in ((split.train, split.e0_ev), with_all_electrons(split.train, split.e0_ev)):
+        shape, weights = train.start(settings, frames=frames, e0_ev=e0_ev, seed=1, member=1)
+        state = training.Training(settings, shape, weights, device="cpu", steps_per_epoch=1)
+        state.as_matrices = as_matrices
+        part = sampling.samples(frames[:6], ("Li", "O", "Mg", "Ti"), shape["r_max"])
+        per_atom = state.errors(part, training=True, of=(6, 60))[1].double().numpy()
+        calculated = state.calculated([s.graph for s in part], training=False)[0].detach().double().numpy()
+        sizes = np.array([len(s.forces) for s in part])
+        assert_allclose((calculated - [s.energy_ev for s in part]) / sizes, per_atom, atol=1e-6)
+        found.append(per_atom)
+    assert_allclose(found[1], found[0], atol=1e-6)  # eV
+
+
+def test_a_reference_energy_that_is_off_is_refused_however_large_it_is():
+    import torch
+
+    def checked(value, *, given):
+        train._check_e0({models.E0: torch.tensor([[value]], dtype=torch.float64)}, {"Ti": given}, ["Ti"])
+
+    for energy in (-8.0, -1585.0, -23235.0):
+        checked(float(np.float32(energy + 0.1)), given=energy + 0.1)  # as a training in float32 holds it
+        with pytest.raises(ValueError, match="reference energy of Ti"):
+            checked(energy + 0.2, given=energy)
+
+
+def test_a_training_in_float32_keeps_the_reference_energies_as_they_are_given(do, split):
+    _, _, weights = do({"dtype": "float32", "epochs": 1})
+    stored = weights[models.E0].flatten().tolist()
+    assert_allclose(stored, [split.e0_ev[s] for s in ("Li", "O", "Mg", "Ti")], rtol=1e-12, atol=0)
+
+
 def test_checkpoint_is_for_its_own_data_and_settings(do, tmp_path):
     do({"epochs": 1})
     seen, again = [], []

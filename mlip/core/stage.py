@@ -58,6 +58,7 @@ class Stage(Generic[S, R]):
         inputs: files and folders it reads from outside the run.
         version: raised when the same settings and inputs give other numbers than before.
         check: raises ValueError where settings of several stages contradict each other; asked before any computing.
+        check_whole: the same for a run of all stages, which may need more than single ones; asked by `mlip run`.
         report: sections of the report.
         artifact: files of the stage that Weights & Biases keeps, with the stages that use them.
         recorded: tables and figures for Weights & Biases that are not in the sections of the report.
@@ -78,6 +79,7 @@ class Stage(Generic[S, R]):
     inputs: Callable[[Context[S]], Iterable[Path]] | None = None
     version: int = 1
     check: Callable[[Context[S]], None] | None = None
+    check_whole: Callable[[Context[S]], None] | None = None
     report: Callable[[Context[S], R], Sequence[ReportSection]] | None = None
     artifact: Kept | None = None
     recorded: Callable[[Context[S], R], Sequence[ReportSection]] | None = None

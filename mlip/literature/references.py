@@ -158,7 +158,9 @@ def load(folder: Path) -> References:
     """
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
-        raise ValueError(f"{folder}: holds no .yaml file of references; set report.references to a folder that does")
+        raise ValueError(
+            f"{folder}: holds no .yaml file of references; set literature.references to a folder that does"
+        )
     values: list[Value] = []
     sources: list[Source] = []
     not_stated: list[str] = []

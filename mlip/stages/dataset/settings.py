@@ -20,13 +20,13 @@ class DatasetSettings(Section):
     )
     test_groups: tuple[str, ...] = Field(
         default=("001_perp_Li_neb", "100_11_Li_md800", "bulk1_Mg_hop"),
-        description="Groups (paths or trajectories) held out for testing.",
+        description="Groups (paths or trajectories) held out for testing; `mlip run` needs at least one.",
     )
     valid_fraction: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         default=0.12, description="Fraction of the other groups used for validation."
     )
     max_force_ev_per_angstrom: Positive = Field(
-        default=30.0, description="A label with a larger force component is refused (eV/Angstrom)."
+        default=30.0, description="A label with a larger force on an atom (its length) is refused (eV/Angstrom)."
     )
     max_net_force_per_atom_ev_per_angstrom: Positive = Field(
         default=0.03, description="A label whose summed force per atom is larger is refused (eV/Angstrom)."

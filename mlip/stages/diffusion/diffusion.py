@@ -8,7 +8,7 @@ From jumps, with r_i the i-th of N jumps in total time t and memory of M jumps
     D_ab = 1/(2 t) [sum_i r_ia r_ib + sum_{m<=M} sum_i (r_ia r_(i+m)b + r_ib r_(i+m)a)]
 Its variance is that of a Poisson number of correlated terms, estimated from the terms themselves; what is known about D
 is what n_eff = D^2/var(D) Poisson events tell. Too few jumps cannot show memory; then they count as independent, and
-the status says so. Without any jump there is an upper limit, no value.
+the status says so. Without any jump there is an upper limit, no value; without an ion in a site not even that.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ from mlip.stages.diffusion.settings import DiffusionSettings
 AXES = "xyz"
 INDEPENDENT = "jumps counted as independent"
 NO_HOP, CANCELLED = "no hop", "jumps cancel"
-UPPER_LIMIT = "upper limit"  # what is known then
+UPPER_LIMIT = "upper limit"  # what is known then, where ions were seen in sites
+NEVER_IN_A_SITE, NOT_ALONG_AXES = "no ion was seen in a site", "no jump leads along the axes of D"
 ROUNDING = 1e-6  # Angstrom: a shorter component of a jump between sites is none
 INTERVALS = 40  # of time in the regression of kinisi
 START_RESIDENCES = 2.0  # mean residence times before the regression begins
@@ -106,7 +107,7 @@ def from_jumps(
         limit = poisson_rate(0, exposure)
         tensor = {AXES[a] + AXES[b]: limit if a == b else NOTHING for a, b in names}
         return Jumps(
-            status=Status(NO_HOP, UPPER_LIMIT),
+            status=Status(NO_HOP, NEVER_IN_A_SITE if limit.high is None else UPPER_LIMIT),
             hops=0,
             ion_ps=ion_ps,
             mean=limit,
@@ -139,7 +140,9 @@ def _exposure(limit: float | None) -> float:
 def _status(terms: _Terms, mean: Estimate) -> Status:
     if terms.memory == 0:
         return Status(INDEPENDENT)
-    return Status(RESOLVED) if mean.value is not None else Status(CANCELLED, UPPER_LIMIT)
+    if mean.value is not None:
+        return Status(RESOLVED)
+    return Status(CANCELLED, NOT_ALONG_AXES if mean.high is None else UPPER_LIMIT)
 
 
 def _form(axes: int, *pair: int) -> Array:
@@ -241,7 +244,7 @@ def from_displacements(
     analyser = _analyser(np.stack([t[:frames] for t in tracks], axis=1), frame_ps, steps, axes)
     times = analyser.da.coords["time interval"].values
     unresolved = Regression(
-        status=Status(NO_HOP, UPPER_LIMIT),
+        status=Status(NO_HOP),
         mean=NOTHING,
         start_ps=None,
         times_ps=tuple(float(x) for x in times),

@@ -12,6 +12,7 @@ from mlip.literature import matching, references
 from mlip.literature.settings import Literature
 from mlip.stages import structures
 from mlip.stages.diffusion import density, example, hops, kinetics
+from mlip.stages.diffusion.hops import Estimate
 from mlip.stages.diffusion.report import diffusion_section
 from mlip.stages.diffusion.settings import DiffusionSettings
 from mlip.stages.md import dynamics, lammps_runs, trajectory
@@ -126,14 +127,18 @@ def _read(
 
 
 def _lines(motions: Sequence[kinetics.Motion]) -> list[str]:
-    out = []
-    for m in motions:
-        d = m.from_jumps.mean
-        value = f"D {d.value:.2e} A2/ps" if d.value is not None else f"D below {d.high or 0.0:.2e} A2/ps"
-        out.append(
-            f"{m.system:16s} {m.ion:2s} {m.temperature_kelvin:5.0f} K {m.ion_ps:8.1f} ps {m.jumps:5d} hops  {value}"
-        )
-    return out
+    return [
+        f"{m.system:16s} {m.ion:2s} {m.temperature_kelvin:5.0f} K {m.ion_ps:8.1f} ps {m.jumps:5d} hops  "
+        f"{_in_words(m.from_jumps.mean)}"
+        for m in motions
+    ]
+
+
+def _in_words(d: Estimate) -> str:
+    """A diffusion coefficient (Angstrom^2/ps): its value, its upper limit, or that nothing is known of it."""
+    if d.value is not None:
+        return f"D {d.value:.2e} A2/ps"
+    return "D not known" if d.high is None else f"D below {d.high:.2e} A2/ps"
 
 
 def report(context: Context[DiffusionSettings], result: kinetics.Diffused) -> tuple[ReportSection, ...]:

@@ -20,6 +20,8 @@ from mlip.stages.train.jobs import is_another_level, missed_ev
 from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import base_model, model_folder
 
+NONE_HELD_OUT = "dataset.test_groups: no group is held out, so there is no accuracy to report"
+
 
 def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
     """Measure the errors on the held-out groups."""
@@ -27,9 +29,7 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
         return evaluate.not_measured(context.result(DATASET).status)
     path = context.folder_of(DATASET) / "test.extxyz"
     if not path.exists():
-        raise ValueError(
-            "dataset.test_groups: no group is held out, so there is no accuracy to report; name at least one"
-        )
+        raise ValueError(f"{NONE_HELD_OUT}; name at least one")
     frames = extxyz.read_frames(path)
     measure = partial(
         evaluate.errors,
@@ -83,6 +83,20 @@ def _cards(context: Context[EvaluateSettings]) -> list[Path]:
     return [] if path is None else [path / "card.yaml"]
 
 
+def _check_whole(context: Context[EvaluateSettings]) -> None:
+    """Refuse a run that would stop here, after its training.
+
+    Raises:
+        ValueError: there are labels, and no group of them is held out.
+    """
+    labels = context.settings_of(DATASET)
+    if labels.path is not None and not labels.test_groups:
+        raise ValueError(
+            f"{NONE_HELD_OUT}; name at least one before the training, which a later change would make anew; single "
+            "stages (mlip train, mlip neb) and mlip learn need none"
+        )
+
+
 STAGE = Stage(
     name="evaluate",
     settings=EvaluateSettings,
@@ -91,5 +105,6 @@ STAGE = Stage(
     needs=(STRUCTURES, DATASET, TRAIN),
     common=("device", "target"),
     inputs=_cards,
+    check_whole=_check_whole,
     report=report_sections,
 )

@@ -9,7 +9,8 @@ TEXT_LINES = (
     (
         "Langevin dynamics (BAOAB) with the forces of one member of the committee. The whole committee checks every "
         "stored frame: a replica that overheats, loses an ion or leaves the domain of the potential is stopped. The "
-        "cell is fixed at its relaxed size, and the lowest layers of a slab at their relaxed positions."
+        "cell is fixed at the size of the crystal that is given, the lowest layers of a slab at their relaxed "
+        "positions."
     ),
 )
 

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from mlip.core.section import Count, OptionalSection, Positive, Section
 
+LOWEST_TEMPERATURE_RATIO = 3.0  # a start is at 2, with a standard deviation of 0.23 in a cell of 50 atoms
+
 
 class MdSystem(Section):
     """Ions on a host whose dynamics are followed."""
@@ -74,8 +76,12 @@ class MdSettings(OptionalSection):
     )
     skin_angstrom: Positive = Field(default=1.0, description="Skin of the neighbour list beyond the cutoff (Angstrom).")
     stored: Literal["ions", "all"] = Field(default="ions", description="Atoms whose positions are stored.")
-    max_temperature_ratio: Annotated[float, Field(gt=1)] = Field(
-        default=3.0, description="A replica that is this many times hotter than asked for is stopped."
+    max_temperature_ratio: float = Field(
+        default=3.0,
+        description=(
+            "A replica that is this many times hotter than asked for is stopped. At least 3: replicas start at twice "
+            "their temperature."
+        ),
     )
     max_force_ev_per_angstrom: Positive = Field(
         default=30.0, description="A replica with a larger force than this on an atom is stopped (eV/Angstrom)."
@@ -96,6 +102,16 @@ class MdSettings(OptionalSection):
         ):
             raise ValueError(
                 "systems and temperatures_kelvin: each is named once; for more trajectories raise replicas"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _starts_are_not_too_hot(self) -> "MdSettings":
+        if self.max_temperature_ratio < LOWEST_TEMPERATURE_RATIO:
+            raise ValueError(
+                f"max_temperature_ratio: {self.max_temperature_ratio:g} would stop replicas at their start: their "
+                "velocities are drawn at twice the temperature, since half of the kinetic energy goes into the "
+                f"potential; use {LOWEST_TEMPERATURE_RATIO:g} or more"
             )
         return self
 

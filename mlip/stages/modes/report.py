@@ -26,6 +26,7 @@ from mlip.core.report import (
 from mlip.core.units import WAVE_NUMBER_PER_THZ
 from mlip.literature.references import References, Value
 from mlip.stages.modes.headline import APART_EV
+from mlip.stages.modes.phonons import ACOUSTIC_THZ
 from mlip.stages.modes.pictures import bands_picture, mode_picture
 from mlip.stages.modes.result import NO_BAND, PROVED, BulkPhonons, GammaMode, HeatCapacity, HopModes, Modes
 
@@ -269,17 +270,22 @@ def gamma_table(bulk: BulkPhonons, references: References) -> Table:
 
 
 def heat_table(bulk: BulkPhonons, references: References) -> Table:
-    """Heat capacity per formula unit, J/(mol K)."""
+    """Heat capacity per formula unit, J/(mol K); a dash where a mode is imaginary, since its part is not known."""
 
     def known(row: HeatCapacity) -> Cell | str:
         return _published(references, "heat-capacity-pbe") if row.temperature_k == ROOM_KELVIN else DASH
 
     columns = [
         Column("T (K)", NUMBER, lambda r: number(r.temperature_k, 0)),
-        Column("Cv (J/(mol K))", NUMBER, lambda r: number(r.cv_j_per_mol_k, 2)),
+        Column("Cv (J/(mol K))", NUMBER, lambda r: number(r.cv_j_per_mol_k if is_stable(bulk) else None, 2)),
         Column("PBE calculation (J/(mol K))", TEXT, known),
     ]
     return table("heat_capacity", columns, bulk.heat_capacity, caption="Heat capacity per formula unit")
+
+
+def is_stable(bulk: BulkPhonons) -> bool:
+    """Whether every mode takes part in the heat capacity: none is imaginary beyond acoustic modes at Gamma."""
+    return bulk.lowest_thz >= -ACOUSTIC_THZ
 
 
 def outside(bulk: BulkPhonons, references: References) -> tuple[str, ...]:
@@ -288,7 +294,7 @@ def outside(bulk: BulkPhonons, references: References) -> tuple[str, ...]:
     found += [
         ("window-heat-capacity", "Cv at 300 K", row.cv_j_per_mol_k, "J/(mol K)")
         for row in bulk.heat_capacity
-        if row.temperature_k == ROOM_KELVIN
+        if row.temperature_k == ROOM_KELVIN and is_stable(bulk)
     ]
     lines = []
     for key, name, value, unit in found:

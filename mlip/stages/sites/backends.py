@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase import Atom, Atoms
 
 from mlip.atoms import extxyz
+from mlip.atoms.structures import metals
 from mlip.core import files
 from mlip.core.stage import Context
 from mlip.core.workers import run_parallel
@@ -26,11 +27,15 @@ from mlip.potential import equivalence, models, use
 from mlip.potential.backends import compiled
 from mlip.stages import structures
 from mlip.stages.dataset.stage import STAGE as DATASET
+from mlip.stages.sites.settings import SitesSettings
+from mlip.stages.sites.sites import candidates
 from mlip.stages.train.stage import STAGE as TRAIN
 from mlip.stages.train.stage import model_folder
 
 SETTINGS = ("seed", "device", "dtype", "symmetrix", "cueq", "equivalence_ev", "equivalence_ev_per_angstrom")
 KEPT, KEPT_EXACT = "backends.json", "backends-float64.json"  # in the folder of the run
+STRUCTURES = 2  # raised when other structures are checked, so that a kept check is made again
+ROOM = SitesSettings(clearance_angstrom=0.5, max_candidates=1)  # the widest void, or the lowest hollow of a slab
 NEEDS = (structures.STAGE, DATASET, TRAIN)  # of every stage that evaluates the potential
 
 
@@ -49,6 +54,7 @@ class CheckJob:
     model: Path
     structures: Path
     test: Path
+    ions: tuple[str, ...]
     settings: dict[str, Any]
 
 
@@ -65,6 +71,7 @@ def _checked(context: Context[Any], settings: dict[str, Any], kept: Path) -> tup
         model_folder(context.folder_of(TRAIN)),
         context.folder_of(structures.STAGE),
         context.folder_of(DATASET) / "test.extxyz",
+        context.settings_of(structures.STAGE).ions,
         settings,
     )
     # In a process of one thread: with a thread for each core the conversion, thousands of small products, waits for its
@@ -96,7 +103,7 @@ def _settings(context: Context[Any]) -> dict[str, Any]:
 
 def _key(context: Context[Any], settings: dict[str, Any]) -> str:
     before = [context.fingerprint_of(stage) for stage in (TRAIN, structures.STAGE)]
-    return files.digest_of([*before, settings, machine()])
+    return files.digest_of([*before, settings, machine(), STRUCTURES])
 
 
 def latest(run_folder: Path, before: Sequence[equivalence.Equivalence]) -> tuple[equivalence.Equivalence, ...]:
@@ -130,7 +137,7 @@ def _version(name: str) -> str | None:
 
 
 def check(job: CheckJob) -> tuple[equivalence.Equivalence, ...]:
-    """The backends of a model held against mace-torch on its hosts and on held-out frames."""
+    """The backends of a model held against mace-torch on the structures of `frames`."""
     trained, common = models.of_run(job.model), job.settings
     tried = equivalence.candidates(
         device=common["device"], dtype=common["dtype"], symmetrix=common["symmetrix"], cueq=common["cueq"]
@@ -146,9 +153,20 @@ def check(job: CheckJob) -> tuple[equivalence.Equivalence, ...]:
 
 
 def frames(job: CheckJob) -> list[Atoms]:
-    """The run's own hosts, and of each composition that is held out the frame with the largest force."""
-    made = [extxyz.read_frames(path)[0] for path in sorted(job.structures.glob("*.extxyz"))]
-    return made + hottest(extxyz.read_frames(job.test) if job.test.exists() else [])
+    """The run's own hosts, and of each composition that is held out the frame with the largest force.
+
+    Ions that no such frame holds, as in a run without labels, are put on every host: each element of the run is seen.
+    """
+    hosts = [extxyz.read_frames(path)[0] for path in sorted(job.structures.glob("*.extxyz"))]
+    known = hosts + hottest(extxyz.read_frames(job.test) if job.test.exists() else [])
+    lacking = [ion for ion in job.ions if not any(ion in atoms.symbols for atoms in known)]
+    return known + [one for ion in lacking for host in hosts for one in occupied(host, ion)]
+
+
+def occupied(host: Atoms, ion: str) -> list[Atoms]:
+    """A host with an ion where there is most room for it: in the widest void, on a slab in the lowest hollow."""
+    kinds = sorted(set(np.array(host.get_chemical_symbols())[metals(host)]))
+    return [host + Atoms([Atom(ion, place)]) for place in candidates(host, ion, ROOM, metal_symbols=kinds)]
 
 
 def hottest(frames: Sequence[Atoms]) -> list[Atoms]:

@@ -27,7 +27,7 @@ from mlip.stages.train.settings import TrainSettings
 from mlip.stages.train.training import Epoch
 
 OF_LEVEL_EV_PER_ATOM = 0.1  # error of a base at the level of the labels: 0.01; other codes count from another zero
-FRAMES_OF_LEVEL = 20  # that show it
+FRAMES_OF_LEVEL = 20  # at least, that show it
 CURVES = ("train_loss", "valid_loss", "valid_force_rmse_ev_per_angstrom", "valid_energy_rmse_ev_per_atom")
 
 

@@ -105,7 +105,10 @@ class TrainSettings(Section):
         default=0.5, description="Force errors beyond this count linearly (eV/Angstrom)."
     )
     patience: Count = Field(
-        default=30, description="Training ends after this many epochs without a better validation loss."
+        default=30,
+        description=(
+            "Training ends after this many epochs without a better validation loss. No effect with `keep: last`."
+        ),
     )
     keep: Literal["best", "last"] = Field(
         default="best",

@@ -33,6 +33,7 @@ from mlip.stages.train.training import Epoch, Training
 log = logging.getLogger(__name__)
 
 FINISHED, STOPPED_EARLY = "finished", "stopped early"
+FLOAT32 = 2.0**-23  # relative rounding of what a training in float32 holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
     if settings.energy_fit is not None:
         fitted, final = _fit_energies(state, training_set, settings.energy_fit, seed=seed, member=member)
     _check_e0(final, e0_ev, elements)
+    final = _with_e0(final, shape)
     best = max((e.epoch for e in state.history if e.best), default=0)
     early = len(state.history) < settings.epochs
     outcome = Trained(
@@ -228,10 +230,18 @@ def _resume(state: Training, path: Path, tag: str) -> None:
 def _check_e0(weights: dict[str, Any], e0_ev: dict[str, float], elements: Sequence[str]) -> None:
     stored = weights[models.E0].flatten().tolist()
     for symbol, value in zip(elements, stored, strict=True):
-        if symbol in e0_ev and not math.isclose(value, e0_ev[symbol], rel_tol=1e-5, abs_tol=1e-5):
+        if symbol in e0_ev and not math.isclose(value, e0_ev[symbol], rel_tol=FLOAT32, abs_tol=1e-5):
             raise ValueError(
                 f"trained model: reference energy of {symbol} is {value} eV, not {e0_ev[symbol]} eV as given"
             )
+
+
+def _with_e0(weights: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
+    """The weights with the reference energies of the shape, which a training in float32 has rounded."""
+    import torch
+
+    exact = torch.tensor(shape["atomic_energies"], dtype=weights[models.E0].dtype)
+    return {**weights, models.E0: exact.view_as(weights[models.E0])}
 
 
 def history_lines(history: Sequence[Epoch]) -> str:

@@ -2,6 +2,8 @@
 
     loss = w_E mean[((E - E_ref)/N)^2] + w_F mean[huber(F - F_ref)]
 
+E and E_ref are taken beyond the reference energies of the atoms, in float64; the rest is small enough for float32.
+
 A network with scalar messages is written as matrices in every call (`mace_scalar`): the same numbers by fewer
 operations. Frames of an update are packed by their edges into calls of bounded size, and the gradients of the calls add
 up to that of the whole, so memory does not depend on the size of the frames of an update.
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mlip.core.arrays import Array
 from mlip.potential import graphs, models
 from mlip.potential.backends import mace_scalar
 from mlip.potential.potential import out_of_memory
@@ -105,24 +108,37 @@ class Training:
             group["lr"] = self.settings.learning_rate * factor
 
     def calculated(self, given: Sequence[graphs.Graph], *, training: bool) -> tuple[Any, Any]:
-        """Energies (B,) and forces (N, 3) of joined graphs by the network as it is."""
+        """Energies (B,), in float64, and forces (N, 3) of joined graphs by the network as it is."""
+        import torch
+
+        energies, forces = self.interactions(given, training=training)
+        return energies + torch.as_tensor(self.alone(given), device=self.device), forces
+
+    def interactions(self, given: Sequence[graphs.Graph], *, training: bool) -> tuple[Any, Any]:
+        """Energies (B,) beyond those of isolated atoms, and forces (N, 3), of joined graphs by the network as it is."""
         if not self.as_matrices:
             data = graphs.collate(given, self.n_elements, dtype=self.dtype, device=self.device)
             out = self.model(data, training=training, compute_force=True, compute_stress=False)
-            return out["energy"], out["forces"]
+            return out["interaction_energy"], out["forces"]
         placed = mace_scalar.prepare(given, self.n_elements, self.shape["r_max"], dtype=self.dtype, device=self.device)
         layers = mace_scalar.matrices(self.model)
-        energies, forces = mace_scalar.energies_and_forces(self.model, layers, placed, training=training)
-        alone = self.model.atomic_energies_fn.atomic_energies.flatten()[placed.prepared.species]
-        return energies.index_add(0, placed.prepared.structure, alone.to(energies.dtype)), forces
+        return mace_scalar.energies_and_forces(self.model, layers, placed, training=training)
+
+    def alone(self, given: Sequence[graphs.Graph]) -> Array:
+        """Reference energies of the atoms of graphs, summed (B,), eV.
+
+        In float64: of all electrons they are so large that float32 rounds the sum of a cell by some meV.
+        """
+        each = np.asarray(self.shape["atomic_energies"], dtype=np.float64).ravel()
+        return np.array([each[g.species].sum() for g in given])
 
     def check_matrices(self, sample: Sample) -> None:
         """Go on with mace-torch, with one line, where the matrices do not give what it gives for this sample."""
         if not self.as_matrices:
             return
-        energies, forces = self.calculated([sample.graph], training=False)
+        energies, forces = self.interactions([sample.graph], training=False)
         self.as_matrices = False
-        plain_energies, plain_forces = self.calculated([sample.graph], training=False)
+        plain_energies, plain_forces = self.interactions([sample.graph], training=False)
         far = float((forces - plain_forces).abs().max())
         off = float((energies.detach() - plain_energies.detach()).abs().max()) / len(sample.forces)
         self.as_matrices = far <= SAME_FORCE_EV_PER_ANGSTROM and off <= SAME_ENERGY_EV
@@ -140,9 +156,11 @@ class Training:
             return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
         sizes = [len(s.forces) for s in part]
-        found, forces = self.calculated([s.graph for s in part], training=training)
+        given = [s.graph for s in part]
+        found, forces = self.interactions(given, training=training)
+        labels = np.array([s.energy_ev for s in part]) - self.alone(given)
         weights, reference = real([s.weight for s in part]), real(np.concatenate([s.forces for s in part]))
-        energy_error = (found - real([s.energy_ev for s in part])) / real(sizes)
+        energy_error = (found - real(labels)) / real(sizes)
         huber = self.settings.huber_ev_per_angstrom
         per_atom = torch.nn.functional.huber_loss(forces, reference, reduction="none", delta=huber).mean(dim=1) * 2
         atom_weights = weights.repeat_interleave(torch.as_tensor(sizes, device=self.device))
