@@ -16,7 +16,7 @@ class Uncertainty(Section):
         default=0.005, description="Error of a converged band of the potential: number of images, force threshold (eV)."
     )
     dft_settings_ev: Error = Field(
-        default=0.01,
+        default=0.015,
         description="Error of a barrier relaxed with DFT from cutoff, k-points, dipole and spin (eV).",
     )
     dispersion_ev: Error = Field(

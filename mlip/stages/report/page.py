@@ -23,7 +23,7 @@ from mlip.stages.report.rows import Headline, Results, Rows
 from mlip.stages.report.settings import ReportSettings
 
 ACCURACY = "accuracy"  # key of the section of the stage `evaluate`
-WIDER = 5  # times the assumed error of the DFT settings, up to which verdicts are tested
+WIDER = 5  # times the error of the DFT settings, up to which verdicts are tested
 NO_ACCURACY = "No evaluation on held-out groups is part of this run: the errors of the potential are not known."
 
 
@@ -195,15 +195,15 @@ def _dispersion(rows: Sequence[Headline]) -> tuple[str, ...]:
 
 
 def settings_error(rows: Sequence[Headline]) -> tuple[str, ...]:
-    """Which verdicts on barriers relaxed with DFT hang on the assumed error of the DFT settings."""
-    assumed = [r.budget.convergence_ev for r in rows if r.dft_refined and r.budget is not None]
-    if not assumed:
+    """Which verdicts on barriers relaxed with DFT hang on the error of the DFT settings."""
+    errors = [r.budget.convergence_ev for r in rows if r.dft_refined and r.budget is not None]
+    if not errors:
         return ()
-    largest = WIDER * max(assumed)
+    largest = WIDER * max(errors)
     near = [r for r in rows if r.covered_from_ev is not None and r.covered_from_ev <= largest]
     named = ", ".join(f"{r.ion} {r.facet} (from {number(r.covered_from_ev)} eV)" for r in near)
     would = f"these barriers would no longer differ: {named}" if near else "no barrier would cease to differ"
-    error = f"The error of the DFT settings in barriers relaxed with DFT, {max(assumed):g} eV (1 sigma), is assumed."
+    error = f"The error of the DFT settings in barriers relaxed with DFT is taken as {max(errors):g} eV (1 sigma)."
     return (f"{error} With a larger one, up to {largest:g} eV, {would}.",)
 
 

@@ -41,7 +41,7 @@ VERDICTS_TEXT = (
         "The uncertainty combines three terms in quadrature: the model term, which is the larger of the calibrated "
         "committee spread and the held-out path error; the convergence term; and, where D3 at the saddle is not known, "
         "the dispersion term. Where the ends and the saddle are relaxed with DFT, the model term comes from the noise "
-        "of the labels and the remaining forces, and the convergence term is an assumed error from the settings of DFT "
+        "of the labels and the remaining forces, and the convergence term is the error from the settings of DFT "
         "(uncertainty.dft_settings_ev). The tolerances were set before results were seen; docs/method.md lists what "
         "was changed later."
     ),
@@ -60,7 +60,7 @@ ORDER_TEXT = (
         "published order is tested, not imposed: an order counts only where the difference exceeds 2 sigma. Errors are "
         "combined as if they were independent, although errors that both barriers share may cancel in the difference. "
         "The barriers are those that the verdicts rest on, with D3 where it is known. For two barriers relaxed with "
-        "DFT, sigma is little more than the assumed error of the DFT settings."
+        "DFT, sigma is little more than the error of the DFT settings."
     ),
 )
 PATHS_TEXT = (
@@ -117,7 +117,7 @@ LIMITS = (
     ),
     (
         "Errors from slab thickness, lateral size and the functional are not part of the uncertainty. Those from "
-        "cutoff, k-points, dipole and spin are part of it only for barriers relaxed with DFT, as an assumed value."
+        "cutoff, k-points, dipole and spin are part of it only for barriers relaxed with DFT, by a setting."
     ),
     (
         "A lowest path is the lowest among the sites and hops that were found; a path through a site that was not "
