@@ -146,10 +146,8 @@ def _made(own: Round) -> tuple[Choice, list[Candidate]]:
             "see the notes of the stages sites and neb, or set md.run and md.stored: all"
         )
     held_out = [_held_out(own, c) for c in every]
-    store, digests = (
-        tasks.Store(own.store / tasks.settings_hash(own.dft)),
-        [tasks.digest(c.atoms, own.dft) for c in every],
-    )
+    store = tasks.Store(own.store / tasks.settings_hash(own.dft))
+    digests = [tasks.digest(c.atoms, own.dft) for c in every]
     before = [store.is_settled(digest) for digest in digests]
     predicted = _evaluator(own.run)([c.atoms for c in every])
     strong = [largest(p.mean_forces) > own.learn.max_force_ev_per_angstrom for p in predicted]
