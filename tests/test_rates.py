@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from mlip import cli, driver
 from mlip.atoms.dispersion import d3
 from mlip.core import files
+from mlip.core.uncertainty import Uncertainty
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, CM2_PER_S
 from mlip.stages.evaluate.evaluate import Errors, Evaluation, Parity, PathError
 from mlip.stages.modes.result import Modes
@@ -178,7 +179,7 @@ def test_a_dataset_with_a_refined_path_gives_the_same_rates_as_a_refinement_of_t
     assert command("rates", ready) == 0
     declared = result(ready).hops[0]
     assert declared.is_dft
-    assert_allclose(declared.forward.barrier_std_ev, np.hypot(0.001, 0.01), rtol=1e-9, atol=0)
+    assert_allclose(declared.forward.barrier_std_ev, np.hypot(0.001, Uncertainty().dft_settings_ev), rtol=1e-9, atol=0)
     assert_allclose(declared.forward.barrier_ev, own.barrier_ev, rtol=1e-9, atol=0)
 
 
