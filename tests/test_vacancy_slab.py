@@ -82,8 +82,9 @@ def test_the_report_is_of_the_vacancy(run):
 def test_a_refinement_of_a_vacancy_hop_labels_the_slab_less_one_ion(run):
     driver.run_stages(run, ["refine"])
     (one,) = result(run, REFINE).hops
-    assert (one.status.code, one.status.reason) == (loop.NOT_CONVERGED, "refine.max_calls of 2 is used")
-    assert (one.calls, one.forward_ev, one.mlip_forward_ev > 0.3) == (2, None, True)
+    assert (one.status.code, one.status.reason) == (loop.CONVERGED, "")  # both have the same stationary points
+    assert (one.calls, one.mlip_forward_ev > 0.3) == (2, True)
+    assert_allclose(one.forward_ev, SCALE * one.mlip_forward_ev, rtol=1e-3, atol=0)
     frames = extxyz.read_frames(run / "refine" / "frames.extxyz")
     assert {f.get_chemical_formula() for f in frames} == {"Mg7O8"}
     for frame in frames:
