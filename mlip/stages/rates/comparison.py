@@ -14,6 +14,7 @@ import numpy as np
 
 from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.core.units import CM2_PER_S
+from mlip.stages.diffusion.diffusion import NEVER_IN_A_SITE
 from mlip.stages.diffusion.hops import Estimate, Rate
 from mlip.stages.diffusion.kinetics import Motion
 from mlip.stages.rates import monte_carlo
@@ -83,7 +84,7 @@ def hop_compared(motion: Motion, rate: Rate, system: System, place: tuple[int, i
         ln_rate = law.ln_rates(motion.temperature_kelvin, Draws(0, 0), quantum=False)[0, sense]
         per_ns = float(PS_PER_NS * system.net.ways(hop, site) * np.exp(ln_rate))
         resolved = Status(RESOLVED, "" if law.has_own_prefactor else OF_COMMITTEE)
-        said = resolved if rate.count else Status(NO_HOP, UPPER_LIMIT)
+        said = resolved if rate.count else _without_a_hop(dynamics)
     return HopAgainstDynamics(
         system=motion.system,
         host=motion.host,
@@ -121,13 +122,17 @@ def of_member(system: System, member: int) -> System:
     return replace(system, laws=tuple(own)) if whole else system
 
 
+def _without_a_hop(dynamics: Estimate) -> Status:
+    return Status(NO_HOP, NEVER_IN_A_SITE if dynamics.high is None else UPPER_LIMIT)
+
+
 def _compared(motion: Motion, system: System) -> AgainstDynamics:
     dynamics = scaled(motion.from_jumps.mean, CM2_PER_S)
     found = diffusion(system, motion.temperature_kelvin, Draws(0, 0), quantum=False)
     said = status(system, found)
     rates = float(CM2_PER_S * found.mean[0]) if said.code == RESOLVED else None
     if rates is not None and dynamics.value is None:
-        said = motion.from_jumps.status if motion.from_jumps.hops else Status(NO_HOP, UPPER_LIMIT)
+        said = motion.from_jumps.status if motion.from_jumps.hops else _without_a_hop(dynamics)
     elif rates is not None and any(law is not None and not law.has_own_prefactor for law in system.laws):
         said = Status(RESOLVED, OF_COMMITTEE)
     return AgainstDynamics(
