@@ -122,7 +122,7 @@ def of_member(system: System, member: int) -> System:
     return replace(system, laws=tuple(own)) if whole else system
 
 
-def _without_a_hop(dynamics: Estimate) -> Status:
+def _without_a_hop(dynamics: Interval) -> Status:
     return Status(NO_HOP, NEVER_IN_A_SITE if dynamics.high is None else UPPER_LIMIT)
 
 
