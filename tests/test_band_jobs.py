@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from ase import Atoms
@@ -6,6 +7,7 @@ from ase.io import read
 from helpers import tiny
 from numpy.testing import assert_allclose
 
+from mlip.atoms.dispersion import d3
 from mlip.core import files
 from mlip.core.status import Status
 from mlip.potential import equivalence, models, use
@@ -150,3 +152,14 @@ def test_which_bands_go_on(status, fmax, stationary, expected):
         hop="001_par", host="001", ion="Mg", member=1, status=Status(status), forward_ev=None, reverse_ev=None, energies_ev=(0.0,), coordinate_angstrom=(0.0,), ion_angstrom=((0.0,) * 3,), fmax_ev_per_angstrom=fmax, steps=9, force_calls=9, force_std_ev_per_angstrom=None, stationary=stationary
     )  # fmt: skip
     assert band_jobs.unsettled(made) is expected
+
+
+def test_d3_of_a_barrier_is_that_of_the_saddle_less_that_of_the_initial_image():
+    """Two atoms that come closer are bound more strongly, so the barrier falls."""
+    images = [Atoms("Ar2", positions=[[2, 2, 2], [2, 2, 2 + r]], cell=[30] * 3, pbc=True) for r in (5.0, 4.0, 5.5)]
+    band = SimpleNamespace(forward_ev=0.4, energies_ev=(0.0, 0.4, 0.1))
+    found = band_jobs._dispersion(band, images, "pbe")
+    assert_allclose(found, d3(images[1])[0] - d3(images[0])[0], rtol=1e-9, atol=0)
+    assert found < -1e-4
+    assert band_jobs._dispersion(band, images, "pbe-d3") is None  # the potential contains it
+    assert band_jobs._dispersion(SimpleNamespace(forward_ev=None), images, "pbe") is None
