@@ -60,7 +60,7 @@ def hop_rates(system: System, settings: RatesSettings, draws: Draws) -> list[Hop
 
 def _senses(system: System, number: int, law: Law, temperature_kelvin: float, draws: Draws) -> tuple[Sense, Sense]:
     quantum = np.exp(law.ln_rates(temperature_kelvin, draws, quantum=True)) * PER_S
-    central = np.exp(transition.ln_classical(law.prefactor_thz, law.barrier_ev, temperature_kelvin)) * PER_S
+    central = np.exp(law.ln_rates(temperature_kelvin, Draws(0, 0), quantum=False)[0]) * PER_S
     ends = [int(e) for e in system.net.ends[number]]
     made = []
     for k in (0, 1):
