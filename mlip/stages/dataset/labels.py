@@ -270,7 +270,7 @@ def _check_duplicates(frames: Sequence[Atoms], settings: DatasetSettings, source
 
 
 def require_alike(frames: Sequence[Atoms], pairs: Sequence[tuple[int, int]], *, source: str) -> None:
-    """Nothing, where both frames of every pair of copies have the same labels, up to what a move of the atoms changes.
+    """Check that copies of a structure have the same labels, up to the change that a shift of the atoms may cause.
 
     Args:
         frames: labelled frames.
