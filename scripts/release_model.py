@@ -1,13 +1,13 @@
 """Make datasets/models/tio2-mg-li: the fine-tuned committee, and its accuracy from leave-groups-out folds.
 
-    python scripts/release_model.py WORK --teacher-on-dft sevennet_on_dft.extxyz mattersim_on_dft.extxyz [--device cuda]
+    python scripts/release_model.py WORK [--teacher-on-dft sevennet_on_dft.extxyz mattersim_on_dft.extxyz] [--device cuda]
 
 Every fold's models never saw the groups they are judged on; the released committee is then trained on every frame with the
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
-base, from scratch, and the teachers themselves. Saddles are judged once more by committees that saw every group but that of
-the path: a fold leaves out a fifth of the labels with it, and another draw another fifth. Settings were fixed before the
-folds were run but for the prior of the energy fit, chosen from four on two of them with one member (docs/experiments.md).
-Continues after an interruption.
+base, from scratch, and the teachers where files of their labels are given (scripts/make_teacher_set.py --relabel). Saddles
+are judged once more by committees that saw every group but that of the path: a fold leaves out a fifth of the labels with
+it, and another draw another fifth. Settings were fixed before the folds were run but for the prior of the energy fit, chosen
+from four on two of them with one member (docs/experiments.md). Continues after an interruption.
 """
 
 import argparse
@@ -158,7 +158,7 @@ def rounded(value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
-    parser.add_argument("--teacher-on-dft", type=Path, nargs="+", required=True)
+    parser.add_argument("--teacher-on-dft", type=Path, nargs="*", default=[], help="the dataset labelled by universal potentials")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--target", default="pbe", choices=("pbe",))

@@ -17,7 +17,7 @@ class RefineSettings(OptionalSection):
         default=("*",), description="Name patterns of the hops to refine, with shell wildcards."
     )
     datasets: tuple[Path, ...] = Field(
-        default=(Path("datasets/tio2-mg-li-refined"), Path("datasets/tio2-mg-li-refined-001")),
+        default=(Path("datasets/tio2-mg-li-refined-001"),),
         description=(
             "Dataset folders beside that of the run: labels of the level of the run are data of the correction, and "
             "paths that their cards call refined are shown in the report."
