@@ -174,13 +174,13 @@ def main():
     for kind in by_kind["fine-tuned"]:
         chosen = {model: errors[kind] for model, errors in by_kind.items()}
         print(f"\n{kind}, {chosen['fine-tuned'].frames} frames\n{evaluate.table(chosen)}")
-    saddles = saddles_left_out(options.work, frames, card.paths, e0, options.target, options)
-    for one in saddles:
-        print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     files.write_text_atomic(options.work / "folds.json", json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
     todo = member_jobs(options.work, "released", FINE_TUNING, frames, e0, options.target, options.device)
     run_parallel(jobs.train_member, todo, workers=options.workers)
     jobs.save_committee(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
+    saddles = saddles_left_out(options.work, frames, card.paths, e0, options.target, options)
+    for one in saddles:
+        print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     whole = models.load(options.work / "committee")
     weights = [train_base.to_float32(m.state_dict()) for m in whole.members]
     models.save(

@@ -249,7 +249,7 @@ def test_hessian_of_the_atoms_near_the_ion():
 
 
 def test_rotated_and_shifted_band_gives_the_same_numbers():
-    """Another path to the same saddle: the result hangs on the landscape, not on the band."""
+    """Another path to the same saddle: the result depends on the landscape, not on the band."""
     one, other = proved([hill()]), proved([hill()], start(band(rise=0.3)))
     assert_allclose(other.forward_ev, one.forward_ev, rtol=1e-9)
     assert_allclose(other.forward_prefactor_thz, one.forward_prefactor_thz, rtol=1e-6)

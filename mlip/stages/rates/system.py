@@ -146,7 +146,7 @@ def status(system: System, found: Diffusion) -> Status:
         if unknown:
             notes.append(
                 f"D along {unknown} is not known, as hops have no rate: {missing}; the mean over the axes does not "
-                "hang on it"
+                "depend on it"
             )
         return Status(RESOLVED, "; ".join(notes))
     if found.is_complete:

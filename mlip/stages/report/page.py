@@ -195,7 +195,7 @@ def _dispersion(rows: Sequence[Headline]) -> tuple[str, ...]:
 
 
 def settings_error(rows: Sequence[Headline]) -> tuple[str, ...]:
-    """Which verdicts on barriers relaxed with DFT hang on the error of the DFT settings."""
+    """Which verdicts on barriers relaxed with DFT depend on the error of the DFT settings."""
     errors = [r.budget.convergence_ev for r in rows if r.dft_refined and r.budget is not None]
     if not errors:
         return ()

@@ -9,7 +9,7 @@ the small move that is needed energies are nearly linear in the parameters, and 
     d = s^2 M^-1 J^T (s^2 J M^-1 J^T + noise^2 / w)^-1 (E_ref - E),
 
 with J the derivatives of the energies of cells and M the diagonal of the Gauss-Newton matrix of all force components:
-the more forces hang on a parameter, the less it moves. M is estimated with random signs
+the more forces depend on a parameter, the less it moves. M is estimated with random signs
 (doi:10.1016/j.apnum.2007.01.003). It is a Gaussian process on the energies whose kernel is that of the network
 (doi:10.48550/arXiv.1906.01930), with what the forces have taught as its prior, as in doi:10.1073/pnas.1611835114. The
 scale s gives energies of cells of `min_atoms` and more the standard deviation `prior_ev` before their labels are seen.
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Calculated = Callable[..., tuple[Any, Any]]  # graphs, training=bool -> energies (B,), forces (N, 3)
 
 PARTS = tuple(0.5**k for k in range(7))  # of the move, where energies are not linear over all of it
-DAMPING = 0.01  # of the mean of the diagonal, for parameters on which hardly any force hangs
+DAMPING = 0.01  # of the mean of the diagonal, for parameters on which hardly any force depends
 
 
 @dataclass(frozen=True, kw_only=True)
