@@ -77,9 +77,17 @@ def test_frames_that_are_not_allowed_are_left_out_with_those_that_need_them():
     assert [p.number for p in spread] == [5, 3, 4]
 
 
-@pytest.mark.parametrize("sigma", [0.01, 1.0])
-def test_the_order_does_not_depend_on_a_shift_of_all_energies(sigma):
-    """Adding a common uncertainty changes neither barriers nor their order while labels are precise."""
+@pytest.mark.parametrize(("sigma", "numbers"), [(0.01, [4, 0, 1]), (1.0, [4, 3, 0])])
+def test_an_uncertainty_that_all_energies_share_widens_no_barrier_and_makes_a_lone_label_say_less(sigma, numbers):
+    """A label says energies with their common part: its variance is larger by sigma^2, and what it tells is not.
+
+    Small beside the energies it changes no choice; as large as they are, a saddle's own initial image is next.
+    """
     matrix = covariance(3, sigma=1.0)
-    before = picked(matrix)[1]
-    assert_allclose(picked(matrix + sigma**2)[1], before, rtol=1e-6)
+    assert [p.number for p in picked(matrix)[0]] == [4, 0, 1]
+    found, before, after = picked(matrix + sigma**2)
+    assert [p.number for p in found] == numbers
+    assert_allclose(before, picked(matrix)[1], rtol=1e-9)
+    told = sum((matrix[s, 4] - matrix[i, 4]) ** 2 for s, i in BARRIERS)
+    assert_allclose(found[0].score, told / (matrix[4, 4] + NOISE[4] + sigma**2), rtol=1e-9)
+    assert_allclose(after, np.sqrt(variance_after(matrix + sigma**2, numbers) / 2), rtol=1e-9)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize
 
 from mlip.stages.refine.correction import CONSTANT_EV, Bounds, Correction, Noise, Residual, fitted
 
@@ -72,13 +73,16 @@ def test_likelihood_is_that_of_the_dense_process_but_for_the_shifts(both):
 
 
 def test_deviation_of_a_difference_is_that_of_the_dense_process(both):
+    """Two places beside the labels: 0.34 eV, and 0.59 eV where nothing is known."""
     correction, matrix, x, *_ = both
-    one, other = (r.positions for r in residuals(count=2, seed=3))
+    one, other = (r.positions for r in residuals(count=7)[-2:])
     seen = dense(still(one).ravel()[None], x)[0] - dense(still(other).ravel()[None], x)[0]
     apart = ((still(one) - still(other)) ** 2).sum()
     own = 2 * AMPLITUDE**2 * (1 - np.exp(-0.5 * apart / LENGTH**2))
     wanted = np.sqrt(own - seen @ np.linalg.solve(matrix, seen))
+    assert_allclose((wanted, np.sqrt(own)), (0.344, 0.592), rtol=0, atol=5e-4)
     assert_allclose(correction.difference_std(one, other), wanted, rtol=1e-8, atol=0)
+    assert_allclose(correction.difference_std(other, one), wanted, rtol=1e-8, atol=0)
 
 
 def test_forces_are_the_slope_of_the_energy(both):
@@ -108,16 +112,21 @@ def test_without_residuals_nothing_is_corrected_and_the_deviation_is_the_prior_o
     assert_allclose(none.difference_std(far, place), np.sqrt(2) * AMPLITUDE, rtol=1e-6, atol=0)
 
 
+def sine(q):
+    """Six labels of 0.3 eV sin(q x)."""
+    known = []
+    for x in np.linspace(-1.0, 1.0, 6):
+        positions = np.array([[x, 0.0, 0.0], [-x, 0.0, 0.0]])  # no shift; the path is longer by sqrt 2
+        force = 0.3 * q * np.cos(q * x) / 2
+        known.append(Residual(positions, 0.3 * np.sin(q * x), np.array([[-force, 0, 0], [force, 0, 0]])))
+    return known
+
+
 def test_likelihood_finds_the_length_of_a_surface():
     """A sine of wave number q along one coordinate: curvature and third derivative set the length, about 1/q."""
     found = {}
     for q in (0.7, 1.6):
-        known = []
-        for x in np.linspace(-1.0, 1.0, 6):
-            positions = np.array([[x, 0.0, 0.0], [-x, 0.0, 0.0]])  # no shift; the path is longer by sqrt 2
-            force = 0.3 * q * np.cos(q * x) / 2
-            known.append(Residual(positions, 0.3 * np.sin(q * x), np.array([[-force, 0, 0], [force, 0, 0]])))
-        correction = fitted(known, Noise(1e-4, 1e-3), Bounds())
+        correction = fitted(sine(q), Noise(1e-4, 1e-3), Bounds())
         found[q] = correction.length
         middle = np.array([[0.1, 0.0, 0.0], [-0.1, 0.0, 0.0]])
         assert_allclose(correction(middle)[0], 0.3 * np.sin(0.1 * q), rtol=0.02, atol=0)
@@ -132,3 +141,36 @@ def test_bounds_hold_and_copies_do_not_move_the_parameters():
     assert 0.3 <= plain.amplitude <= 0.4
     assert (plain.length, plain.amplitude) == (more.length, more.amplitude)
     assert more(known[0].positions)[0] != plain(known[0].positions)[0]
+
+
+def test_parameters_are_those_of_the_largest_likelihood():
+    """The second grid has a fourth of the steps of the first: ln(3/0.5)/32 of the length, ln(5/0.02)/32 of the amplitude."""
+    known, noise = sine(1.6), Noise(1e-2, 5e-2)
+
+    def cost(logs):
+        length, amplitude = np.exp(logs)
+        return -Correction(known, noise, length=length, amplitude=amplitude).log_likelihood
+
+    best = minimize(cost, np.log([1.0, 0.3]), method="Nelder-Mead").x
+    correction = fitted(known, noise, Bounds())
+    assert abs(np.log(correction.length) - best[0]) < np.log(3.0 / 0.5) / 32
+    assert abs(np.log(correction.amplitude) - best[1]) < np.log(5.0 / 0.02) / 32
+
+
+def test_copies_do_not_move_the_parameters_within_wide_bounds():
+    """The largest likelihood lies inside; the copies taken as labels would move it."""
+    known, copied, wide = residuals(), residuals(count=3, seed=5), Bounds((0.1, 10.0), (0.01, 10.0))
+    plain, more = fitted(known, NOISE, wide), fitted(known, NOISE, wide, copies=copied)
+    assert 0.2 < plain.length < 5.0
+    assert 0.1 < plain.amplitude < 5.0
+    assert (more.length, more.amplitude) == (plain.length, plain.amplitude)
+    together = fitted([*known, *copied], NOISE, wide)
+    assert (together.length, together.amplitude) != (plain.length, plain.amplitude)
+    same = Correction([*known, *copied], NOISE, length=plain.length, amplitude=plain.amplitude)
+    assert_allclose(more(copied[0].positions)[0], same(copied[0].positions)[0], rtol=1e-12, atol=0)
+
+
+def test_parameters_stay_at_a_bound_beyond_which_the_likelihood_rises():
+    """A slow sine wants a longer length than 3 Angstrom, and a larger amplitude than 0.15 eV."""
+    correction = fitted(sine(0.7), NOISE, Bounds((0.5, 3.0), (0.02, 0.15)))
+    assert_allclose((correction.length, correction.amplitude), (3.0, 0.15), rtol=1e-12, atol=0)

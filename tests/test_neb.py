@@ -339,6 +339,14 @@ def test_the_way_over_the_vacuum_is_known_where_every_band_is_stationary():
     assert neb.committee([left[0], replace(left[1], status=Status("max steps"))], symmetric=True).vacuum_ev is None
 
 
+def test_the_way_over_the_vacuum_is_that_of_the_lowest_member():
+    """Its highest point, as each member has it: 0.9, 0.7 and 0.8 eV."""
+    left = bands(*[(None, None)] * 3, status="ion desorbed")
+    profiles = (0.0, 0.9, 0.1), (0.0, 0.7, 0.3), (0.0, 0.8, -0.2)
+    made = [replace(band, energies_ev=profile) for band, profile in zip(left, profiles, strict=True)]
+    assert neb.committee(made, symmetric=False).vacuum_ev == 0.7
+
+
 def test_committee_refuses_mixed_bands():
     two = bands((0.4, 0.5), (0.6, 0.5))
     with pytest.raises(ValueError, match="bands of one hop, host and ion; got none"):

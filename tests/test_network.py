@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -350,6 +351,74 @@ def test_barriers_count_from_the_start_site_even_when_a_void_is_lower():
     low = replace(below, energy_ev=0.0)
     out = network.bottlenecks([high, low], hops, {"001_in": (0.7, 1.0), "001_par": None})
     assert_allclose(out[0].barrier_ev, 0.7, rtol=1e-12)
+
+
+def test_a_path_of_several_hops_is_as_high_as_its_highest_saddle_above_the_start():
+    """From 0.1 eV down over 0.1 + 1.0 to the void at 0.6, there over 0.6 + 0.7 = 1.3: 1.2 eV above the start."""
+    (surface, below), hops = hand_made()
+    hops.append(replace(hops[0], name="001_below", initial="U1", final="U1"))
+    listed = [replace(surface, energy_ev=0.1), below]
+    _, along_y = network.bottlenecks(
+        listed, hops, {"001_par": (1.8, 1.8), "001_in": (1.0, 0.5), "001_below": (0.7, 0.7)}
+    )
+    assert (along_y.hops, along_y.limiting_hop) == (("001_in", "001_below", "001_in"), "001_below")
+    assert_allclose((along_y.barrier_ev, along_y.least_ev), 1.2, rtol=1e-12, atol=0)
+
+
+def unlike(begin, over, *, barrier=None, vacuum=MappingProxyType({})):
+    """The path along x from a site at 0.1 eV: one hop between it and the void at 0.6 eV, another over the surface."""
+    (surface, below), (_, across, down) = hand_made()
+    if begin == "U1":  # the same edges from the other end
+        down = replace(down, initial="U1", final="S1", edges=((0, 0, 0, 0, 0), (0, 0, -1, 0, 0)))
+    known = {"001_perp_over": (over, over), "001_in": barrier}
+    return network.bottlenecks([replace(surface, energy_ev=0.1), below], [across, down], known, vacuum=vacuum)[0]
+
+
+@pytest.mark.parametrize(("begin", "barrier"), [("S1", (1.0, 0.5)), ("U1", (0.5, 1.0))])
+def test_a_hop_has_its_saddle_above_the_site_where_it_begins(begin, barrier):
+    """At 1.1 eV in either sense: 1.0 eV above the start."""
+    out = unlike(begin, 1.7, barrier=barrier)
+    assert out.hops == ("001_in", "001_in")
+    assert_allclose(out.barrier_ev, 1.0, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("begin", ["S1", "U1"])
+def test_a_hop_without_a_barrier_is_at_least_as_high_as_the_higher_of_its_ends(begin):
+    """0.6 eV, 0.5 above the start: it may undercut 0.55 and not 0.45."""
+    high, low = unlike(begin, 0.55), unlike(begin, 0.45)
+    assert (high.status.code, low.status.code) == ("upper bound", "resolved")
+    assert_allclose((high.barrier_ev, high.least_ev), (0.55, 0.5), rtol=1e-12, atol=0)
+    assert_allclose((low.barrier_ev, low.least_ev), 0.45, rtol=1e-12, atol=0)
+
+
+def test_a_way_over_the_vacuum_counts_from_the_site_where_it_begins():
+    """0.9 above the void at 0.6 is 1.4 above the start."""
+    high, low = (unlike("U1", over, vacuum={"001_in": 0.9}) for over in (1.45, 1.35))
+    assert (high.status.code, low.status.code) == ("upper bound", "resolved")
+    assert_allclose((high.least_ev, low.least_ev), (1.4, 1.35), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("vacuum", "least", "code"), [(0.3, 0.3, "upper bound"), (0.9, 0.5, "resolved")])
+def test_a_way_beside_a_barrier_lowers_what_is_possible_and_never_raises_it(vacuum, least, code):
+    out = paths({"001_perp_over": (0.5, 0.5), "001_in": (1.0, 0.4)}, vacuum={"001_perp_over": vacuum})["x"]
+    assert (out.barrier_ev, out.least_ev, out.status.code) == (0.5, least, code)
+
+
+def test_a_site_from_which_the_ion_left_is_no_start():
+    (surface, below), hops = hand_made()
+    gone = replace(surface, name="S2", energy_ev=-0.5, status=Status("desorbed"))
+    known = {"001_perp_over": (0.5, 0.5)}
+    out = network.bottlenecks([gone, surface, below], hops, known)[0]
+    assert (out.start, out.barrier_ev) == ("S1", 0.5)
+    assert network.bottlenecks([gone, below], [], known) == []  # the void alone is no start either
+
+
+def test_a_lower_site_that_is_not_converged_is_the_start_and_no_higher_one_takes_its_place():
+    (surface, below), hops = hand_made()
+    rough = replace(surface, name="S2", energy_ev=-0.2, status=Status("not converged"))
+    out = network.bottlenecks([rough, surface, below], hops, {"001_perp_over": (0.5, 0.5)})[0]
+    assert (out.start, out.barrier_ev) == ("S2", None)
+    assert str(out.status) == "not resolved: the lowest site S2 is not converged; raise sites.max_steps"
 
 
 def test_an_unconverged_start_is_said():

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from helpers import material
+from helpers.bands import gold_on_aluminium
 from helpers.potentials import CosineSurface, hop
 from helpers.refinement import BOX, EXACT, SETTINGS, Prior, band_of, barrier, on, refine
 from numpy.testing import assert_allclose
@@ -14,6 +16,7 @@ from numpy.testing import assert_allclose
 from mlip.atoms import extxyz, symmetry
 from mlip.core.status import Status
 from mlip.stages.neb import band as moving
+from mlip.stages.neb import reversal
 from mlip.stages.neb.settings import NebSettings
 from mlip.stages.refine import copies, loop, refined, search
 from mlip.stages.refine.correction import Bounds, Noise, fitted
@@ -50,6 +53,24 @@ def test_the_first_round_is_at_the_geometry_of_the_potential(skewed):
     assert_allclose(first[loop.INITIAL].asked.positions[-1], start, rtol=0, atol=0.01)
     assert_allclose(first[loop.SADDLE].asked.positions[-1, 0], start[0] + 1.5, rtol=0, atol=0.02)
     assert_allclose(np.linalg.norm(first[loop.SADDLE].asked.arrays[loop.MODE]), 1.0, rtol=1e-9, atol=0)
+
+
+def test_the_reverse_barrier_counts_from_the_final_state(skewed):
+    """The final state is 0.1 eV above the initial one; D3 of 0.02, 0.05 and 0.04 eV: 0.03 forwards, 0.01 back."""
+    done, calls = skewed
+    d3 = {loop.INITIAL: 0.02, loop.SADDLE: 0.05, loop.FINAL: 0.04}
+    labels = [call.label.copy() for call in calls]
+    for call, label in zip(calls, labels, strict=True):
+        label.info["d3_energy"] = d3[call.part]
+    calls = [replace(call, label=label) for call, label in zip(calls, labels, strict=True)]
+    path = loop.Hop(band=band_of(barrier=0.5), symmetric=False, target="pbe", noise=EXACT)
+    way = material.hop("001", "Li", "001_in", "S1", "U1", symmetric=False)
+    row = refined.outcome(way, path, calls, done, prior=Prior()(path.band[0], len(path.band)), settings=SETTINGS)
+    assert_allclose((row.forward_ev, row.reverse_ev), (exact(TRUTH), exact(TRUTH) - 0.1), rtol=0, atol=1e-3)
+    assert (row.pbe_forward_ev, row.pbe_reverse_ev) == (row.forward_ev, row.reverse_ev)
+    assert_allclose((row.d3_forward_ev, row.d3_reverse_ev), (0.03, 0.01), rtol=1e-9, atol=0)
+    last = loop.latest(calls)
+    assert (row.initial, row.saddle, row.final) == tuple(last[part].label.info["frame_id"] for part in refined.PARTS)
 
 
 def test_a_potential_that_is_right_takes_one_round():
@@ -198,6 +219,32 @@ def test_images_of_a_label_have_its_energy_and_turned_forces():
         assert_allclose(one.energy_ev, energy, rtol=1e-9, atol=0)
         assert_allclose(one.forces, forces, rtol=0, atol=1e-9)
     assert len(copies.images(label, found, band=[whole], reach=0.01)) == 1
+
+
+def test_a_label_of_a_hop_that_is_turned_around_has_an_image_of_its_energy_and_turned_forces():
+    """Gold from hollow to hollow: the potential itself says energy and forces at the image."""
+    ends = gold_on_aluminium()
+    turned = reversal.between(*ends)
+    image = ends[0].copy()
+    image.positions += np.random.default_rng(0).normal(scale=0.05, size=image.positions.shape)
+    image.calc = EMT()
+    label = copies.Labelled(image.positions.copy(), image.get_potential_energy(), image.get_forces())
+    own, other = copies.with_reversed([label], turned)
+    assert own is label
+    image.positions = other.positions
+    assert np.linalg.norm(other.positions[-1] - label.positions[-1]) > 2.0
+    assert_allclose(other.energy_ev, image.get_potential_energy(), rtol=0, atol=1e-9)
+    assert_allclose(other.forces, image.get_forces(), rtol=0, atol=1e-8)
+    assert len(copies.with_reversed([own, other], turned)) == 2  # each is the image of the other
+    assert copies.with_reversed([label], None) == [label]
+
+
+def test_a_label_that_is_its_own_image_is_one_datum():
+    initial, final = gold_on_aluminium()
+    turned = reversal.between(initial, final)
+    middle = (initial.positions + turned.positions(initial.positions)) / 2
+    label = copies.Labelled(middle, -1.0, np.zeros_like(middle))
+    assert copies.with_reversed([label], turned) == [label]
 
 
 def test_a_label_is_put_beside_the_band_or_left_out():
