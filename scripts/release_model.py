@@ -4,10 +4,9 @@
 
 Every fold's models never saw the groups they are judged on; the released committee is then trained on every frame with the
 same settings, so its own error has no held-out figure and the card says so. Arms on identical held-out frames: fine-tuned,
-base, from scratch, and the teachers where files of their labels are given (scripts/make_teacher_set.py --relabel). Saddles
-are judged once more by committees that saw every group but that of the path: a fold leaves out a fifth of the labels with
-it, and another draw another fifth. Settings were fixed before the folds were run but for the prior of the energy fit, chosen
-from four on two of them with one member (docs/experiments.md). Continues after an interruption.
+base, from scratch, and the teachers where files of their labels are given (scripts/make_teacher_set.py --relabel). Settings
+were fixed before the folds were run but for the prior of the energy fit, chosen from four on two of them with one member
+(docs/experiments.md). Continues after an interruption.
 """
 
 import argparse
@@ -111,13 +110,6 @@ def fold_models(work, frames, paths, held, e0, target, options):
     return {model: judged(model, test, found, paths) for model, (test, found) in out.items()}
 
 
-def saddles_left_out(work, frames, paths, e0, target, options):
-    """Errors of the fine-tuned models at the saddles of labelled paths, each by a committee that saw every group but the path's."""
-    held = {f"path-{group}": (group,) for group in sorted({path.group for path in paths})}
-    test, found = left_out(work, "fine-tuned", FINE_TUNING, frames, held, e0, target, options)
-    return evaluate.errors("fine-tuned", test, found, paths=paths, **train_base.JUDGED).paths
-
-
 def judged(model, test, found, paths):
     """Errors of a model on all held-out frames and on those of each kind."""
 
@@ -158,7 +150,9 @@ def rounded(value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
-    parser.add_argument("--teacher-on-dft", type=Path, nargs="*", default=[], help="the dataset labelled by universal potentials")
+    parser.add_argument(
+        "--teacher-on-dft", type=Path, nargs="*", default=[], help="the dataset labelled by universal potentials"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--target", default="pbe", choices=("pbe",))
@@ -178,20 +172,17 @@ def main():
     todo = member_jobs(options.work, "released", FINE_TUNING, frames, e0, options.target, options.device)
     run_parallel(jobs.train_member, todo, workers=options.workers)
     jobs.save_committee(options.work / "committee", todo, {"name": "tio2-mg-li", "target": options.target})
-    saddles = saddles_left_out(options.work, frames, card.paths, e0, options.target, options)
-    for one in saddles:
-        print(f"{one.group:20s} {one.saddle:28s} {one.dft_ev:6.3f} eV, {1000 * (one.model_ev - one.dft_ev):+4.0f} meV")
     whole = models.load(options.work / "committee")
     weights = [train_base.to_float32(m.state_dict()) for m in whole.members]
     models.save(
         Path("datasets/models/tio2-mg-li"),
         shape=whole.shape,
         weights=weights,
-        card=model_card(card, found, by_kind, saddles, held, e0, base),
+        card=model_card(card, found, by_kind, held, e0, base),
     )
 
 
-def model_card(card, found, by_kind, saddles, held, e0, base):
+def model_card(card, found, by_kind, held, e0, base):
     return {
         "name": "tio2-mg-li",
         "target": "pbe",
@@ -211,7 +202,6 @@ def model_card(card, found, by_kind, saddles, held, e0, base):
         "the_same_by_kind_of_frame": {
             model: {k: brief(e) for k, e in parts.items()} for model, parts in by_kind.items()
         },
-        "saddles_one_path_left_out_ev": [rounded(asdict(one)) for one in saddles],
         "settings": FINE_TUNING.model_dump(mode="json", exclude={"architecture"}),  # the base's, in model.json
         "settings_from_scratch": SCRATCH.model_dump(mode="json"),
         "not_for": [
