@@ -224,6 +224,32 @@ def test_every_format_gives_the_same(tmp_path, capsys):
             assert_allclose(getattr(found, name).value, getattr(expected, name).value, rtol=rtol, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("--temperature=500", {"temperature_kelvin": 500.0}),
+        ("--temperature=500 --charge=2", {"temperature_kelvin": 500.0, "charge": 2.0}),
+        ("--skip=5", {"skip_ps": 5.0}),
+        ("--dimensions=2", {"dimensions": 2}),
+        ("--jump=1.5", {"jump_angstrom": 1.5}),
+        ("--longest-jump=6", {"longest_jump_angstrom": 6.0}),
+    ],
+)
+def test_every_option_of_the_command_reaches_the_calculation(words, arguments, tmp_path):
+    """Of ions at rest: the same as the function with these arguments, and not the same as without the last one."""
+    frames = trajectory(frames=100, rate=1e-9, wrap=False)
+    write(tmp_path / "a.traj", frames)
+    results = []
+    for count in (len(arguments), len(arguments) - 1):
+        out, options = tmp_path / f"{count}.json", words.split()[:count]
+        given = ["diffusion-of", str(tmp_path / "a.traj"), "--ion=Li", "--frame-time=100", *options, "-o", str(out)]
+        assert cli.main(given) == 0
+        results.append(files.read_record(out, tool.IonDiffusion))
+        expected = mlip.diffusion_of(frames, "Li", frame_fs=100, **dict(list(arguments.items())[:count]))
+        assert results[-1] == expected
+    assert results[0] != results[1]
+
+
 def other_atoms(frames):
     frames[7] = frames[7][:-1]
 

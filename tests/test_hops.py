@@ -150,6 +150,13 @@ def test_intervals_of_a_rate_cover_it():
         assert 0.93 <= np.mean(covered) <= 0.98
 
 
+def test_the_interval_of_a_rate_is_that_of_the_gamma_distribution():
+    """Ten hops in 2 ps: chi^2 of 2 (10 + 1/2) = 21 degrees of freedom over 2 * 2 ps; its tables give the quantiles."""
+    found = hops.poisson_rate(10, 2.0)
+    assert found.value == 5.0
+    assert_allclose((found.low, found.high), (10.28290 / 4, 35.47888 / 4), rtol=1e-6, atol=0)
+
+
 def test_time_below_the_surface():
     both = [walks.site("S1", [[1.9, 1.9, 12.0]]), walks.site("U1", [[1.9, 1.9, 9.0]], layer="subsurface")]
     lattice = where((both, []), walks.SQUARE)

@@ -1,12 +1,15 @@
 """Motion and kinetics from tracks of known rates, beside barriers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import walks
 from helpers.motions import ATTEMPTS, ENERGY, HOPS, SETTINGS, SITES, WHERE, barrier, motion, rate, tracks
 from numpy.testing import assert_allclose
 
-from mlip.stages.diffusion import arrhenius, density, kinetics
+from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
+from mlip.stages.diffusion import arrhenius, density, hops, kinetics
 from mlip.stages.md import trajectory
 
 
@@ -45,6 +48,29 @@ def test_activation_energy_and_attempts_come_back_and_agree_with_the_barrier(mot
     assert y.verdict == kinetics.DIFFERS
     assert found.diffusion.activation_ev.low < ENERGY < found.diffusion.activation_ev.high
     assert found.diffusion.extrapolated.low < rate(300.0) * walks.A**2 < found.diffusion.extrapolated.high
+
+
+def test_each_sense_of_a_hop_has_its_own_ways_and_barrier(motions):
+    """Two hops lead from the one A to the two B of a cell, so one from each B: n = ways * THz * exp(-E / kT) * time."""
+    sites = [walks.site("A", [[0.5, 0.5, 12.0]]), walks.site("B", [[2.4, 0.5, 12.0], [0.5, 2.4, 12.0]])]
+    network = [walks.hop("x", "A", "B", [(0, 0, 0, 0, 0), (0, 1, 0, 0, 0)], 1.9)]
+    senses = {("A", "B"): (2, 6.0, 0.3), ("B", "A"): (1, 5.0, 0.2)}
+    seen = []
+    for one in motions:
+        kt = BOLTZMANN_EV_PER_KELVIN * one.temperature_kelvin
+        per_ps = {ends: ways * thz * np.exp(-ev / kt) for ends, (ways, thz, ev) in senses.items()}
+        counted = [
+            hops.Rate(hop="x", initial=a, final=b, count=4000, exposure_ps=4000 / k, per_ps=hops.poisson_rate(4000, 1))
+            for (a, b), k in per_ps.items()
+        ]
+        seen.append(replace(one, rates=tuple(counted)))
+    own = replace(barrier("x", 0.3), reverse_ev=0.2, reverse_std_ev=0.02, symmetric=False)
+    found = kinetics.kinetics(seen, network, sites, [own], SETTINGS).hops
+    assert [(h.initial, h.final) for h in found] == list(senses)
+    for line, (ways, thz, ev), std in zip(found, senses.values(), (0.01, 0.02), strict=True):
+        assert (line.ways, line.barrier_ev, line.barrier_std_ev) == (ways, ev, std)
+        assert line.verdict == kinetics.AGREES
+        assert_allclose((line.line.activation_ev.value, line.attempt_thz.value), (ev, thz), rtol=1e-3, atol=0)
 
 
 def test_without_hops_there_are_limits_and_no_line():

@@ -44,6 +44,38 @@ def test_what_the_members_share_cancels_and_the_rest_does_not():
     assert_allclose(np.std(noisy[0] - noisy[1]), np.sqrt(2) * 0.02 / KT, rtol=0.05, atol=0)
 
 
+def test_two_members_have_the_standard_deviation_of_a_sample_of_two():
+    """Deviations of +0.02 and -0.02 eV from the mean: sqrt(2 * 0.02^2 / (2 - 1)) = 0.0283 eV."""
+    one = law(0.4, 0.3, members_ev=np.array([[0.02, 0.01], [-0.02, -0.01]]))
+    assert_allclose(one.std_ev, (np.sqrt(2) * 0.02, np.sqrt(2) * 0.01), rtol=1e-12, atol=0)
+    samples = -KT * one.ln_rates(300.0, DRAWS, quantum=False)[1:]
+    assert_allclose(samples.std(0), one.std_ev, rtol=0.05, atol=0)
+
+
+def test_the_samples_have_the_covariance_of_the_members_between_senses_and_hops():
+    """Two hops with both senses: sum_m d_m d_m' / (M - 1), within 0.08 of the product of both spreads.
+
+    Ahead: (-0.02 * 0.03 - 0.03 * 0.01 + 0.01 * 0.02) / 2 = -0.00035 eV^2, where the hops have 0.0007 eV^2 each.
+    """
+    others = np.array([[-0.03, 0.00], [0.01, -0.02], [0.02, 0.02]])
+    both = law(0.4, 0.3, members_ev=MEMBERS), law(0.5, 0.4, name="h1", members_ev=others)
+    samples = np.hstack([-KT * one.ln_rates(300.0, DRAWS, quantum=False)[1:] for one in both])
+    deviations = np.hstack([MEMBERS, others])
+    expected = deviations.T @ deviations / 2
+    spread = np.sqrt(np.diag(expected))
+    assert_allclose(
+        np.cov(samples.T) / np.outer(spread, spread), expected / np.outer(spread, spread), rtol=0, atol=0.08
+    )
+
+
+def test_barrier_and_prefactor_of_a_member_move_together_and_the_rest_of_both_apart():
+    """A member whose barrier is higher by d and its prefactor by exp(d / kT) changes no rate."""
+    one = law(0.4, 0.3, members_ev=MEMBERS, members_ln=MEMBERS / KT).ln_rates(300.0, DRAWS, quantum=False)
+    assert_allclose(one - one[0], 0.0, rtol=0, atol=1e-9)
+    rest = law(0.4, rest_ev=0.01, rest_ln=0.3).ln_rates(300.0, DRAWS, quantum=False)
+    assert_allclose(rest.std(0), np.hypot(0.01 / KT, 0.3), rtol=0.05, atol=0)
+
+
 def test_an_error_of_the_saddle_shifts_both_senses_alike():
     found = law(0.4, 0.3, rest_ev=0.05).ln_rates(300.0, DRAWS, quantum=False)
     assert_allclose(found[:, 1] - found[:, 0], 0.1 / KT, rtol=1e-9, atol=0)
@@ -75,6 +107,22 @@ def test_one_member_has_its_own_barrier_and_no_uncertainty():
     assert second.std_ev == (0.0, 0.0)
     assert one.of_member(4) is None
     assert_allclose(law(0.4, members_ev=MEMBERS).of_member(1).prefactor_thz, (8.0, 8.0), rtol=1e-12, atol=0)
+
+
+def test_the_last_member_moves_by_its_own_barrier_over_the_saddles_of_the_committee():
+    """Frequencies and the second saddle in series are those of the committee; 0.4 + 0.01 and 0.3 + 0.01 eV."""
+    shared = {
+        "minima_thz": ((4.0, 9.0, 21.0), (5.0, 8.0, 10.0)),
+        "saddle_thz": (7.0, 18.0),
+        "imaginary_thz": 6.0,
+        "rest_below_ev": 0.02,
+    }
+    last = law(0.4, 0.3, members_ev=MEMBERS, **shared).of_member(3)
+    own = law(0.41, 0.31, **shared)
+    still = Draws(0, 0)
+    assert_allclose(
+        last.ln_rates(300.0, still, quantum=True), own.ln_rates(300.0, still, quantum=True), rtol=1e-12, atol=0
+    )
 
 
 @pytest.mark.parametrize("below_ev", [0.0, 0.02, 0.2])

@@ -100,6 +100,35 @@ def test_nve_conserves_energy_and_momentum():
     assert np.abs(slope).max() < 1e-3
 
 
+def nve_by(batch, field, *, steps):
+    """The state at the first step without a thermostat, and some steps later."""
+    settings = SETTINGS.model_copy(update={"ensemble": "nve", "equilibrate_ps": 0.1, "target_ps": 1.0})
+    begun, _ = dynamics.advance(batch, dynamics.start(batch, settings, field), settings, field, until=101)
+    later, _ = dynamics.advance(batch, begun, settings, field, until=101 + steps)
+    return begun, later
+
+
+def test_the_centre_of_mass_of_a_free_cell_stands_still_in_nve():
+    """Forces between atoms only, after a thermostat that pushes the cell; replicas at 300 and 900 K."""
+    batch = fields.batch(temperatures=(300.0, 900.0))
+    begun, later = nve_by(batch, Wells(batch.starts, spring=0.0, quartic=0.0), steps=300)
+    weights = batch.masses / batch.masses.sum()
+    for state in (begun, later):
+        assert_allclose(np.einsum("a,rax->rx", weights, state.velocities), 0.0, rtol=0, atol=1e-12)
+    before, after = (np.einsum("a,rax->rx", weights, state.positions) for state in (begun, later))
+    assert_allclose(after, before, rtol=0, atol=1e-10)
+    assert np.abs(later.positions - begun.positions).max() > 0.1
+
+
+def test_frozen_atoms_do_not_move_in_nve():
+    """The momentum that the thermostat left to the others is theirs: none is taken from the cell."""
+    batch = fields.batch(frozen=3)
+    begun, later = nve_by(batch, Wells(batch.starts), steps=20)
+    assert_array_equal(later.positions[:, :3], batch.starts[:, :3])
+    assert_array_equal(later.velocities[:, :3], 0.0)
+    assert np.abs((batch.masses[None, :, None] * begun.velocities).sum(1)).max() > 0.01
+
+
 def test_nve_without_anything_frozen_has_three_degrees_of_freedom_less():
     settings = SETTINGS.model_copy(update={"ensemble": "nve", "equilibrate_ps": 0.005})
     batch = fields.batch(temperatures=(600.0,), atoms=12)

@@ -136,6 +136,17 @@ def test_ions_keep_the_distance_that_is_asked_for():
         walked(species(net, [1.0], count=2, axes=1), repeat=(4, 1, 1), apart=A + 0.1)
 
 
+def test_the_way_into_equilibrium_does_not_count():
+    """Placed at A, the ion waits 1e6 ps for the hop to B, from where it hops on twice per ps and never returns.
+
+    1000 hops of 0.5 ps each: 500 ps, with a standard error of 16 ps.
+    """
+    net = network(PLACES, [(0, 1, 0, 0, 0), (1, 1, 0, 1, 0)])
+    (found,) = walked(species(net, [1e-6, 1.0], [1e-30, 1.0], weight=[1.0, 1e-30]), steps=1000)
+    assert found.hops == 1000
+    assert_allclose(found.time_ps, 500.0, rtol=0, atol=80.0)
+
+
 def test_the_same_seed_gives_the_same_walk():
     net = network(PLACES[:1], [(0, 0, 1, 0, 0)])
     assert walked(species(net, [1.0]), steps=1000) == walked(species(net, [1.0]), steps=1000)

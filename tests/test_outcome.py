@@ -187,6 +187,26 @@ def test_a_walk_of_one_ion_reproduces_the_equation_and_several_are_slower():
     assert many.d_cm2_per_s < 0.3 * many.lone_cm2_per_s
 
 
+def test_a_walk_has_the_rates_of_both_senses_and_the_weights_of_its_sites():
+    """B lies 0.1 eV above A; no hop with a rate leads to C, so that no ion is there or hops there."""
+    places = [[0.5, 0.5, 0.5], [2.5, 0.5, 0.5], [0.5, 2.0, 0.5]]
+    net = hopping.network(places, [(0, 1, 0, 0, 0), (1, 0, 1, 0, 0), (0, 2, 0, 0, 0), (2, 2, 1, 0, 0)])
+    modes = {
+        "prefactor": rated.PREFACTOR,
+        "minima_thz": (rated.MINIMUM,) * 2,
+        "saddle_thz": rated.SADDLE,
+        "imaginary_thz": 5.0,
+    }
+    ways = [hopping.law(0.3, 0.2, **modes), hopping.law(0.2, 0.3, name="h1", **modes), None]
+    system = hopping.system(net, [*ways, hopping.law(0.3, name="h3", **modes)], energies=(0.0, 0.1, 0.05))
+    asked = WalkSettings(host="001", ions=("Li", "Mg", "Li"), temperature_kelvin=500.0)
+    made = comparison._species(system, asked)
+    ahead, back = rate(0.3, 500.0), rate(0.2, 500.0)
+    assert_allclose(made.per_ps, [[ahead, back], [back, ahead], [0, 0], [0, 0]], rtol=1e-9, atol=0)
+    assert_allclose(made.weight, [1.0, np.exp(-0.1 / (BOLTZMANN_EV_PER_KELVIN * 500)), 0.0], rtol=1e-9, atol=0)
+    assert (made.ion, made.count, made.axes) == ("Li", 2, 2)
+
+
 def test_a_walk_over_missing_rates_has_no_number():
     (row,) = comparison.walks([WalkSettings(host="001", ions=("Li",))], built(modes=()), seed=1)
     assert (row.d_cm2_per_s, row.status.code) == (None, systems.NOT_RESOLVED)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.material import FOLDER, SETTINGS, barrier, hop, site
+from helpers.material import FOLDER, SETTINGS, barrier, hop, path, site
 from helpers.ways import PERIOD, found, relaxed_to
 from numpy.testing import assert_allclose
 
@@ -129,6 +129,34 @@ def test_a_path_over_two_refined_hops_rests_on_the_potential_for_its_sites(publi
     assert_allclose(row.decided_ev, 0.1 + 0.28, rtol=1e-9, atol=0)
     assert row.hops_by_dft == ("in", "out")
     assert "of its hops, in, out relaxed with DFT" in quotes.quotable(row, quotes.MadeBy())
+
+
+@pytest.mark.parametrize("d3_known", [True, False])
+def test_where_refined_and_potential_hops_mix_the_limiting_one_has_the_uncertainty(d3_known):
+    """On to a copy of the start over `near`, of the potential, then over `far`, refined; each leaves a start.
+
+    Spread of the potential: 0.01 eV times the calibration of 1.5, above the held-out error of 0.012 eV.
+    """
+    given = found(barriers.of_refined([relaxed_to("far", 0.41, std=0.003)]), near=0.2, far=0.41)
+    given = replace(given, is_dft=True)
+    dispersion = 0.0 if d3_known else Uncertainty().dispersion_ev
+    over_far, over_near = (path("001", "Li", "S1", 0.41, ("near", "far"), limiting=name) for name in ("far", "near"))
+    refined = verdicts.budget(over_far, given, d3_known=d3_known)
+    assert (refined.refined_ev, refined.committee_ev, refined.dispersion_ev) == (0.003, None, dispersion)
+    assert_allclose(refined.total_ev, (0.003**2 + 0.015**2 + dispersion**2) ** 0.5, rtol=1e-9, atol=0)
+    unknown = replace(given, dft=barriers.of_refined([relaxed_to("far", 0.41, std=None)]))
+    for way, results in ((over_near, given), (over_far, replace(given, is_dft=False)), (over_far, unknown)):
+        own = verdicts.budget(way, results, d3_known=d3_known)
+        assert (own.refined_ev, own.dispersion_ev) == (None, dispersion)
+        assert_allclose(own.total_ev, (0.015**2 + 0.005**2 + dispersion**2) ** 0.5, rtol=1e-9, atol=0)
+
+
+def test_a_refined_barrier_without_d3_has_the_uncertainty_of_dispersion_in_it(published):
+    """0.50 eV is 0.119 eV above; 2 sigma reaches that where s^2 + 0.002^2 + 0.02^2 = (0.119 / 2)^2."""
+    row = row_of(published, [replace(relaxed_to("par", 0.50), d3_forward_ev=None)], par=0.70)
+    assert (row.verdict, row.budget.dispersion_ev) == ("differs", 0.02)
+    assert_allclose(row.dft_two_sigma_ev, 2 * (0.002**2 + 0.015**2 + 0.02**2) ** 0.5, rtol=1e-9, atol=0)
+    assert_allclose(row.covered_from_ev, ((0.119 / 2) ** 2 - 0.002**2 - 0.02**2) ** 0.5, rtol=1e-9, atol=0)
 
 
 def test_dft_of_the_other_way_settles_that_the_way_of_the_potential_is_the_lowest(published):

@@ -94,6 +94,40 @@ def test_contrast_within_uncertainty(loaded):
     assert abs(row.sigmas) < 2
 
 
+def compared(rows, high_ev, low_ev, *, errors=(0.03, 0.04)):
+    """The order of Li in bulk and on (100), with these barriers that the verdicts rest on and their 2 sigma."""
+    by_id = {h.reference: h for h in rows.headline}
+    pair = zip(("barrier-Li-bulk", "barrier-Li-100"), (high_ev, low_ev), errors, (0.9, 0.1), strict=True)
+    high, low = (replace(by_id[n], decided_ev=ev, decided_two_sigma_ev=two, mlip_ev=own) for n, ev, two, own in pair)
+    return tables._compare(high, low)
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "outcome"),
+    [
+        (0.50, 0.44, "holds"),
+        (0.44, 0.50, "reversed"),
+        (0.50, 0.46, "within uncertainty"),
+        (0.46, 0.50, "within uncertainty"),
+    ],
+)
+def test_an_order_holds_beyond_two_sigma_of_both_barriers_together(rows, high, low, outcome):
+    """2 sigma of 0.03 and 0.04 eV together: 0.05 eV, so that 1 sigma is 0.025 eV."""
+    row = compared(rows, high, low)
+    assert (row.statement, row.outcome) == ("Li bulk above Li (100)", outcome)
+    assert_allclose(row.two_sigma_ev, 0.05, rtol=1e-9, atol=0)
+    assert_allclose((row.difference_ev, row.sigmas), (high - low, (high - low) / 0.025), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "errors"),
+    [(None, 0.44, (0.03, 0.04)), (0.5, None, (0.03, 0.04)), (0.5, 0.44, (None, 0.04)), (0.5, 0.44, (0.03, None))],
+)
+def test_an_order_needs_both_barriers_and_both_uncertainties(rows, high, low, errors):
+    row = compared(rows, high, low, errors=errors)
+    assert (row.outcome, row.difference_ev, row.two_sigma_ev, row.sigmas) == ("not resolved", None, None, None)
+
+
 def test_unresolved_path_has_no_barrier(rows, loaded):
     failed = next(r for r in rows.paths if (r.host, r.ion) == ("bulk", "Mg"))
     assert (failed.barrier_ev, failed.two_sigma_ev, failed.d3_ev) == (None, None, None)

@@ -153,6 +153,16 @@ def test_lowest_of_the_resolved_directions(published):
     assert row.direction.startswith("x")
 
 
+def test_the_lowest_path_of_the_facet_and_ion_decides_wherever_it_stands(published):
+    """Neither the first nor the last of three; lower ones of another facet or ion do not count."""
+    ways = [path("001", "Li", "S1", ev, ("001_par",), direction=name) for ev, name in ((0.9, "x"), (0.39, "y"))]
+    ways += [path("100", "Li", "S1", 0.1, ("001_par",)), path("001", "Mg", "S1", 0.2, ("001_par",))]
+    ways += [path("001", "Li", "S1", 0.6, ("001_par",), direction="xy")]
+    row = one(published, 0.39, bottlenecks=tuple(ways))
+    assert (row.direction, row.mlip_ev, row.decided_ev) == ("y", 0.39, 0.39 - 0.005)
+    assert_allclose(row.difference_ev, 0.39 - 0.005 - 0.381, rtol=1e-9, atol=0)
+
+
 def test_a_direction_without_barrier_is_told(published):
     other = path("001", "Li", "S1", None, (), status=Status("not resolved", "no converged barrier for y"))
     assert "1 of 2 directions not resolved" in one(published, 0.39, more=(other,)).reason
@@ -181,6 +191,66 @@ def test_spread_of_a_path_joins_its_steps_up_to_the_limiting_one():
     way = path("001", "Li", "S1", 1.0, ("in", "under", "in"), limiting="under")
     assert_allclose(verdicts.spread(way, found), 0.05, rtol=1e-9, atol=0)
     assert verdicts.path_d3(way, found) is None  # D3 of the second saddle against the start is not known
+
+
+NO_MODEL = {"hosts": (host("001", note="every Ti is 5-fold"),)}
+FROM_BELOW = {
+    "hops": (hop("001", "Li", "001_par", "U1", "U1"),),
+    "bottlenecks": (path("001", "Li", "U1", 0.381, ("001_par",)),),
+}
+UNKNOWN = {"std": None, "path_error_ev": None}
+MAY_BE_LOWER = {"std": 0.05, "status": Status("upper bound", "no converged barrier for 001_in, which could be lower")}
+
+
+@pytest.mark.parametrize(
+    ("value", "changes", "verdict", "reason"),
+    [
+        (0.381, NO_MODEL | FROM_BELOW, "not comparable", "the slab is no model of a surface: every Ti is 5-fold"),
+        (0.381, NO_MODEL | UNKNOWN, "not comparable", "the slab is no model of a surface: every Ti is 5-fold"),
+        (0.381, FROM_BELOW | UNKNOWN, "not comparable", "the path starts from the subsurface site U1"),
+        (0.381, UNKNOWN | {"labelled": False}, "not resolved", "no uncertainty: neither a committee spread"),
+        (1.5, UNKNOWN, "not resolved", "no uncertainty: neither a committee spread"),
+        (0.8, MAY_BE_LOWER, "not resolved", "only an upper bound, above the published value"),
+    ],
+)
+def test_where_two_rules_apply_the_first_one_speaks(published, value, changes, verdict, reason):
+    """In the last case 2 sigma is 0.15 eV, beyond the limit of 0.10 eV, and 0.414 eV lie between the barriers."""
+    row = one(published, value, **changes)
+    assert (row.verdict, row.reason[: len(reason)], row.difference_ev) == (verdict, reason, None)
+
+
+def walked(hops, *, limiting, **changed):
+    """Spread, D3 and uncertainty of a path from U1, by hops whose spread is not the same in both senses.
+
+    `in` leads from S1 to U1, `par` from S1 to S2 and `up` from S2 to U1.
+    """
+    spreads = {"in": (0.12, 0.04), "par": (0.03, 0.09), "up": (0.20, 0.02)} | changed
+    ends = {"in": ("S1", "U1"), "par": ("S1", "S2"), "up": ("S2", "U1")}
+    found = replace(
+        results(),
+        hops=tuple(hop("001", "Li", name, *ends[name], symmetric=False) for name in spreads),
+        barriers=tuple(
+            replace(barrier("001", "Li", name, 0.5, symmetric=False), forward_std_ev=ahead, reverse_std_ev=back)
+            for name, (ahead, back) in spreads.items()
+        ),
+    )
+    way = path("001", "Li", "U1", 0.5, hops, limiting=limiting)
+    return verdicts.spread(way, found), verdicts.path_d3(way, found), verdicts.budget(way, found, d3_known=True)
+
+
+def test_a_step_that_is_walked_backward_has_the_spread_of_its_reverse():
+    """Back over `in` (0.04 eV) and on over `par` (0.03 eV): 0.05 eV, times the calibration of 1.5."""
+    spread_ev, d3_ev, parts = walked(("in", "par", "up"), limiting="par")
+    assert_allclose(spread_ev, 0.05, rtol=1e-9, atol=0)
+    assert_allclose(parts.total_ev, math.hypot(1.5 * 0.05, 0.005), rtol=1e-9, atol=0)
+    assert d3_ev is None
+    assert walked(("in", "par", "up"), limiting="par", par=(None, 0.09))[0] is None
+
+
+def test_a_limiting_step_backward_from_a_copy_of_the_start_has_its_own_spread_alone():
+    """Over `up` and back to a copy of U1, then back over `in`: only that step enters, and its D3 is not known."""
+    spread_ev, d3_ev, _ = walked(("up", "up", "in", "in"), limiting="in")
+    assert (spread_ev, d3_ev) == (0.04, None)
 
 
 def test_dft_stands_beside_its_own_hop_only(published):

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-from helpers import hopping, rated
+from helpers import hopping, motions, rated, walks
 from numpy.testing import assert_allclose
 
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, PLANCK_EV_PS
-from mlip.stages.rates import assembly, outcome
+from mlip.stages.diffusion import hops
+from mlip.stages.rates import assembly, comparison, lattice, outcome
 from mlip.stages.rates.laws import Draws
 from mlip.stages.rates.settings import RatesSettings
 
@@ -62,3 +63,23 @@ def test_a_second_saddle_slows_classical_and_quantum_rates_alike():
     one, other = (rates(rest_below_ev=below).forward for below in (None, 0.0))
     assert_allclose(other.quantum_per_s.value, one.quantum_per_s.value / 2, rtol=1e-9, atol=0)
     assert_allclose(other.classical_per_s, one.classical_per_s / 2, rtol=1e-9, atol=0)
+
+
+def test_dynamics_are_held_against_the_rate_of_the_sense_in_which_the_ion_hopped():
+    """One A and two B in a cell: two ways at 8 THz over 0.3 eV lead from A, one at 5 THz over 0.2 eV from each B."""
+    kt = BOLTZMANN_EV_PER_KELVIN * 900
+    sites = walks.site("A", [[0.5, 0.5, 0.5]]), walks.site("B", [[2.5, 0.5, 0.5], [0.5, 2.5, 0.5]])
+    hops_ = [walks.hop("h0", "A", "B", [(0, 0, 0, 0, 0), (0, 1, 0, 0, 0)], 2.0)]
+    net = lattice.lattice(hopping.CELL, sites, hops_)
+    system = hopping.system(net, [hopping.law(0.3, 0.2, prefactor_thz=(8.0, 5.0))], energies=(0.0, 0.1))
+    counted = [("A", "B", 30, 2000 * 8.0 * np.exp(-0.3 / kt)), ("B", "A", 20, 1000 * 5.0 * np.exp(-0.2 / kt))]
+    seen = tuple(
+        hops.Rate(hop="h0", initial=a, final=b, count=n, exposure_ps=40.0, per_ps=hops.poisson_rate(n, 40.0))
+        for a, b, n, _ in counted
+    )
+    moved = replace(motions.motion(900.0, frames=200, count=1), rates=seen)
+    rows = comparison.hops_against_dynamics([moved], {"001_Li": "Li"}, [system], member=1)
+    assert [(row.initial, row.final, row.count) for row in rows] == [one[:3] for one in counted]
+    for row, (_, _, count, per_ns) in zip(rows, counted, strict=True):
+        assert_allclose((row.rates, row.dynamics.value), (per_ns, 1000 * count / 40.0), rtol=1e-9, atol=0)
+        assert_allclose(row.ratio.value, 25.0 * count / per_ns, rtol=1e-9, atol=0)
