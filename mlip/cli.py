@@ -143,7 +143,7 @@ def _structure_commands(commands: Any) -> None:
     )
     diffusion.add_argument("--charge", type=_positive, metavar="E", help="charge of the ion; else the usual one")
     diffusion.add_argument(
-        "--skip", type=_positive, default=0.0, metavar="PS", help="equilibration time to leave out (0)"
+        "--skip", type=_not_negative, default=0.0, metavar="PS", help="equilibration time to leave out (0)"
     )
     diffusion.add_argument(
         "--dimensions", type=int, choices=(2, 3), help="dimensions of D; else 2 with vacuum, 3 without"
@@ -399,6 +399,16 @@ def _positive(text: str) -> float:
         value = 0.0
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
     return value
 
 

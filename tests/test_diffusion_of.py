@@ -334,3 +334,12 @@ def test_times_ions_and_skips_that_do_not_fit_are_told(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["diffusion-of", str(path), "--ion=Li", "--temperature=-3"])
     assert "no number above 0" in capsys.readouterr().err
+
+
+def test_nothing_skipped_may_be_written_out_and_less_than_nothing_is_refused(tmp_path, capsys):
+    write(tmp_path / "a.traj", trajectory(frames=100, rate=1e-9, wrap=False))
+    given = ["diffusion-of", str(tmp_path / "a.traj"), "--ion=Li", "--frame-time=100"]
+    assert cli.main([*given, "--skip=0"]) == 0
+    with pytest.raises(SystemExit):
+        cli.main([*given, "--skip=-1"])
+    assert "argument --skip: '-1' is no number from 0" in capsys.readouterr().err

@@ -258,3 +258,8 @@ def test_adsorption_energies_stand_beside_published_ones(loaded):
         "S1: -3.700 eV against the atom, -2.000 eV against the metal (PBE-D3, geometry of the potential)"
     )
     assert "against the metal" in status["adsorption-Mg-001"]  # another ion: what comes with the references
+
+
+def test_a_difference_without_any_uncertainty_has_no_number_of_sigmas(rows):
+    row = compared(rows, 0.7, 0.5, errors=(0.0, 0.0))
+    assert (row.outcome, row.two_sigma_ev, row.sigmas) == ("holds", 0.0, None)

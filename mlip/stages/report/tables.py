@@ -183,7 +183,7 @@ def _compare(high: Headline, low: Headline) -> Comparison:
         published_difference_ev=published,
         difference_ev=difference,
         two_sigma_ev=two_sigma,
-        sigmas=difference / (two_sigma / 2),
+        sigmas=difference / (two_sigma / 2) if two_sigma > 0 else None,
         outcome=outcome,
     )
 
