@@ -158,7 +158,7 @@ def _advance(
     """The bands of jobs in one pool, from interpolations or from images of theirs, in so many rounds of max_steps.
 
     The checkpoints of a round have the phase and the rounds that are left in their names: two potentials share none.
-    Whether a band settles in one round can depend on the last digit of a force, and with the band the verdict on a path.
+    Whether a band settles in one round can depend on the last digit of a force, and so can the verdict on a path.
     """
     again: dict[int, Result] = {}
 
