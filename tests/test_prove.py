@@ -109,6 +109,21 @@ def test_saddle_of_second_order():
     assert len(found.saddle_thz) == 7
 
 
+def test_a_band_that_runs_along_a_ridge_has_its_saddle_beside_it():
+    """E = B s + k/2 y^2 + y^4 with k = -0.5 at the top: the saddles are at y^2 = 1/8, lower by k^2/16 = 1/64 eV.
+
+    Curvatures there: -2 (pi/L)^2 (B + (k - 1)/2 y^2) along the way, k + 12 y^2 = 1 across; at the minima 2 (pi/L)^2 B
+    and 1.
+    """
+    found = proved([ridge(at_end=1.0, at_top=-0.5)])
+    assert found.status.code == result.PROVED
+    assert_allclose([found.forward_ev, found.reverse_ev], BARRIER - 1 / 64, rtol=1e-6)
+    factor = 2 * (np.pi / LENGTH) ** 2
+    assert_allclose(found.imaginary_thz, thz(factor * (BARRIER - 1.5 / 16)), rtol=1e-5)
+    assert_allclose(found.forward_prefactor_thz, thz(factor * BARRIER), rtol=1e-5)
+    assert found.overlap > 0.99
+
+
 def test_end_with_an_unstable_mode_is_no_minimum():
     found = proved([ridge(at_end=-3.0, at_top=8.0)])
     assert found.status.code == result.NO_MINIMUM

@@ -5,7 +5,7 @@ found, with a status. Proved is a hop whose ends are minima, and whose saddle ha
 hop, and leads downhill to the two named sites, or to minima on a band whose other parts lie below the saddle.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase import Atoms
@@ -154,40 +154,88 @@ def _ends(start: Start, sites: Sites, settings: ModesSettings, findings: Finding
 
 
 def _saddle(start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
-    """Refine the saddle and find its modes; where a minimum lies at the top of the band, from beside it once more.
+    """Refine the saddle and find its modes; once more from beside a point that is a minimum, or one of a ridge.
 
     Raises:
         FailedError: no convergence, not exactly one unstable mode, or that mode is not along the hop.
     """
     guess = start.images[start.top]
-    for last in (False, True):
-        point = yield from _climbed(guess, start, settings)
-        findings.points[SADDLE] = point
-        _require_converged(point, "saddle", settings)
-        findings.moved = near(findings, start, settings.hessian_angstrom)
-        shell = set(near(findings, start, settings.shell_angstrom))
-        findings.shell = [k for k, atom in enumerate(findings.moved) if atom in shell]
-        yield from _vibrate(SADDLE, settings, findings)
-        unstable = findings.vibrations[SADDLE].unstable
-        if unstable or last:
-            break
-        guess = yield from _beside(point, start)
-    if unstable != 1:
-        code = SECOND_ORDER if unstable else NOT_REFINED
-        raise FailedError(code, f"{unstable or 'no'} unstable mode{'s' if unstable > 1 else ''}")
+    hessian = yield from _around(guess, start, settings)
+    yield from _climbed(guess, hessian, start, settings, findings)
+    unstable = findings.vibrations[SADDLE].unstable
+    if not unstable:
+        guess = yield from _beside(findings.points[SADDLE], start)
+        hessian = yield from _around(guess, start, settings)
+        yield from _climbed(guess, hessian, start, settings, findings)
+    elif unstable > 1:
+        yield from _off_the_ridge(start, settings, findings)
+    _require_one_unstable(findings)
     mode, along = findings.mode(), start.along
     findings.overlap = abs(float((mode * along).sum()))
     if findings.overlap < settings.min_overlap:
         raise FailedError(OTHER_SITES, f"the overlap of the unstable mode with the hop is {findings.overlap:.2f}")
 
 
-def _climbed(guess: Atoms, start: Start, settings: ModesSettings) -> Search[Point]:
-    """The saddle from a guess, guided by the Hessian of one member around the ion."""
+def _climbed(guess: Atoms, hessian: Array, start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
+    """The saddle from a guess and a Hessian (3N, 3N) there, with its modes.
+
+    Raises:
+        FailedError: no convergence.
+    """
+    limits = {"fmax": settings.fmax_ev_per_angstrom, "max_steps": settings.max_steps}
+    point = yield from search.climbed(guess, hessian, **limits)
+    findings.points[SADDLE] = point
+    _require_converged(point, "saddle", settings)
+    findings.moved = near(findings, start, settings.hessian_angstrom)
+    shell = set(near(findings, start, settings.shell_angstrom))
+    findings.shell = [k for k, atom in enumerate(findings.moved) if atom in shell]
+    yield from _vibrate(SADDLE, settings, findings)
+
+
+def _around(guess: Atoms, start: Start, settings: ModesSettings) -> Search[Array]:
+    """The Hessian (3N, 3N) at a guess: of one member around the ion, of stiff wells elsewhere."""
     apart = guess.get_distances(-1, range(len(guess)), mic=True)
     around = [k for k in search.mobile(guess).tolist() if apart[k] < settings.shell_angstrom]
     (hessian,) = yield from search.hessians(guess, around, _differences(settings), member=start.member)
-    whole = search.guessed(guess, around, hessian)
-    return (yield from search.climbed(guess, whole, fmax=settings.fmax_ev_per_angstrom, max_steps=settings.max_steps))
+    return search.guessed(guess, around, hessian)
+
+
+def _off_the_ridge(start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
+    """The saddle beside a point with several unstable modes: they are left downhill, but for the one along the hop.
+
+    Symmetric bands end on such points, as no force of theirs leads aside. Where there is no such saddle, the point stays.
+    """
+    point, hessian = findings.points[SADDLE], findings.hessians[SADDLE].mean(axis=0)
+    values, vectors = np.linalg.eigh(hessian)
+    count = findings.vibrations[SADDLE].unstable
+    modes = vectors[:, :count].T
+    overlaps = np.abs(modes @ start.along[findings.moved].ravel())
+    aside = [k for k in range(count) if k != int(np.argmax(overlaps))]
+    left = hessian + sum(2 * abs(values[k]) * np.outer(modes[k], modes[k]) for k in aside)
+    moves = np.zeros((len(point.atoms), 3))
+    moves[findings.moved] = modes[aside[0]].reshape(-1, 3)
+    moves *= search.MAX_STEP_ANGSTROM / np.linalg.norm(moves, axis=1).max()
+    frames = [point.atoms.copy(), point.atoms.copy()]
+    for frame, sign in zip(frames, (1, -1), strict=True):
+        frame.positions += sign * moves
+    first, second = yield Ask(frames)
+    guess = frames[0] if first.energy_ev <= second.energy_ev else frames[1]
+    beside = replace(findings, points=dict(findings.points), hessians={}, vibrations={})
+    try:
+        yield from _climbed(guess, search.guessed(guess, findings.moved, left), start, settings, beside)
+        _require_one_unstable(beside)
+    except FailedError:
+        return
+    findings.points[SADDLE] = beside.points[SADDLE]
+    findings.moved, findings.shell = beside.moved, beside.shell
+    findings.hessians, findings.vibrations = beside.hessians, beside.vibrations
+
+
+def _require_one_unstable(findings: Findings) -> None:
+    unstable = findings.vibrations[SADDLE].unstable
+    if unstable != 1:
+        code = SECOND_ORDER if unstable else NOT_REFINED
+        raise FailedError(code, f"{unstable or 'no'} unstable mode{'s' if unstable > 1 else ''}")
 
 
 def _beside(point: Point, start: Start) -> Search[Atoms]:

@@ -135,4 +135,5 @@ STAGE = Stage(
     sections=(Literature,),
     inputs=_inputs,
     report=report,
+    version=2,
 )
