@@ -124,6 +124,20 @@ def test_a_band_that_runs_along_a_ridge_has_its_saddle_beside_it():
     assert found.overlap > 0.99
 
 
+def test_beside_a_ridge_the_other_side_is_taken_where_the_lower_one_leads_away():
+    """The landscape of the test before, but beyond y = 0.1 it falls without an end; its other saddle is as it was."""
+    whole = ridge(at_end=1.0, at_top=-0.5)
+
+    def falling(x, y, z):
+        energy, gradient = whole(x, y, z)
+        beyond = max(y - 0.05, 0.0)
+        return energy - 4 * beyond**2, [gradient[0], gradient[1] - 8 * beyond, gradient[2]]
+
+    found = proved([falling])
+    assert found.status.code == result.PROVED
+    assert_allclose(found.forward_ev, BARRIER - 1 / 64, rtol=1e-6)
+
+
 def test_end_with_an_unstable_mode_is_no_minimum():
     found = proved([ridge(at_end=-3.0, at_top=8.0)])
     assert found.status.code == result.NO_MINIMUM

@@ -203,7 +203,8 @@ def _around(guess: Atoms, start: Start, settings: ModesSettings) -> Search[Array
 def _off_the_ridge(start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
     """The saddle beside a point with several unstable modes: they are left downhill, but for the one along the hop.
 
-    Symmetric bands end on such points, as no force of theirs leads aside. Where there is no such saddle, the point stays.
+    Symmetric bands end on such points, as no force of theirs leads aside. The lower side is tried first. Where there is
+    no such saddle on either side, the point stays.
     """
     point, hessian = findings.points[SADDLE], findings.hessians[SADDLE].mean(axis=0)
     values, vectors = np.linalg.eigh(hessian)
@@ -218,17 +219,19 @@ def _off_the_ridge(start: Start, settings: ModesSettings, findings: Findings) ->
     frames = [point.atoms.copy(), point.atoms.copy()]
     for frame, sign in zip(frames, (1, -1), strict=True):
         frame.positions += sign * moves
-    first, second = yield Ask(frames)
-    guess = frames[0] if first.energy_ev <= second.energy_ev else frames[1]
-    beside = replace(findings, points=dict(findings.points), hessians={}, vibrations={})
-    try:
-        yield from _climbed(guess, search.guessed(guess, findings.moved, left), start, settings, beside)
-        _require_one_unstable(beside)
-    except FailedError:
+    found = yield Ask(frames)
+    for side in sorted((0, 1), key=lambda k: found[k].energy_ev):
+        beside = replace(findings, points=dict(findings.points), hessians={}, vibrations={})
+        guess = frames[side]
+        try:
+            yield from _climbed(guess, search.guessed(guess, findings.moved, left), start, settings, beside)
+            _require_one_unstable(beside)
+        except FailedError:
+            continue
+        findings.points[SADDLE] = beside.points[SADDLE]
+        findings.moved, findings.shell = beside.moved, beside.shell
+        findings.hessians, findings.vibrations = beside.hessians, beside.vibrations
         return
-    findings.points[SADDLE] = beside.points[SADDLE]
-    findings.moved, findings.shell = beside.moved, beside.shell
-    findings.hessians, findings.vibrations = beside.hessians, beside.vibrations
 
 
 def _require_one_unstable(findings: Findings) -> None:
