@@ -182,8 +182,8 @@ def _climbed(guess: Atoms, hessian: Array, start: Start, settings: ModesSettings
     Raises:
         FailedError: no convergence.
     """
-    limits = {"fmax": settings.fmax_ev_per_angstrom, "max_steps": settings.max_steps}
-    point = yield from search.climbed(guess, hessian, **limits)
+    fmax, steps = settings.fmax_ev_per_angstrom, settings.max_steps
+    point = yield from search.climbed(guess, hessian, fmax=fmax, max_steps=steps)
     findings.points[SADDLE] = point
     _require_converged(point, "saddle", settings)
     findings.moved = near(findings, start, settings.hessian_angstrom)
