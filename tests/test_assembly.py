@@ -179,6 +179,17 @@ def test_the_difference_between_the_sites_stays_the_potentials_and_half_of_its_c
     assert_allclose(found.barrier_ev, (0.35, 0.25), rtol=1e-12, atol=0)
 
 
+def test_without_a_reverse_barrier_of_dft_the_members_decide_how_uncertain_the_final_site_is():
+    """Members' reverse barriers deviate by 0.02 eV, their forward ones by 0.01 eV, all in step: the site by 0.01 eV."""
+    wide = [replace(b, reverse_ev=0.3 + 2 * (b.forward_ev - 0.3)) for b in BANDS]
+    own, found = from_dft(replace(PROVED, reverse_std_ev=0.02), replace(DFT, reverse_ev=None), bands=wide)
+    assert_allclose(np.std(own.members_ev, axis=0, ddof=1), (0.01, 0.02), rtol=1e-9, atol=0)
+    known = np.hypot(0.004, 0.01)
+    assert_allclose(found.std_ev, (known, np.hypot(known, found.calibration * 0.01)), rtol=1e-9, atol=0)
+    assert found.of_member(1) is None
+    assert from_dft(dft=DFT, bands=wide)[1].members_ev.shape == (0, 2)
+
+
 def test_dft_without_a_known_error_gives_no_interval():
     assert not from_dft(dft=replace(DFT, std_ev=None))[1].is_uncertain
 

@@ -193,7 +193,7 @@ def with_dft(made: Law, modes: HopModes, dft: Relaxed, budget: Budget, *, d3_kno
     return replace(
         made,
         barrier_ev=(float(forward), float(reverse)),
-        members_ev=np.zeros((0, 2)),
+        members_ev=_site_differences(made.members_ev) if dft.reverse_ev is None else np.zeros((0, 2)),
         rest_ev=math.hypot(dft.std_ev or 0.0, budget.dft_settings_ev, apart, dispersion),
         is_uncertain=dft.std_ev is not None,
         is_dft=True,
@@ -213,6 +213,11 @@ def _members_ev(bands: Sequence[Band], stds: tuple[float | None, float | None]) 
     left = values - values.mean(0)
     own = values.std(axis=0, ddof=1)
     return np.asarray(left * [s / o if s is not None and o > 0 else 1.0 for s, o in zip(stds, own, strict=True)])
+
+
+def _site_differences(members: Array) -> Array:
+    """Deviations of the reverse barriers, (M, 2), that are left where all members have the same forward barrier."""
+    return np.stack([np.zeros(len(members)), members[:, 1] - members[:, 0]], axis=1)
 
 
 def _logs(modes: HopModes) -> Array:

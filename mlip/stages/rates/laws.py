@@ -102,11 +102,11 @@ class Law:
         return np.array([part + tunnelling for part in parts])
 
     def of_member(self, number: int) -> "Law | None":
-        """The rate by one member of the committee alone, without uncertainties; None where its barrier is not known.
+        """The rate by one member of the committee alone, without uncertainties; None where it is not known, or of DFT.
 
         The prefactor is that of the committee's mean where not every member has one.
         """
-        if number > len(self.members_ev):
+        if self.is_dft or number > len(self.members_ev):
             return None
         shift = self.members_ev[number - 1]
         ln_shift = self.members_ln[number - 1] if len(self.members_ln) else np.zeros(2)
