@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from mlip.core.arrays import Array
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN, PLANCK_EV_PS
 
-FASTEST_THZ = 100.0  # of hops without a rate; proved hops have up to 84 THz (one with a flat mode 434), kT/h is 6 THz at 300 K
+# Of hops without a rate. Proved hops have up to 84 THz, one with a flat mode 434; kT/h is 6 THz at 300 K.
+FASTEST_THZ = 100.0
 
 
 def vineyard_thz(minimum_thz: Sequence[float], saddle_thz: Sequence[float]) -> float:
