@@ -382,31 +382,29 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _force(text: str) -> float:
+def _number(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = 0.0
+        return math.nan
+
+
+def _force(text: str) -> float:
+    value = _number(text)
     if not 0 < value < 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no force limit; give eV/Angstrom above 0, such as 0.05")
     return value
 
 
 def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
 
 
 def _not_negative(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
     return value

@@ -159,14 +159,11 @@ def _saddle(start: Start, settings: ModesSettings, findings: Findings) -> Search
     Raises:
         FailedError: no convergence, not exactly one unstable mode, or that mode is not along the hop.
     """
-    guess = start.images[start.top]
-    hessian = yield from _around(guess, start, settings)
-    yield from _climbed(guess, hessian, start, settings, findings)
+    yield from _guided(start.images[start.top], start, settings, findings)
     unstable = findings.vibrations[SADDLE].unstable
     if not unstable:
         guess = yield from _beside(findings.points[SADDLE], start)
-        hessian = yield from _around(guess, start, settings)
-        yield from _climbed(guess, hessian, start, settings, findings)
+        yield from _guided(guess, start, settings, findings)
     elif unstable > 1:
         yield from _off_the_ridge(start, settings, findings)
     _require_one_unstable(findings)
@@ -192,12 +189,16 @@ def _climbed(guess: Atoms, hessian: Array, start: Start, settings: ModesSettings
     yield from _vibrate(SADDLE, settings, findings)
 
 
-def _around(guess: Atoms, start: Start, settings: ModesSettings) -> Search[Array]:
-    """The Hessian (3N, 3N) at a guess: of one member around the ion, of stiff wells elsewhere."""
+def _guided(guess: Atoms, start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
+    """The saddle from a guess, guided by the Hessian of one member around the ion.
+
+    Raises:
+        FailedError: no convergence.
+    """
     apart = guess.get_distances(-1, range(len(guess)), mic=True)
     around = [k for k in search.mobile(guess).tolist() if apart[k] < settings.shell_angstrom]
     (hessian,) = yield from search.hessians(guess, around, _differences(settings), member=start.member)
-    return search.guessed(guess, around, hessian)
+    yield from _climbed(guess, search.guessed(guess, around, hessian), start, settings, findings)
 
 
 def _off_the_ridge(start: Start, settings: ModesSettings, findings: Findings) -> Search[None]:
