@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ase.calculators.morse import MorsePotential
 from ase.io import read
+from helpers import tiny
 from helpers.bands import path
 from helpers.dft_runs import MORE, PYTHONPATH, made
 from helpers.material import site
@@ -20,6 +21,7 @@ from mlip.atoms import extxyz
 from mlip.core import files
 from mlip.core.units import joule_per_m2
 from mlip.dft import engines, tasks
+from mlip.dft.settings import Dft
 from mlip.stages.convergence.stage import Convergence
 from mlip.stages.energetics import energetics
 from mlip.stages.energetics import stage as energetics_stage
@@ -64,6 +66,30 @@ def test_convergence_of_settings_of_known_error(tmp_path, bands, capsys):
     wrong = made(tmp_path / "wrong", bands, convergence={"frames": ["nothing"], "studies": studies})
     assert cli.main(["convergence", str(wrong.folder)]) == 1
     assert "convergence.frames: 'nothing' is no frame" in capsys.readouterr().err
+
+
+def test_labels_of_the_dataset_are_not_calculated_again(tmp_path, bands):
+    """One of two frames has a label at the reference's level: for it, only the other level is calculated."""
+    names = ["001_11_Li_site", "001_11_clean_relaxed"]
+    studies = {"shift": [{"shift": 0.5}, {}]}
+    level = tasks.settings_hash(Dft(preset="cosine-exact", settings={"barrier": 0.56}))
+
+    def labelled(frames):
+        known = next(f for f in frames if f.info["frame_id"] == names[0])
+        known.info.update(settings_hash=level, wall_s=999.0)
+        known.arrays["dft_forces"] = np.ones((len(known), 3))
+        return frames
+
+    dataset = tiny.write_dataset(tmp_path / "own", labelled)
+    run = made(
+        tmp_path, bands, dataset={"path": str(dataset)}, convergence={"frames": names, "studies": studies}
+    )
+    assert cli.main(["convergence", str(run.folder)]) == 0
+    first, last = files.read_result(run.path("convergence", "result.json"), Convergence).variants
+    assert len(list((run.folder / "labels" / level).glob("*.xyz"))) == 1  # of the clean slab
+    assert (first.frames, last.frames) == (2, 2)
+    assert first.force_max_ev_per_angstrom > 0.9  # against the forces of 1 that the dataset has
+    assert last.seconds_per_frame < 100.0
 
 
 def test_convergence_counts_labels_that_fail_a_check_and_says_so(tmp_path, bands):

@@ -1,7 +1,11 @@
 """The stage `convergence`: what the DFT settings cost, against tighter ones."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ase import Atoms
 
 from mlip.atoms import extxyz
 from mlip.core.report import ReportSection
@@ -37,10 +41,33 @@ def run(context: Context[ConvergenceSettings]) -> Convergence:
     if missing := [name for name in settings.frames if name not in there]:
         raise ValueError(f"convergence.frames: {missing[0]!r} is no frame of {path.parent}; name frames of it")
     frames = [there[name] for name in settings.frames]
-    made = [convergence.study(name, variants, frames, ask) for name, variants in settings.studies.items()]
+    asked = _only_what_lacks(ask, dft)
+    made = [convergence.study(name, variants, frames, asked) for name, variants in settings.studies.items()]
     context.leave_unfinished(*queue.left(ask.problems))
     variants = tuple(v for study in made for v in study)
     return Convergence(level=queue.settings_hash(dft), frames=settings.frames, variants=variants)
+
+
+def _only_what_lacks(ask: convergence.Ask, dft: Dft) -> convergence.Ask:
+    """Ask for the labels that the dataset does not have at a level; its own come without their time.
+
+    They may be from another machine, so their times say nothing about the cost of a setting.
+    """
+
+    def asked(frames: Sequence[Atoms], changes: Mapping[str, Any]) -> tuple[Atoms | None, ...]:
+        level = queue.settings_hash(engines.varied(dft, changes))
+        there = [f.info.get("settings_hash") == level for f in frames]
+        lacking = [f for f, known in zip(frames, there, strict=True) if not known]
+        calculated = iter(ask(lacking, changes) if lacking else ())
+        return tuple(_without_time(f) if known else next(calculated) for f, known in zip(frames, there, strict=True))
+
+    return asked
+
+
+def _without_time(frame: Atoms) -> Atoms:
+    made = frame.copy()
+    made.info.pop("wall_s", None)
+    return made
 
 
 def report(_: Context[ConvergenceSettings], result: Convergence) -> tuple[ReportSection, ...]:
