@@ -81,9 +81,7 @@ def test_labels_of_the_dataset_are_not_calculated_again(tmp_path, bands):
         return frames
 
     dataset = tiny.write_dataset(tmp_path / "own", labelled)
-    run = made(
-        tmp_path, bands, dataset={"path": str(dataset)}, convergence={"frames": names, "studies": studies}
-    )
+    run = made(tmp_path, bands, dataset={"path": str(dataset)}, convergence={"frames": names, "studies": studies})
     assert cli.main(["convergence", str(run.folder)]) == 0
     first, last = files.read_result(run.path("convergence", "result.json"), Convergence).variants
     assert len(list((run.folder / "labels" / level).glob("*.xyz"))) == 1  # of the clean slab
