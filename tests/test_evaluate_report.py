@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from helpers.material import evaluation
 
+from mlip.core.status import Status
 from mlip.stages.evaluate import report
 from mlip.stages.evaluate.evaluate import Parity
+from mlip.stages.train.given import TRAINED_ON
 
 
 def test_errors_in_milli_units():
@@ -32,6 +34,21 @@ def test_the_section_names_the_held_out_groups_and_has_every_table():
     assert [f.form for f in section.figures] == ["png"]
     bare = replace(evaluation(), models=())
     assert report.accuracy_section(bare).tables == ()
+
+
+def test_how_many_saddles_the_held_out_error_is_from():
+    found = evaluation()
+    few = report.accuracy_section(found).text[-1]
+    assert few == (
+        "The held-out path error in the uncertainty of barriers is the root mean square of the errors of 2 saddles on 1 "
+        "held-out path: 11 meV. So few saddles do not measure it well: at other saddles the error can be larger."
+    )
+    own = found.models[0]
+    many = tuple(replace(p, group=f"{p.group}{n}") for n in range(5) for p in own.paths)
+    enough = replace(found, models=(replace(own, paths=many), *found.models[1:]))
+    assert report.accuracy_section(enough).text[-1].endswith("of 10 saddles on 5 held-out paths: 11 meV.")
+    seen = replace(found, exposure=Status(TRAINED_ON, "it was"))
+    assert not any("held-out path error" in line for line in report.accuracy_section(seen).text)
 
 
 def test_parity_is_png():

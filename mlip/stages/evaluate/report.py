@@ -23,12 +23,13 @@ from mlip.core.report import (
     thousandth,
 )
 from mlip.stages.dataset.dataset import NO_LABELS
-from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError
+from mlip.stages.evaluate.evaluate import Errors, Evaluation, GroupErrors, Parity, PathError, path_error_ev
 from mlip.stages.train.given import HELD_OUT, TRAINED_ON
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FEW_SADDLES = 10  # with fewer, the 95 % limits of a root mean square are wider than a factor of 1.8 (chi-squared)
 NOT_KNOWN = (
     "The run has no labels (dataset.path is null), so the errors of the potential are not known. A committee spread, "
     "where there is one, is not calibrated, and no verdict rests on an error along paths."
@@ -56,6 +57,7 @@ def accuracy_section(result: Evaluation) -> ReportSection:
         "The force slope is that of the forces of the potential against DFT forces; below 1 the potential is too soft.",
         "The force RMSE at the ion is that of the ion and of the atoms in its first shell.",
         *(("The calibration is the ratio of the error of the committee to its spread.",) if is_held_out else ()),
+        *(_path_error(result) if is_held_out else ()),
     )
     own = result.models[:1]
     tables = filled(
@@ -80,6 +82,23 @@ def _frames(result: Evaluation) -> str:
         f"frames ({result.exposure.reason}): the errors are no measure of other frames, and neither a calibration of "
         "the committee spread nor errors along paths are taken from them."
     )
+
+
+def _path_error(result: Evaluation) -> tuple[str, ...]:
+    """The held-out term of the uncertainty, and how many saddles it is from."""
+    error = path_error_ev(result)
+    if error is None:
+        return ()
+    paths = result.models[0].paths
+    saddles, groups = len(paths), len({p.group for p in paths})
+    number_of_saddles = "1 saddle" if saddles == 1 else f"{saddles} saddles"
+    number_of_paths = "1 held-out path" if groups == 1 else f"{groups} held-out paths"
+    said = (
+        "The held-out path error in the uncertainty of barriers is the root mean square of the errors of "
+        f"{number_of_saddles} on {number_of_paths}: {thousandth(error)} meV."
+    )
+    few = " So few saddles do not measure it well: at other saddles the error can be larger."
+    return (said + few if saddles < FEW_SADDLES else said,)
 
 
 def models_table(found: Sequence[Errors]) -> Table:
