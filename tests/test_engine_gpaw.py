@@ -99,6 +99,15 @@ def test_the_estimate_is_that_of_the_shipped_labels():
         assert_allclose(gpaw.seconds(frames[name], DEFAULT), seconds, rtol=0.35, atol=0)
 
 
+def test_the_estimate_counts_the_finer_grid_of_the_refined_labels():
+    frames = extxyz.read_frames(tiny.REPOSITORY / "datasets/tio2-mg-li-refined-001/frames.extxyz")
+    fine = DEFAULT.model_copy(update={"grid_angstrom": 0.16})
+    ratios = [f.info["wall_s"] / gpaw.seconds(f, fine) for f in frames]
+    assert_allclose(np.median(ratios), 1.0, rtol=0.35, atol=0)
+    coarse = DEFAULT.model_copy(update={"grid_angstrom": 0.3})
+    assert gpaw.seconds(frames[0], coarse) == gpaw.seconds(frames[0], DEFAULT)
+
+
 def test_twice_the_cutoff_or_spin_costs_more():
     frame = cells.hydride()
     base = gpaw.seconds(frame, DEFAULT)
