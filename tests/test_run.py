@@ -12,6 +12,8 @@ from helpers import tiny
 from mlip import config, driver
 from mlip.core import files, run
 from mlip.core.run import Run, locked
+from mlip.stages.train.settings import TrainSettings
+from mlip.stages.train.stage import elements_to_be
 
 NAMES = tuple(stage.name for stage in config.stages())
 
@@ -237,6 +239,35 @@ def test_a_whole_run_that_holds_nothing_out_is_refused_before_its_training(tmp_p
     assert not (run.folder / "structures").exists()
     driver.require_whole(opened(tiny.write_config(tmp_path / "d.yaml", dataset={"path": None, "test_groups": []})))
     driver.require_whole(opened(tiny.write_config(tmp_path / "e.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("train", "known"),
+    [
+        ({"base": None}, r"\['Li', 'Mg', 'O', 'Ti'\]"),
+        ({"base": "datasets/models/base"}, r"\['Li', 'Mg', 'O', 'Ti'\]"),
+        ({"base": None, "architecture": {"elements": ["Na", "O"]}}, r"\['Na', 'O'\]"),
+    ],
+)
+def test_an_ion_that_the_potential_will_not_know_is_refused_before_the_training(tmp_path, train, known):
+    config = tiny.write_config(tmp_path / "c.yaml", train=train, structures={"ions": ["Na"]})
+    missing = r"\['Ti'\]" if "architecture" in train else r"\['Na'\]"
+    run = driver.init(config, tmp_path / "run")  # `mlip label` on this config may be what makes the labels
+    with pytest.raises(
+        ValueError, match=rf"structures: the crystal and ions need {missing}, the potential knows {known}"
+    ):
+        driver.require_whole(run)
+    with pytest.raises(ValueError, match=r"or change structures\.ions"):
+        driver.run_all(run.folder)
+    assert not (run.folder / "structures").exists()
+
+
+def test_elements_are_known_before_a_model_is_loaded(tmp_path):
+    assert sorted(elements_to_be(TrainSettings(model="datasets/models/tio2-mg-li")) or ()) == ["Li", "Mg", "O", "Ti"]
+    assert elements_to_be(TrainSettings(calculator={"name": "ase.calculators.emt:EMT", "trusted": True})) is None
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.json").write_text("{")
+    assert elements_to_be(TrainSettings(model=str(tmp_path / "m"))) is None  # loading it says what is wrong
 
 
 def test_a_bad_edit_leaves_the_run_as_it_was(tmp_path):

@@ -244,6 +244,17 @@ def load(path: str | Path, *, trust_pickle: bool = False) -> Released:
         return _load_pickle(place)
 
 
+def elements_in(place: Path) -> tuple[str, ...] | None:
+    """Elements that the model in a folder knows, without loading it; None for anything that is no model folder."""
+    file = place / "model.json"
+    if not file.is_file():
+        return None
+    try:
+        return tuple(chemical_symbols[z] for z in json.loads(file.read_text(encoding="utf-8"))["atomic_numbers"])
+    except (*ODD, OSError):
+        return None  # damaged: loading it says how
+
+
 def of_run(folder: Path) -> Released:
     """The model in the folder of a run, whose config declares an ASE calculator as trusted where there is one."""
     return load(folder, trust_pickle=True)

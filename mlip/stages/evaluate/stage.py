@@ -6,12 +6,11 @@ from pathlib import Path
 from mlip.atoms import extxyz
 from mlip.core.stage import Context, Stage
 from mlip.core.status import Status
-from mlip.potential import models, potential
-from mlip.potential.use import predictions
+from mlip.potential import models
 from mlip.stages.dataset import dataset
 from mlip.stages.dataset.card import read_card
 from mlip.stages.dataset.stage import STAGE as DATASET
-from mlip.stages.evaluate import evaluate
+from mlip.stages.evaluate import evaluate, jobs
 from mlip.stages.evaluate.report import report_sections
 from mlip.stages.evaluate.settings import EvaluateSettings
 from mlip.stages.structures import STAGE as STRUCTURES
@@ -37,13 +36,11 @@ def run(context: Context[EvaluateSettings]) -> evaluate.Evaluation:
         ions=context.settings_of(STRUCTURES).moving,
         shell_angstrom=context.settings.first_shell_angstrom,
     )
-    predicted = predictions(model_folder(context.folder_of(TRAIN)), frames, device=context.common.device)
+    predicted, *of_base = context.map(jobs.predict, _jobs(context, path), label="models")
     groups = tuple(sorted({str(f.info["group"]) for f in frames}))
     exposure, own = _exposure(context, groups), measure("committee", frames, predicted)
     measured = [own if exposure.code == given.HELD_OUT else evaluate.not_held_out(own)]
-    base = _base(context)
-    if base is not None:
-        found = potential.Evaluator(base, device=context.common.device)(frames)
+    for found in filter(None, of_base):
         if is_another_level(frames, missed_ev(frames, found)):
             context.say("the base model is at another level of theory than the labels, so its errors mean nothing")
         else:
@@ -68,14 +65,14 @@ def _exposure(context: Context[EvaluateSettings], groups: tuple[str, ...]) -> St
     return found
 
 
-def _base(context: Context[EvaluateSettings]) -> models.Released | None:
-    """The base model, unless it is at another level than the run: a comparison would then mean nothing."""
-    settings = context.settings_of(TRAIN)
-    path = base_model(settings)
-    if path is None:
-        return None
-    base = models.load(path, trust_pickle=settings.trust_pickle)
-    return base if base.card.get("target") == context.common.target else None
+def _jobs(context: Context[EvaluateSettings], frames: Path) -> list[jobs.PredictJob]:
+    """The committee of the run, and the base model where there is one."""
+    settings, device = context.settings_of(TRAIN), context.common.device
+    own = jobs.PredictJob(model_folder(context.folder_of(TRAIN)), frames, device)
+    base = base_model(settings)
+    if base is None:
+        return [own]
+    return [own, jobs.PredictJob(base, frames, device, settings.trust_pickle, context.common.target)]
 
 
 def _cards(context: Context[EvaluateSettings]) -> list[Path]:

@@ -5,7 +5,7 @@ vacancy) in `sites/configurations/`, the end points of each hop in `sites/hops/<
 """
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from ase.formula import Formula
 
 from mlip.atoms import extxyz
 from mlip.atoms.planes import has_registry
-from mlip.atoms.structures import Host
 from mlip.core.report import ReportSection
 from mlip.core.stage import Context, Stage
 from mlip.potential import equivalence, models
@@ -25,7 +24,7 @@ from mlip.stages.sites.report import below_surface, sites_section
 from mlip.stages.sites.settings import ExtraHop, SitesSettings
 from mlip.stages.sites.sites import Site
 from mlip.stages.train.stage import STAGE as TRAIN
-from mlip.stages.train.stage import model_folder
+from mlip.stages.train.stage import elements_to_be, model_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,8 @@ def run(context: Context[SitesSettings]) -> SiteNetwork:
     made = context.result(structures.STAGE)
     hosts, identity = made.hosts, structures.identity_of(built, made)
     trained = models.of_run(model_folder(context.folder_of(TRAIN)))
-    _refuse_unknown_elements(trained, hosts, built.moving)
+    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(built.moving)
+    _refuse_unknown_elements(needed, trained.elements)
     model = backends.model_use(context)
     relaxing = [
         jobs.HostJob(
@@ -96,11 +96,22 @@ def refuse_unknown_hops(asked: Sequence[ExtraHop], hops: Sequence[Hop]) -> None:
             )
 
 
-def _refuse_unknown_elements(trained: models.Released, hosts: Sequence[Host], ions: Sequence[str]) -> None:
-    needed = {s for h in hosts for s in Formula(h.formula).count()} | set(ions)
-    if missing := sorted(needed - set(trained.elements)):
+def _check_whole(context: Context[SitesSettings]) -> None:
+    """Refuse a run that would stop here, after its training.
+
+    Raises:
+        ValueError: the potential of the run will not know the crystal or an ion.
+    """
+    built, training = context.settings_of(structures.STAGE), context.settings_of(TRAIN)
+    known = elements_to_be(training)
+    if known is not None:
+        _refuse_unknown_elements({*structures.conventional_cell(built).symbols, *built.moving}, known)
+
+
+def _refuse_unknown_elements(needed: Collection[str], known: Collection[str]) -> None:
+    if missing := sorted(set(needed) - set(known)):
         raise ValueError(
-            f"structures: the crystal and ions need {missing}, the potential knows {sorted(trained.elements)}; "
+            f"structures: the crystal and ions need {missing}, the potential knows {sorted(known)}; "
             "train one on labels that hold them, or change structures.ions"
         )
 
@@ -145,5 +156,6 @@ STAGE = Stage(
     run=run,
     needs=backends.NEEDS,
     common=backends.SETTINGS,
+    check_whole=_check_whole,
     report=report,
 )

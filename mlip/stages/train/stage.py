@@ -139,6 +139,14 @@ def base_model(settings: TrainSettings) -> Path | None:
     return None if settings.base is None or settings.given is not None else located(settings.base)
 
 
+def elements_to_be(settings: TrainSettings) -> tuple[str, ...] | None:
+    """Elements that the potential of a run will know; None where only loading a file tells."""
+    if settings.calculator is not None:
+        return None
+    name = settings.model or settings.base
+    return settings.architecture.elements if name is None else models.elements_in(located(name))
+
+
 def located(name: str) -> Path:
     """The folder or file of a model: a path, or a foundation model that mace-torch knows by name."""
     try:
