@@ -163,6 +163,27 @@ def test_the_lowest_path_of_the_facet_and_ion_decides_wherever_it_stands(publish
     assert_allclose(row.difference_ev, 0.39 - 0.005 - 0.381, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("along_x", "along_y", "lowest", "verdict", "without"),
+    [
+        ((0.36, 0.09), (0.39, -0.02), 0.37, "agrees", "agrees"),  # 0.45 along x would differ
+        ((0.33, -0.10), (0.34, -0.16), 0.18, "differs", "differs"),
+        ((0.45, None), (0.46, -0.06), 0.40, "agrees", "differs"),  # without D3 the lowest is 0.45 along x
+    ],
+)
+def test_the_lowest_direction_is_the_lowest_with_d3(published, along_x, along_y, lowest, verdict, without):
+    ways = {"001_par": along_x, "001_perp": along_y}
+    found = replace(
+        results(),
+        hops=tuple(hop("001", "Li", name, "S1", "S1") for name in ways),
+        barriers=tuple(barrier("001", "Li", name, ev, std=0.01, d3=d3) for name, (ev, d3) in ways.items()),
+        bottlenecks=tuple(path("001", "Li", "S1", ev, (name,)) for name, (ev, _) in ways.items()),
+    )
+    row = verdicts.headline(published["Li-001"], found, SETTINGS)
+    assert_allclose(row.decided_ev, lowest, rtol=1e-12, atol=0)
+    assert (row.verdict, row.verdict_without_d3) == (verdict, without)
+
+
 def test_a_direction_without_barrier_is_told(published):
     other = path("001", "Li", "S1", None, (), status=Status("not resolved", "no converged barrier for y"))
     assert "1 of 2 directions not resolved" in one(published, 0.39, more=(other,)).reason

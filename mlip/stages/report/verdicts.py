@@ -12,7 +12,7 @@ Verdicts are taken from `RULES`, first match first; the tolerances are `ReportSe
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlip.atoms.structures import Host
 from mlip.core.status import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED, RESOLVED, Status
@@ -277,12 +277,12 @@ def _verdict(case: _Case) -> tuple[str, str]:
     return NOT_RESOLVED, "no rule applies"
 
 
-def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
-    """The lowest path of a facet and ion."""
+def _case(value: Value, results: Results, settings: ReportSettings, *, with_d3: bool = True) -> _Case:
+    """The lowest path of a facet and ion; of several directions the one whose barrier, with D3 if known, is lowest."""
     tried = tuple(p for p in results.bottlenecks if (p.host, p.ion) == (value.host, value.ion))
-    resolved = [p for p in tried if has_barrier(p)]
-    path = min(resolved, key=lambda p: p.barrier_ev or 0.0) if resolved else None
-    d3 = path_d3(path, results) if path else None
+    d3_of = {p: path_d3(p, results) if with_d3 else None for p in tried if has_barrier(p)}
+    path = min(d3_of, key=lambda p: (p.barrier_ev or 0.0) + (d3_of[p] or 0.0)) if d3_of else None
+    d3 = d3_of[path] if path else None
     layers = {s.name: s.layer for s in results.sites if (s.host, s.ion) == (value.host, value.ion)}
     return _Case(
         value=value,
@@ -290,7 +290,7 @@ def _case(value: Value, results: Results, settings: ReportSettings) -> _Case:
         tried=tried,
         host=next((h for h in results.hosts if h.name == value.host), None),
         layer=layers.get(path.start) if path else None,
-        budget=budget(path, results, d3_known=d3 is not None) if path else None,
+        budget=budget(path, results, d3_known=d3 is not None or not with_d3) if path else None,
         d3_ev=d3,
         labelled=results.labelled,
         settings=settings,
@@ -305,7 +305,9 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
     own = _case(value, results, settings)
     case = own if results.with_dft is None else _case(value, results.with_dft, settings)
     verdict, reason = _verdict(case)
-    without = _verdict_without_d3(case, results)
+    without = None
+    if case.d3_ev is not None and results.target == "pbe":  # which the published barrier may lack
+        without = _verdict(_case(value, results.with_dft or results, settings, with_d3=False))[0]
     if without is not None and without != verdict:
         reason = f"{reason}; without D3: {without}"
     certain = _verdict(own)[0] != NOT_RESOLVED or (own.two_sigma_ev is not None and not _bound(own))
@@ -355,13 +357,6 @@ def _covered_from(case: _Case) -> float:
     half, own = abs(case.difference_ev or 0.0) / 2, case.budget
     known = 0.0 if own is None else math.hypot(own.refined_ev or 0.0, own.dispersion_ev)
     return math.sqrt(max(half**2 - known**2, 0.0))
-
-
-def _verdict_without_d3(case: _Case, results: Results) -> str | None:
-    """The verdict on the barrier without D3, which the published one may lack too; None where there is no D3 in it."""
-    if case.path is None or case.d3_ev is None or results.target == "pbe-d3":
-        return None
-    return _verdict(replace(case, d3_ev=None))[0]
 
 
 def _before_training(case: _Case) -> BeforeTraining:
