@@ -74,6 +74,7 @@ def _script(profile: site.Site, record: Record, arguments: Sequence[str]) -> str
         "job-name": _name(record.run),
         "partition": own.partition,
         "account": own.account,
+        "gpus-per-node": own.gpus or None,
         "cpus-per-task": own.cores,
         "mem": f"{round(own.memory_gb * 1024)}M",
         "time": max(1, round(own.hours * 60)),

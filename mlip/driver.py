@@ -93,7 +93,10 @@ def profile(run: Run) -> site.Site:
 def require_executor(run: Run) -> None:
     """Nothing where executor and tracking of the config can be used from here; else a ValueError of one line."""
     if run.common.executor == "slurm":
-        slurm.require(profile(run), [stage.name for stage in run.stages], run.common.site)
+        found = profile(run)
+        slurm.require(found, [stage.name for stage in run.stages], run.common.site)
+        if run.common.device == "cuda":
+            found.require_gpus([s.name for s in run.planned() if "device" in s.common], run.common.site)
     else:
         _on_gpus(run.common)
     tracking.is_on(tracked_stages.settings_of(run))

@@ -258,6 +258,15 @@ def test_bad_profiles_end_in_one_line(conf, tmp_path, capsys, profile, message):
     assert message in line
 
 
+def test_a_gpu_that_no_task_has_is_told_before_anything_is_submitted(conf, tmp_path, capsys):
+    own = config(tmp_path, profile={"memory_gb": 1}, device="cuda")
+    assert cli.main(["submit", str(own), str(tmp_path / "run"), "--dry-run"]) == 1
+    assert "common.device is cuda, and the tasks of train, evaluate, sites, neb" in capsys.readouterr().err
+    own = config(tmp_path, profile={"memory_gb": 1, "gpus": 1}, device="cuda")
+    assert cli.main(["submit", str(own), str(tmp_path / "run"), "--dry-run"]) == 0
+    assert "gpus-per-node=1" in capsys.readouterr().out.split("# tasks of neb")[1].split("# tasks of ")[0]
+
+
 def test_status_and_cancel(conf, tmp_path, capsys):
     run = driver.init(config(tmp_path), tmp_path / "run")
     record = Record(run.folder, "structures")

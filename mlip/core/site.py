@@ -14,6 +14,7 @@ from mlip.core import files
 from mlip.core.section import Count, Positive, Section
 
 DRIVER = "driver"  # the resources of `mlip submit`
+GPU_OPTIONS = {"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"}  # of sbatch
 Line = Annotated[str, Field(pattern=r"^[^\n]*$")]
 
 
@@ -70,6 +71,19 @@ class Site(Resources):
         """The resources of the tasks of a stage."""
         own = self.stages.get(stage, Override()).model_dump(exclude_none=True)
         return Resources.model_validate({name: getattr(self, name) for name in Resources.model_fields} | own)
+
+    def require_gpus(self, stages: Collection[str], where: Path) -> None:
+        """Refuse a profile whose tasks of these stages have no GPU, by `gpus` or by an option of sbatch.
+
+        Raises:
+            ValueError: with the stages and the file of the profile.
+        """
+        lacking = [s for s in stages if not (own := self.resources(s)).gpus and not GPU_OPTIONS & own.options.keys()]
+        if lacking:
+            raise ValueError(
+                f"{where}: common.device is cuda, and the tasks of {', '.join(lacking)} have no GPU; "
+                "set gpus: 1 for these stages, or an option of sbatch such as {gres: 'gpu:1'}"
+            )
 
     def with_cores(self, least: Mapping[str, int]) -> "Site":
         """The profile in which tasks of these stages have at least so many cores."""
