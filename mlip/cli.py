@@ -96,7 +96,7 @@ def _data_commands(commands: Any) -> None:
     export.add_argument("-o", "--out", type=Path, required=True, help="file (mace) or folder to write")
     export.add_argument("--member", type=int, default=1, help="number of the committee member, from 1")
     export.add_argument(
-        "--start", type=Path, help="lammps: a start of the md stage, such as runs/quick/md/001_Li.extxyz"
+        "--start", type=Path, help="lammps: a start of the md stage, such as runs/quick/md/100_Li.extxyz"
     )
     export.add_argument(
         "--config", type=Path, help="lammps: config whose md section gives lengths and steps; else the defaults"

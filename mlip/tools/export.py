@@ -23,6 +23,6 @@ def to_lammps(model: Path, folder: Path, *, start: Path | None, source: Path | N
         ValueError: no start, or anything wrong with one of the files.
     """
     if start is None:
-        raise ValueError("--start: LAMMPS needs a start; give one of the md stage, such as runs/quick/md/001_Li.extxyz")
+        raise ValueError("--start: LAMMPS needs a start; give one of the md stage, such as runs/quick/md/100_Li.extxyz")
     settings = MdSettings() if source is None else cast("MdSettings", config.load(located(source))["md"])
     return lammps.export(models.load(model), folder, extxyz.read_frames(start)[0], settings, member=member)

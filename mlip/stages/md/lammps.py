@@ -48,7 +48,7 @@ def export(model: models.Released, folder: Path, start: Atoms, settings: MdSetti
     if missing or "mobile" not in start.arrays:
         raise ValueError(
             f"the start lacks {', '.join([*missing, *(['mobile'] if 'mobile' not in start.arrays else [])])}; "
-            "give a start that the md stage wrote, such as runs/quick/md/001_Li.extxyz"
+            "give a start that the md stage wrote, such as runs/quick/md/100_Li.extxyz"
         )
     if settings.ensemble != "nvt":
         raise ValueError(f"md.ensemble: {settings.ensemble} is not written for LAMMPS; use nvt")
