@@ -34,7 +34,7 @@ import mlip
 assert not {"numpy", "torch", "ase"} & set(sys.modules), "import mlip is not light"
 assert "site-packages" in mlip.__file__, mlip.__file__
 from ase.io import read
-atoms = read("frames.xyz", "0")
+atoms = read("FRAMES.extxyz", "0")
 atoms.calc = mlip.load("datasets/models/tio2-mg-li")
 energy = atoms.get_potential_energy()
 written = read("predicted.xyz", "0").info["mlip_energy"]
@@ -67,7 +67,7 @@ def check(folder: Path, torch: str) -> None:
         called(folder, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted)
     empty = folder / "empty"
     empty.mkdir()
-    (empty / "frames.xyz").write_text(FRAMES, encoding="utf-8")
+    (empty / "FRAMES.extxyz").write_text(FRAMES, encoding="utf-8")
     tried(empty, folder / "venv" / "bin")
     print(f"the wheel works: {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB")
 
@@ -94,8 +94,8 @@ def tried(here: Path, scripts: Path) -> None:
     """The commands and the Python face of the installed package, in an empty folder."""
     mlip, model = scripts / "mlip", "datasets/models/tio2-mg-li"
     assert called(here, mlip, "--version").startswith("mlip ")
-    called(here, mlip, "predict", model, "frames.xyz", "-o", "predicted.xyz")
-    assert called(here, mlip, "predict", "no/model", "frames.xyz", "-o", "no.xyz", code=1) == ""
+    called(here, mlip, "predict", model, "FRAMES.extxyz", "-o", "predicted.xyz")
+    assert called(here, mlip, "predict", "no/model", "FRAMES.extxyz", "-o", "no.xyz", code=1) == ""
     for config in sorted((REPOSITORY / "configs").glob("*.yaml")):
         called(here, mlip, "init", f"configs/{config.name}", f"made/{config.stem}")
     called(here, mlip, "init", "configs/quick.yaml", "run")

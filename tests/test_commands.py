@@ -5,7 +5,6 @@ import importlib.util
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -196,7 +195,6 @@ def test_commands_that_only_print(clone, capsys):
 def test_the_estimate_of_labels(clone, capsys):
     """Without GPAW the command says how GPAW is installed."""
     installed = importlib.util.find_spec("gpaw") is not None
-    shutil.copy(clone / "datasets" / "tio2-mg-li-test" / "frames.extxyz", clone / "my-frames.extxyz")
     assert cli.main(["init", "configs/label.yaml", "runs/label"]) == 0
     for words in (c[2] for c in COMMANDS if c[2][-1] == "--check"):
         assert cli.main(words[1:]) == (0 if installed else 1)
