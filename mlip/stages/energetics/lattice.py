@@ -223,13 +223,16 @@ def _primitive(conventional: Atoms) -> Atoms:
 
 
 def _modes(turns: Array, permutations: Sequence[NDArray[np.int64]], count: int) -> Array:
+    """Orthonormal displacements that keep the symmetry, (m, N, 3), without the rigid shift that polar crystals have."""
     projector = np.zeros((count, 3, count, 3))
     for turn, permutation in zip(turns, permutations, strict=True):
         projector[permutation, :, np.arange(count), :] += turn / len(turns)
-    values, vectors = np.linalg.eigh(projector.reshape(3 * count, 3 * count))
-    modes = vectors[:, values > 0.5].T.reshape(-1, count, 3)
-    kept = [m for m in modes if np.linalg.norm(m.mean(axis=0)) < 1e-6]  # no rigid shift, as in polar crystals
-    return np.array(kept).reshape(-1, count, 3)
+    symmetric = projector.reshape(3 * count, 3 * count)
+    rigid = symmetric @ np.tile(np.eye(3) / count, (count, count))
+    if np.trace(rigid) > 0.5:  # polar: else the modes of before, in which cells are labelled
+        symmetric = symmetric - (rigid + rigid.T) / 2
+    values, vectors = np.linalg.eigh(symmetric)
+    return np.asarray(vectors[:, values > 0.5].T.reshape(-1, count, 3))
 
 
 def _strain(of: Space, point: Sequence[float] | Array) -> Array:
