@@ -191,6 +191,15 @@ def test_metal_without_a_lattice_says_why(symbol, ask, status):
     assert (found.energy_ev, found.cohesive_ev, found.lattice) == (None, None, None)
 
 
+def test_a_crystal_with_free_angles_has_a_status_and_no_label_is_asked_for():
+    skew = Atoms("TiO2", scaled_positions=[[0, 0, 0], [0.2, 0.3, 0.1], [0.8, 0.7, 0.9]], cell=[4, 5, 6, 80, 95, 70])
+    ask = Known(lambda _: -50.0)
+    found, status = energetics.crystal(skew, "crystal_skew", ask, SETTINGS, changes={})
+    assert found is None
+    assert str(status).startswith("not calculated: O2Ti: angles of the cell are free (its symmetry allows 6 strains)")
+    assert ask.frames == []
+
+
 # surfaces
 
 

@@ -91,6 +91,62 @@ def test_forces_belong_to_the_displacements(anatase):
     assert found.residual_ev > 1e-4
 
 
+ORTHORHOMBIC_HESSIAN = np.array(
+    [[900.0, 200.0, 150.0, 30.0], [200.0, 700.0, 100.0, -20.0], [150.0, 100.0, 400.0, 10.0], [30.0, -20.0, 10.0, 60.0]]
+)  # of a, b, c and the free coordinate
+ORTHORHOMBIC_LOWEST = np.array([0.004, -0.006, 0.003, 0.02])
+TRIPLE = 2e4  # eV, of the product of all three strains
+
+
+def uranium():
+    """Alpha uranium (Cmcm): three lengths and one free coordinate in a cell of two atoms."""
+    return crystal(["U"], [(0, 0.105, 0.25)], spacegroup=63, cellpar=[2.85, 5.87, 4.95, 90, 90, 90])
+
+
+def orthorhombic(of, point):
+    """Energy and forces; the product of the strains changes neither the minimum nor its second derivatives."""
+    away = np.array(point) - ORTHORHOMBIC_LOWEST
+    energy = -20 + away @ ORTHORHOMBIC_HESSIAN @ away / 2 + TRIPLE * away[:3].prod()
+    return energy, -(ORTHORHOMBIC_HESSIAN @ away)[3] * of.modes[0] / np.exp(point[:3])
+
+
+def test_an_orthorhombic_crystal_gives_back_its_three_lengths():
+    of = lattice.space(uranium())
+    assert (of.axes, of.modes.shape) == (((0,), (1,), (2,)), (1, 2, 3))
+    cells = lattice.samples(of, strain=0.01, displacement_angstrom=0.06)
+    assert len(cells) == 1 + 2 * 4 + 4 * 6 + 6 + 2  # one, one, two variables, two steps, three strains
+    labels = [orthorhombic(of, c.point) for c in cells]
+    found = lattice.fitted(of, [c.point for c in cells], [e for e, _ in labels], [f for _, f in labels])
+    assert_allclose(found.point, ORTHORHOMBIC_LOWEST, rtol=1e-6, atol=0)
+    assert_allclose(found.lengths_angstrom, np.exp(ORTHORHOMBIC_LOWEST[:3]) * [2.85, 5.87, 4.95], rtol=1e-8, atol=0)
+    inverse = np.linalg.inv(ORTHORHOMBIC_HESSIAN)[:3, :3]
+    assert_allclose(found.reuss_gpa, GPA / (found.volume_angstrom3 * inverse.sum()), rtol=1e-6, atol=0)
+    assert_allclose(
+        found.voigt_gpa, GPA * np.linalg.inv(inverse).sum() / (9 * found.volume_angstrom3), rtol=1e-6, atol=0
+    )
+    assert found.residual_ev < 1e-9
+
+
+@pytest.mark.parametrize("turned", [0.0, 30.0])
+@pytest.mark.parametrize(
+    ("group", "cell", "free"),
+    [
+        (14, [5.15, 5.21, 5.32, 90, 99.2, 90], 4),
+        (8, [5.15, 5.21, 5.32, 90, 99.2, 90], 4),
+        (2, [5, 5.5, 6, 80, 95, 70], 6),
+    ],
+)
+def test_a_crystal_whose_angles_are_free_is_refused(group, cell, free, turned):
+    """Baddeleyite, a polar monoclinic crystal and a triclinic one, in any orientation."""
+    places = [(0.2754, 0.0395, 0.2083), (0.07, 0.3317, 0.3447), (0.4496, 0.7569, 0.4792)]
+    skew = crystal(["Zr", "O", "O"], places, spacegroup=group, cellpar=cell)
+    skew.rotate(turned, "x", rotate_cell=True)
+    with pytest.raises(
+        ValueError, match=rf"angles of the cell are free \(its symmetry allows {free} strains\), and only lengths"
+    ):
+        lattice.space(skew)
+
+
 def test_too_few_cells(anatase):
     of, cells = anatase
     labels = [springs(of, c.point) for c in cells[:9]]

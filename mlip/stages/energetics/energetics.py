@@ -172,8 +172,11 @@ def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | 
 def crystal(
     conventional: Atoms, name: str, ask: Ask, settings: EnergeticsSettings, *, changes: Mapping[str, Any]
 ) -> tuple[lattice.Lattice | None, Status]:
-    """The lattice of a crystal, or None, and its status."""
-    of = lattice.space(conventional)
+    """The lattice of a crystal, or None, and its status; no label is asked for of a crystal that cannot be fitted."""
+    try:
+        of = lattice.space(conventional)
+    except ValueError as error:
+        return None, Status(NOT_CALCULATED, str(error))
     cells = lattice.samples(of, strain=settings.strain, displacement_angstrom=settings.displacement_angstrom)
     frames = [named(cell.atoms, f"{name}_{k}", host=name) for k, cell in enumerate(cells)]
     engines.share_mesh(frames)
