@@ -79,6 +79,33 @@ def test_a_gap_counts_where_two_meshes_agree():
     assert gaps.status([metal, metal], same_ev=0.02) == Status(gaps.METALLIC, "the bands overlap by 0.10 eV")
 
 
+def half_filled_band(n):
+    """A filled band and, 3 eV below the empty ones, a band of half a pair: the metal of 25 electrons, in 1D."""
+    k = np.arange(n) / n
+    points = np.stack([k, 0 * k, 0 * k], axis=1)
+    energies = np.stack([0 * k - 3, -np.cos(2 * np.pi * k), 0 * k + 4], axis=1)
+    weights = np.ones(n) / n
+    return Levels(mesh=(n, 1, 1), points=points, weights=weights, energies_ev=energies, occupied=1, left=1.0)
+
+
+def test_an_odd_number_of_electrons_is_a_metal():
+    """Neither the 2 eV below the half-filled band nor the 3 eV above it are a gap."""
+    found = gaps.gap(half_filled_band(8))
+    assert_allclose((found.gap_ev, found.direct_ev), (-2.0, 0.0), rtol=0, atol=1e-12)
+    said = gaps.status([found, found], same_ev=0.02)
+    assert str(said) == "metallic: odd number of electrons: no gap in a spin-paired calculation"
+    flat = replace(found, gap_ev=0.0)  # one radical in a box
+    assert gaps.status([flat, flat], same_ev=0.02) == said
+
+
+@pytest.mark.parametrize(
+    ("electrons", "pairs", "left"),
+    [(24.0, 12, 0.0), (24 - 1e-9, 12, 0.0), (24 + 1e-9, 12, 0.0), (25.0, 12, 1.0), (1.0, 0, 1.0), (25.5, 12, 1.5)],
+)
+def test_electrons_fill_bands_in_pairs(electrons, pairs, left):
+    assert electronic.filled(electrons) == (pairs, left)
+
+
 def slab():
     """Four layers TiO2 of one Ti each, 2 Angstrom apart."""
     heights = [z + dz for z in (2.0, 4.0, 6.0, 8.0) for dz in (0.0, 0.4, -0.4)]
@@ -390,11 +417,54 @@ def test_levels_that_do_not_converge_are_refused(tmp_path, pretend, error, reaso
 
     monkeypatch.setattr(Pretend, "fixed_density", fixed_density, raising=False)
     monkeypatch.setattr(Pretend, "get_number_of_electrons", lambda _: 12.0, raising=False)
+    monkeypatch.setattr(Pretend, "get_number_of_spins", lambda _: 1, raising=False)
     monkeypatch.setattr(Pretend, "get_atoms", lambda _: magnesia(), raising=False)
     with pytest.raises(Refused, match=reason):
         electronic.levels(Pretend(), (2, 2, 2), tmp_path / "levels.txt")
     found = jobs.states(one_atom(tmp_path, (10.0, 20.0)))
     assert (found.status.code, found.gap_ev) == (jobs.REFUSED, None)
+
+
+def fixed(bands):
+    """A pretend GPAW calculator with levels on a mesh, (k, bands)."""
+    return SimpleNamespace(
+        get_ibz_k_points=lambda: np.zeros((len(bands), 3)),
+        get_k_point_weights=lambda: np.ones(len(bands)) / len(bands),
+        get_eigenvalues=lambda kpt: bands[kpt],
+        get_atoms=lambda: [None],
+    )
+
+
+@pytest.fixture
+def half_filled(pretend, monkeypatch):
+    """Pretend GPAW of three electrons: one filled band, a half-filled one, two empty ones."""
+    bands = np.array([[-5.0, -1.0, 3.0, 4.0], [-5.0, 1.0, 3.0, 4.0]])
+    monkeypatch.setattr(Pretend, "fixed_density", lambda *_, **__: fixed(bands), raising=False)
+    monkeypatch.setattr(Pretend, "get_number_of_electrons", lambda _: 3.0, raising=False)
+    monkeypatch.setattr(Pretend, "get_number_of_spins", lambda _: 1, raising=False)
+    monkeypatch.setattr(Pretend, "get_atoms", lambda _: [None], raising=False)
+    zero = {"total": np.zeros(jobs.POINTS), "atoms": np.ones((1, jobs.POINTS))}
+    monkeypatch.setattr(electronic, "projected", lambda _, axis, **__: Projected(energies_ev=axis, **zero))
+
+
+def test_a_host_of_an_odd_number_of_electrons_has_no_gap(tmp_path, half_filled):
+    found = jobs.states(one_atom(tmp_path, (10.0, 20.0)))
+    assert (found.status, found.gap_ev, found.direct_ev) == (Status(gaps.METALLIC, gaps.ODD), None, None)
+    assert (found.valence.energy_ev, found.conduction.energy_ev) == (1.0, -1.0)
+    assert len(found.meshes) == 1  # no finer mesh makes a gap
+
+
+def test_levels_of_spin_polarised_electrons_are_refused(tmp_path, half_filled, monkeypatch):
+    """Their bands hold one electron each: half of the electrons do not fill the bands of one spin."""
+    monkeypatch.setattr(Pretend, "get_number_of_spins", lambda _: 2)
+    with pytest.raises(Refused, match="levels are read of spin-paired electrons"):
+        electronic.levels(Pretend(), (2, 2, 2), tmp_path / "levels.txt")
+
+
+def test_spin_in_the_settings_of_gaps_is_refused():
+    with pytest.raises(ValueError, match="gaps are those of spin-paired electrons, and spin is not read"):
+        ElectronicSettings(gap_settings={"spin": "polarised", "moments_bohr": {"Ti": 0.2}})
+    assert ElectronicSettings(gap_settings={"spin": "paired", "moments_bohr": {}}).gap_settings
 
 
 STATES = HostStates(host="001", atoms=12, status=Status(RESOLVED), gap_ev=1.8, direct_ev=1.9, meshes=())

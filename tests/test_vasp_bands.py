@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from ase import Atoms
 from helpers import cells, vasp_jobs
 from numpy.testing import assert_allclose
 
-from mlip.core.status import RESOLVED, WAITING
+from mlip.core.status import RESOLVED, WAITING, Status
 from mlip.dft import vasp_bands
 from mlip.dft.engines import Refused, Waiting, vasp
-from mlip.stages.electronic import jobs
+from mlip.stages.electronic import gaps, jobs
 from mlip.stages.electronic.settings import ElectronicSettings
 
 PLAIN = vasp.Settings(dispersion="none")
@@ -33,11 +34,11 @@ def two_bands(points):
     return np.stack([-0.3 * (1 + wave), 2.0 + 0.5 * (1 - wave)], axis=1)
 
 
-def finished(folder, mesh):
-    """The job that VASP would have run in the folder."""
-    vasp_jobs.vasprun(folder, energy_ev=-6.0, forces=np.zeros((2, 3)))
+def finished(folder, mesh, parts=PARTS):
+    """The job that VASP would have run in the folder; each atom has one electron."""
+    vasp_jobs.vasprun(folder, energy_ev=-6.0, forces=np.zeros((len(parts), 3)))
     points = centred(mesh)
-    vasp_jobs.levels(folder, points, two_bands(points), PARTS, electrons=2)
+    vasp_jobs.levels(folder, points, two_bands(points), parts, electrons=len(parts))
 
 
 def job(folder, **changes):
@@ -71,6 +72,18 @@ def test_a_gap_waits_for_one_job_after_the_other_and_is_read_back(tmp_path):
     assert_allclose([found.valence.elements[s] for s in ("H", "Li")], [8 / 9, 1 / 9], rtol=1e-6, atol=0)
     (tmp_path / "vasp-4x4x4" / "vasprun.xml").unlink()
     assert jobs.states(asked) == found  # kept
+
+
+@pytest.mark.parametrize("atoms", [1, 3])
+def test_an_odd_number_of_electrons_is_a_metal(tmp_path, atoms):
+    """One electron half fills the lower one of two bands, three half fill the upper one; 2 eV are between them."""
+    cell = cells.hydride(cell=(4.0, 4.0, 5.0))
+    asked = job(tmp_path, atoms=(cell + Atoms("H", positions=[[2.5, 2.5, 0.5]]))[:atoms])
+    jobs.states(asked)
+    finished(tmp_path / "vasp-2x2x2", (2, 2, 2), (0.3,) * atoms)
+    found = jobs.states(asked)
+    assert (found.status, found.gap_ev) == (Status(gaps.METALLIC, gaps.ODD), None)
+    assert not (tmp_path / "vasp-4x4x4").exists()  # no job is asked for that makes no gap
 
 
 def test_a_density_of_states_holds_two_electrons_a_band(tmp_path):

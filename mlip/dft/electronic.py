@@ -20,6 +20,7 @@ from mlip.dft.engines import Mesh, Refused
 from mlip.dft.engines.gpaw import Settings, arguments, loaded
 
 EMPTY_BANDS = 2  # for each atom, above the occupied ones: the d bands of an oxide of a transition metal
+WHOLE = 1e-6  # electrons, within which a number of electrons is that of filled bands
 MARGIN = 0.3  # of these: bands more, which are not converged and make the others converge
 TOLERANCE = 1e-3  # of relative positions: a relaxed structure has the symmetry of its host only as exactly
 LEVELS = 1e-6  # eV^2 per valence electron, convergence of the states in the fixed density
@@ -34,7 +35,8 @@ class Levels:
         points: (k, 3) in units of the reciprocal vectors, irreducible ones.
         weights: (k,) of the points, of sum 1.
         energies_ev: (k, bands).
-        occupied: bands that are filled at every point.
+        occupied: bands that are filled: half of the electrons.
+        left: electrons in the band above these, of an odd number of electrons; the band is filled in part.
     """
 
     mesh: Mesh
@@ -42,6 +44,24 @@ class Levels:
     weights: Array
     energies_ev: Array
     occupied: int
+    left: float = 0.0
+
+    @property
+    def edges(self) -> tuple[Array, Array]:
+        """Highest level with electrons and lowest level with room for one at each point, (k,) each, eV.
+
+        Both are the level of one band where the band is filled in part.
+        """
+        room = self.energies_ev[:, self.occupied]
+        return (room if self.left else self.energies_ev[:, self.occupied - 1]), room
+
+
+def filled(electrons: float) -> tuple[int, float]:
+    """How many bands a number of electrons fills in pairs, and the electrons that are left, 0 within 1e-6."""
+    left = electrons % 2
+    if min(left, 2 - left) < WHOLE:
+        return round(electrons / 2), 0.0
+    return math.floor(electrons / 2), left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +132,11 @@ def levels(calc: Any, mesh: Mesh, log: Path) -> tuple[Levels, Any]:
         log: text output of GPAW.
 
     Raises:
-        Refused: the states do not converge.
+        Refused: the electrons are spin-polarised, or the states do not converge.
     """
-    occupied = round(calc.get_number_of_electrons() / 2)
+    if calc.get_number_of_spins() != 1:
+        raise Refused("levels are read of spin-paired electrons, and these are spin-polarised")
+    occupied, left = filled(float(calc.get_number_of_electrons()))
     bands = occupied + EMPTY_BANDS * len(calc.get_atoms())
     with _told(log.parent, f"the levels on {' x '.join(map(str, mesh))} points did not converge in the fixed density"):
         fixed = calc.fixed_density(
@@ -126,7 +148,8 @@ def levels(calc: Any, mesh: Mesh, log: Path) -> tuple[Levels, Any]:
     points = fixed.get_ibz_k_points()
     energies = np.array([fixed.get_eigenvalues(kpt=k) for k in range(len(points))])
     weights = np.array(fixed.get_k_point_weights())
-    found = Levels(mesh=mesh, points=points, weights=weights, energies_ev=energies[:, :bands], occupied=occupied)
+    levels = energies[:, :bands]
+    found = Levels(mesh=mesh, points=points, weights=weights, energies_ev=levels, occupied=occupied, left=left)
     return found, fixed
 
 

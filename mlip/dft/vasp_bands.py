@@ -16,7 +16,7 @@ from ase import Atoms
 
 from mlip.core.arrays import Array
 from mlip.dft import vasp_xml
-from mlip.dft.electronic import EMPTY_BANDS, Levels, Projected
+from mlip.dft.electronic import EMPTY_BANDS, Levels, Projected, filled
 from mlip.dft.engines import Mesh, Refused, Waiting, vasp
 
 OUTPUT = {"LORBIT": "11"}
@@ -83,12 +83,13 @@ def _read(tree: ET.Element, atoms: Atoms, mesh: Mesh) -> tuple[Levels, States]:
     points = _rows(tree.find("kpoints/varray[@name='kpointlist']"))
     weights = _rows(tree.find("kpoints/varray[@name='weights']"))[:, 0]
     electrons = float(vasp_xml.text_of(tree, "parameters//i[@name='NELECT']") or "nan")
-    occupied = round(electrons / PER_BAND)
-    if energies.shape != held.shape[:2] or len(points) != len(energies) or not 0 < occupied < energies.shape[1]:
+    occupied, left = filled(electrons)
+    known = electrons > 0 and occupied < energies.shape[1]
+    if energies.shape != held.shape[:2] or len(points) != len(energies) or not known:
         what = f"levels {energies.shape}, projections {held.shape}, {len(points)} points, {electrons:g} electrons"
         raise ValueError(what)
     weights = weights / weights.sum()
-    found = Levels(mesh=mesh, points=points, weights=weights, energies_ev=energies, occupied=occupied)
+    found = Levels(mesh=mesh, points=points, weights=weights, energies_ev=energies, occupied=occupied, left=left)
     return found, States(energies_ev=energies, weights=weights, atoms=own)
 
 

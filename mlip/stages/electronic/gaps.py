@@ -2,7 +2,8 @@
 
 Takes levels of a spin-paired crystal or slab on one mesh after another, and projected densities of states; gives the
 gap of each mesh, whether the last two meshes agree, and the part of the states at both edges that lies in the outermost
-layers. The gap is that of the Kohn-Sham levels on the mesh: the lowest empty level minus the highest filled one.
+layers. The gap is that of the Kohn-Sham levels on the mesh: the lowest empty level minus the highest filled one. An odd
+number of electrons leaves a band that is filled in part, so there is no gap.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from mlip.dft.electronic import Levels, Projected
 from mlip.dft.engines import Mesh
 
 METALLIC, NOT_CONVERGED = "metallic", "mesh not converged"
+ODD = "odd number of electrons: no gap in a spin-paired calculation"
 SAME_EV = 1e-3  # edges this near in energy are one
 EDGE_EV = 0.2  # range of energies at an edge whose states are counted
 LAYER_ANGSTROM = 0.6  # metal atoms of one layer are closer than this along the normal
@@ -34,6 +36,7 @@ class MeshGap:
     direct_ev: float  # smallest difference at one point
     top: Point  # of the valence band
     bottom: Point  # of the conduction band
+    odd: bool = False  # number of electrons: both edges are those of one band, which is filled in part
 
     @property
     def is_direct(self) -> bool:
@@ -53,7 +56,7 @@ class Edge:
 
 def gap(levels: Levels) -> MeshGap:
     """The gap on the mesh of the levels."""
-    filled, empty = levels.energies_ev[:, levels.occupied - 1], levels.energies_ev[:, levels.occupied]
+    filled, empty = levels.edges
     top, bottom = int(filled.argmax()), int(empty.argmin())
     return MeshGap(
         mesh=levels.mesh,
@@ -62,6 +65,7 @@ def gap(levels: Levels) -> MeshGap:
         direct_ev=float((empty - filled).min()),
         top=_point(levels.points[top]),
         bottom=_point(levels.points[bottom]),
+        odd=bool(levels.left),
     )
 
 
@@ -77,6 +81,8 @@ def status(found: Sequence[MeshGap], *, same_ev: float) -> Status:
         found: at least one, from the coarsest mesh to the finest.
         same_ev: largest difference between the last two.
     """
+    if found[-1].odd:
+        return Status(METALLIC, ODD)
     if found[-1].gap_ev <= 0:
         return Status(METALLIC, f"the bands overlap by {-found[-1].gap_ev:.2f} eV")
     if len(found) < 2:

@@ -28,7 +28,7 @@ from mlip.stages.electronic.settings import ElectronicSettings
 Project = Callable[[Array], Projected]  # densities of states on an energy axis
 OnMesh = Callable[[Mesh], tuple[Levels, Project]]
 
-GAPS_VERSION, IONS_VERSION = 2, 1  # of kept results, in their names; each is raised where its numbers change
+GAPS_VERSION, IONS_VERSION = 3, 1  # of kept results, in their names; each is raised where its numbers change
 REFUSED, GRID = "refused by DFT", "grid not converged"
 BELOW_EV, ABOVE_EV, POINTS = 7.0, 5.0, 481  # range of a density of states around the top of the valence band
 SAME = 1e-3  # Angstrom, cell vectors of one length
@@ -171,8 +171,7 @@ def _nothing(job: HostJob, status: Status) -> HostStates:
 def _states(job: HostJob, found: Sequence[gaps.MeshGap], levels: Levels, project: Project) -> HostStates:
     """The row of a host from its gaps and from its levels on the last mesh."""
     status = gaps.status(found, same_ev=job.settings.same_gap_ev)
-    top = float(levels.energies_ev[:, levels.occupied - 1].max())
-    bottom = float(levels.energies_ev[:, levels.occupied].min())
+    top, bottom = float(levels.edges[0].max()), float(levels.edges[1].min())
     complete = float(levels.energies_ev[:, -1].min())  # above it bands are missing
     axis = np.linspace(top - BELOW_EV, min(top + ABOVE_EV, complete), POINTS)
     density = project(axis)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mlip.core.section import Count, OptionalSection, Positive
 
@@ -36,7 +36,9 @@ class ElectronicSettings(OptionalSection):
     same_gap_ev: Positive = Field(
         default=0.02, description="Largest difference of the gaps of the last two meshes (eV)."
     )
-    gap_settings: dict[str, Any] = Field(default={}, description="Changes to dft.settings for gaps.")
+    gap_settings: dict[str, Any] = Field(
+        default={}, description="Changes to dft.settings for gaps, which are those of spin-paired electrons."
+    )
     charge_settings: dict[str, Any] = Field(
         default={"cutoff_ev": 400.0, "density_convergence": 5e-4},
         description="Changes to dft.settings for charges, which need fewer plane waves than forces.",
@@ -53,3 +55,12 @@ class ElectronicSettings(OptionalSection):
     starting_moments_bohr: dict[str, float] = Field(
         default={"Ti": 0.2}, description="Starting magnetic moments of spin-polarised calculations, by element."
     )
+
+    @model_validator(mode="after")
+    def _gaps_are_spin_paired(self) -> "ElectronicSettings":
+        paired = {"spin": "paired", "moments_bohr": {}}
+        if named := [name for name, value in paired.items() if self.gap_settings.get(name, value) != value]:
+            raise ValueError(
+                f"gap_settings: gaps are those of spin-paired electrons, and {named[0]} is not read; remove it"
+            )
+        return self

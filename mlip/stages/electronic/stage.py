@@ -32,7 +32,7 @@ from mlip.stages.sites.sites import RELAXED, Site
 from mlip.stages.sites.stage import STAGE as SITES
 from mlip.stages.sites.stage import configuration, relaxed_hosts
 
-VERSION = 2  # raised where the same settings give other numbers; kept results have their own versions in `jobs`
+VERSION = 3  # raised where the same settings give other numbers; kept results have their own versions in `jobs`
 SYMMETRIC = {"point_group": True}  # of GPAW, for gaps
 OF_GAPS = ("mesh_lengths_angstrom", "same_gap_ev", "width_ev")  # settings that a result depends on, beside the level
 OF_IONS = ("refinements", "same_charge_e", "starting_moments_bohr")

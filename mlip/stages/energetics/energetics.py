@@ -9,7 +9,8 @@ labelled frames or None out); gives frozen results. What could not be calculated
 
 Energies are extrapolated to zero smearing, because metals meet insulators here; D3(BJ) is kept apart from PBE. The
 electronic state of an isolated atom is that of Hund's rules: spin-polarised, in a box without equal edges, so that no
-degenerate level is shared. Metals: ASE's reference states (bcc Li, hcp Mg), cell parameters fitted by `lattice`.
+degenerate level is shared. Metals: ASE's reference states (bcc Li, hcp Mg), cell parameters fitted by `lattice`;
+ferromagnetic ones are spin-polarised, those of other magnetic order are not calculated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from mlip.core.section import Target
 from mlip.core.status import CALCULATED, INCOMPLETE, NOT_CALCULATED, Status
 from mlip.core.units import joule_per_m2
 from mlip.dft import engines
-from mlip.stages.energetics import lattice
+from mlip.stages.energetics import lattice, magnets
 from mlip.stages.energetics.settings import EnergeticsSettings
 
 Ask = Callable[[Sequence[Atoms], Mapping[str, Any]], Sequence[Atoms | None]]
@@ -149,8 +150,10 @@ def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | 
     structure = str(state.get("symmetry", "unknown"))
     if structure not in SIMPLE:
         return _without_metal(symbol, structure, Status(NOT_CALCULATED, f"{structure} is no simple metal"))
-    cell = bulk(symbol, cubic=structure != "hcp")
-    found, status = crystal(cell, f"metal_{symbol}", ask, settings, changes=settings.metal_settings)
+    if reason := magnets.refused(symbol):
+        return _without_metal(symbol, structure, Status(NOT_CALCULATED, reason))
+    cell, changes = bulk(symbol, cubic=structure != "hcp"), magnets.changes(symbol, settings.metal_settings)
+    found, status = crystal(cell, f"metal_{symbol}", ask, settings, changes=changes, symbol=symbol)
     if found is None:
         return _without_metal(symbol, structure, status)
     energy = found.energy_ev / found.atoms
@@ -170,10 +173,28 @@ def metal(symbol: str, ask: Ask, settings: EnergeticsSettings, *, alone: Atom | 
 
 
 def crystal(
-    conventional: Atoms, name: str, ask: Ask, settings: EnergeticsSettings, *, changes: Mapping[str, Any]
+    conventional: Atoms,
+    name: str,
+    ask: Ask,
+    settings: EnergeticsSettings,
+    *,
+    changes: Mapping[str, Any],
+    symbol: str = "",
 ) -> tuple[lattice.Lattice | None, Status]:
-    """The lattice of a crystal, or None, and its status."""
-    of = lattice.space(conventional)
+    """The lattice of a crystal, or None, and its status; no label is asked for of a crystal that cannot be fitted.
+
+    Args:
+        conventional: cell.
+        name: of the labels.
+        ask: gives labels.
+        settings: of the stage.
+        changes: to the level of the run.
+        symbol: of an elemental metal, which may be ferromagnetic.
+    """
+    try:
+        of = lattice.space(conventional)
+    except ValueError as error:
+        return None, Status(NOT_CALCULATED, str(error))
     cells = lattice.samples(of, strain=settings.strain, displacement_angstrom=settings.displacement_angstrom)
     frames = [named(cell.atoms, f"{name}_{k}", host=name) for k, cell in enumerate(cells)]
     engines.share_mesh(frames)
@@ -182,6 +203,8 @@ def crystal(
     if lacking:
         return None, Status(NOT_CALCULATED, f"{lacking} of {len(cells)} cells have no label")
     whole = [label for label in found if label is not None]
+    if reason := magnets.lost(whole, symbol):
+        return None, Status(NOT_CALCULATED, reason)
     forces = [np.asarray(label.arrays["dft_forces"]) for label in whole]
     try:
         fitted = lattice.fitted(of, [c.point for c in cells], [energies(x)[0] for x in whole], forces)

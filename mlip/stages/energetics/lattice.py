@@ -29,6 +29,7 @@ from mlip.core.units import GPA_PER_EV_PER_ANGSTROM3
 
 SYMPREC_ANGSTROM = 1e-3
 ORDER = 3
+RIGHT_ANGLED = 3  # free strains of an orthorhombic crystal; monoclinic ones have 4, triclinic ones 6
 SMALL = 1e-3  # of a standard error, to differentiate
 
 
@@ -81,12 +82,18 @@ def space(conventional: Atoms) -> Space:
     """The primitive cell, its free strains and its totally symmetric displacements.
 
     Raises:
-        ValueError: the free strains are not along x, y and z.
+        ValueError: symmetry leaves a shear free, or the free strains are not along x, y and z.
     """
     primitive = _primitive(conventional)
     found = operations(primitive, tolerance_angstrom=SYMPREC_ANGSTROM)
     to_cartesian = primitive.cell.array.T
     turns = np.array([to_cartesian @ op.rotation @ np.linalg.inv(to_cartesian) for op in found])
+    free = round(float(np.mean([(np.trace(turn) ** 2 + np.trace(turn @ turn)) / 2 for turn in turns])))
+    if free > RIGHT_ANGLED:
+        raise ValueError(
+            f"{conventional.get_chemical_formula()}: angles of the cell are free (its symmetry allows {free} strains), "
+            "and only lengths are fitted; take lattice out of energetics.parts"
+        )
     means = [np.einsum("nij,jk,nlk->il", turns, np.diag(row), turns) / len(turns) for row in np.eye(3)]
     off = max(float(np.abs(mean - np.diag(np.diag(mean))).max()) for mean in means)
     if off > 1e-6 or not np.allclose(turns @ np.swapaxes(turns, 1, 2), np.eye(3), atol=1e-4):
@@ -106,15 +113,18 @@ def space(conventional: Atoms) -> Space:
 
 
 def samples(of: Space, *, strain: float, displacement_angstrom: float) -> tuple[Sample, ...]:
-    """Cells with up to two variables one step away, and each strain two steps, the nearest first.
+    """Cells with up to two variables one step away, and each strain two steps, the nearest first; also three strains.
 
-    They determine every term of the polynomial: the forces along the displacements stand for the third variable.
+    They determine every term of the polynomial: the forces along the displacements stand for the third variable, and
+    three strains (orthorhombic) have the cells in which all of them are one step away, on either side.
     """
     cells, modes = len(of.axes), len(of.modes)
     steps = np.array([strain] * cells + [displacement_angstrom] * modes)
     grid = {p for p in product((-1, 0, 1), repeat=cells + modes) if sum(map(abs, p)) <= 2}
     for axis, sign in product(range(cells), (-2, 2)):
         grid.add(tuple(sign if k == axis else 0 for k in range(cells + modes)))
+    if cells == RIGHT_ANGLED:
+        grid |= {(sign,) * cells + (0,) * modes for sign in (-1, 1)}
     made = []
     for p in sorted(grid, key=lambda p: (sum(map(abs, p)), p)):
         point = np.array(p) * steps
@@ -223,13 +233,16 @@ def _primitive(conventional: Atoms) -> Atoms:
 
 
 def _modes(turns: Array, permutations: Sequence[NDArray[np.int64]], count: int) -> Array:
+    """Orthonormal displacements that keep the symmetry, (m, N, 3), without the rigid shift that polar crystals have."""
     projector = np.zeros((count, 3, count, 3))
     for turn, permutation in zip(turns, permutations, strict=True):
         projector[permutation, :, np.arange(count), :] += turn / len(turns)
-    values, vectors = np.linalg.eigh(projector.reshape(3 * count, 3 * count))
-    modes = vectors[:, values > 0.5].T.reshape(-1, count, 3)
-    kept = [m for m in modes if np.linalg.norm(m.mean(axis=0)) < 1e-6]  # no rigid shift, as in polar crystals
-    return np.array(kept).reshape(-1, count, 3)
+    symmetric = projector.reshape(3 * count, 3 * count)
+    rigid = symmetric @ np.tile(np.eye(3) / count, (count, count))
+    if np.trace(rigid) > 0.5:  # polar: else the modes of before, in which cells are labelled
+        symmetric = symmetric - (rigid + rigid.T) / 2
+    values, vectors = np.linalg.eigh(symmetric)
+    return np.asarray(vectors[:, values > 0.5].T.reshape(-1, count, 3))
 
 
 def _strain(of: Space, point: Sequence[float] | Array) -> Array:
