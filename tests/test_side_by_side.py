@@ -169,10 +169,12 @@ def test_images_of_another_hop_do_not_count():
     assert side_by_side.saddles(MIDDLE + np.array([0.0, 0.4, 0.0]), ENDS, sites(away), in_series=False) == 1
 
 
-def test_images_are_those_in_the_same_cell():
+@pytest.mark.parametrize(("aside", "number"), [(0.0, 1), (0.4, 2)])
+def test_images_are_those_in_the_same_cell(aside, number):
     """An operation with a lattice vector in its translation is the same operation."""
     shifted = replace(MIRROR, translation=MIRROR.translation + np.array([1.0, -1.0, 2.0]))
-    assert side_by_side.saddles(MIDDLE + np.array([0.0, 0.4, 0.0]), ENDS, sites(shifted), in_series=False) == 2
+    place = MIDDLE + np.array([0.0, aside, 0.0])
+    assert side_by_side.saddles(place, ENDS, sites(shifted), in_series=False) == number
 
 
 def test_a_vacancy_is_one_well_whatever_the_ion_beside_it_does():
