@@ -95,6 +95,15 @@ def test_two_equal_saddles_in_series_halve_the_rate():
     assert two.barrier_ev == one.barrier_ev
 
 
+def test_equal_saddles_side_by_side_and_equal_wells_of_a_site_enter_the_rates():
+    """Two saddles, three wells at the initial site: 2/3 and 2/1; the weights of the sites are as 3 to 1."""
+    one, more = law(), law(replace(PROVED, saddle_images=2, initial_wells=3))
+    assert_allclose(np.array(more.prefactor_thz) / one.prefactor_thz, (2 / 3, 2), rtol=1e-12, atol=0)
+    assert more.barrier_ev == one.barrier_ev
+    in_series = law(replace(PROVED, saddles=2, saddle_images=2))
+    assert_allclose(in_series.prefactor_thz, one.prefactor_thz, rtol=1e-12, atol=0)
+
+
 def test_systems_have_a_law_or_a_reason_for_every_hop():
     every = rated.found(modes=(PROVED, rated.failed("y", "001")))
     slab, bulk = assembly.systems(every, rated.CELLS, rated.BUDGET, with_d3=True)

@@ -114,6 +114,20 @@ def test_prefactor_outside_the_usual_range_is_explained(value, word):
     assert "4.000 THz at the minimum and 2.828 THz at the saddle" in line
 
 
+def test_equal_saddles_and_wells_are_said_where_there_are_several():
+    assert report.several([HOP, replace(FAILED, saddle_images=2), NONE]) == ()
+    beside, below = report.several([replace(HOP, saddle_images=2, final_wells=4)])
+    assert beside == (
+        "Li par: 2 saddles, equal by the symmetry of the host, lie side by side. The rate of the hop is 2 times the rate "
+        "over one of them."
+    )
+    assert below == (
+        "Li par: the final site has 4 equal wells. The rate out of the site is 1/4 of the rate out of one of them."
+    )
+    section = report.saddles_section([replace(HOP, saddle_images=2)], {}, {})
+    assert any("lie side by side" in point for point in section.points)
+
+
 def test_modes_at_gamma_stand_beside_published_ones():
     named = [name for name, _, _ in report.numbered(BULK.gamma)]
     assert named == ["Eg1", "Eg2", "A1g", "Eg3"]

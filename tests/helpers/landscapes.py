@@ -88,3 +88,24 @@ def ridge(barrier=BARRIER, *, at_end=VALLEY, at_top=-2.0):
         return energy, gradient
 
     return surface
+
+
+OFF = 0.3  # Angstrom, of a well from the mirror plane y = 0
+
+
+def split(barrier=BARRIER, *, final):
+    """A site of two wells at y = -OFF and OFF, a saddle on the mirror plane; `final`: whether the final site is split.
+
+    E = B s + (1 - c) 12 (y^2 - OFF^2)^2 + c VALLEY/2 y^2, c = s where both sites are split, else sin^2(theta/2).
+    """
+
+    def surface(x, y, z):
+        theta = np.pi * x / LENGTH
+        s, ds = np.sin(theta) ** 2, np.sin(2 * theta) * np.pi / LENGTH
+        c, dc = (s, ds) if final else (np.sin(theta / 2) ** 2, np.sin(theta) * np.pi / (2 * LENGTH))
+        double, single = 12 * (y**2 - OFF**2) ** 2, VALLEY / 2 * y**2
+        energy = barrier * s + (1 - c) * double + c * single + VALLEY / 2 * z**2
+        across = (1 - c) * 48 * y * (y**2 - OFF**2) + c * VALLEY * y
+        return energy, [barrier * ds + dc * (single - double), across, VALLEY * z]
+
+    return surface

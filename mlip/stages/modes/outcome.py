@@ -55,6 +55,9 @@ def _with_numbers(found: HopModes, start: Start, findings: Findings) -> HopModes
         reverse_prefactors_thz=_prefactors(findings, last),
         shell_prefactor_thz=_shell_prefactor(findings),
         saddles=1 if findings.between is None else 2,
+        saddle_images=findings.saddle_images,
+        initial_wells=findings.wells.get(first, 1),
+        final_wells=findings.wells.get(last, 1),
         between_ev=None if findings.between is None else findings.above_ev(findings.between),
         rest_below_ev=None
         if findings.rest_ev is None

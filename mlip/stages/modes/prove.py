@@ -13,7 +13,7 @@ from ase import Atoms
 from mlip.atoms.ends import SAME_ANGSTROM
 from mlip.core.arrays import Array
 from mlip.core.status import Status
-from mlip.stages.modes import search
+from mlip.stages.modes import search, side_by_side
 from mlip.stages.modes.downhill import Sites, descents, halfway, highest_ev, mismatch, rest_of_band
 from mlip.stages.modes.result import NO_MINIMUM, NOT_REFINED, OTHER_SITES, PROVED, SECOND_ORDER
 from mlip.stages.modes.search import Ask, Differences, Point, Search
@@ -75,6 +75,8 @@ class Findings:
         between: the minimum halfway, where a symmetric hop crosses two equal saddles.
         passed_ev: energies of minima on the band next to the saddle that are no sites, above the initial minimum.
         rest_ev: highest energy of the band beyond such minima, above the initial minimum.
+        saddle_images: equal saddles side by side between the two sites.
+        wells: equal minima that are one site, by name of the end.
     """
 
     status: Status = Status(NOT_REFINED, "not begun")  # noqa: RUF009  (frozen)
@@ -88,6 +90,8 @@ class Findings:
     between: Point | None = None
     passed_ev: tuple[float, ...] = ()
     rest_ev: float | None = None
+    saddle_images: int = 1
+    wells: dict[str, int] = field(default_factory=dict)
 
     @property
     def free(self) -> bool:
@@ -126,6 +130,7 @@ def prove(start: Start, sites: Sites, settings: ModesSettings) -> Search[Finding
         yield from _saddle(start, settings, findings)
         yield from _downhill(start, sites, settings, findings)
         yield from _minima(start, settings, findings)
+        _count(start, sites, findings)
         findings.status = Status(PROVED, _remark(findings))
     except FailedError as error:
         findings.status = error.status
@@ -326,6 +331,19 @@ def _minima(start: Start, settings: ModesSettings, findings: Findings) -> Search
         if unstable:
             lowest = -findings.vibrations[name].thz[0]
             raise FailedError(NO_MINIMUM, f"{unstable} unstable at the {name} end, the largest {lowest:.2f}i THz")
+
+
+def _count(start: Start, sites: Sites, findings: Findings) -> None:
+    """Count equal saddles side by side and the wells of both sites.
+
+    A vacancy has one well: where the ion beside it stands is due to the vacancy.
+    """
+    places = {name: point.atoms.positions[-1] for name, point in findings.points.items()}
+    ends = (places[INITIAL], places.get(FINAL, start.images[-1].positions[-1]))
+    in_series = findings.between is not None
+    findings.saddle_images = side_by_side.saddles(places[SADDLE], ends, sites, in_series=in_series)
+    if len(start.images[0]) > len(sites.host):
+        findings.wells = {name: side_by_side.wells(places[name], sites) for name in start.ends}
 
 
 def _remark(findings: Findings) -> str:

@@ -41,10 +41,10 @@ TEXT_LINES = (
         "them are in modes/hops as extended XYZ."
     ),
     (
-        "Prefactors are Vineyard's ratios of products of frequencies, over all atoms that may move. The range covers "
-        "the Hessians of the single members at the same geometry, without members for which the geometry is no "
-        "first-order saddle. Prefactors from the ion and its first shell alone show how much of the lattice takes "
-        "part. The spread of a barrier is the standard deviation over the members, without calibration."
+        "Prefactors are Vineyard's ratios of products of frequencies, of one saddle and one well, over all atoms that "
+        "may move. The range covers the Hessians of the single members at the same geometry, without members for which "
+        "the geometry is no first-order saddle. Prefactors from the ion and its first shell alone show how much of the "
+        "lattice takes part. The spread of a barrier is the standard deviation over the members, without calibration."
     ),
 )
 BULK_LINES = (
@@ -102,7 +102,7 @@ def saddles_section(
         key="modes",
         heading="Saddles proved by their modes",
         text=TEXT_LINES if hops else (),
-        points=(*counts(hops), *off_the_band(hops, bands_ev), *unusual(hops)),
+        points=(*counts(hops), *off_the_band(hops, bands_ev), *unusual(hops), *several(hops)),
         tables=filled(saddles_table(hops), frequencies_table(hops)),
         figures=figures,
         small_figures=True,
@@ -156,6 +156,28 @@ def unusual(hops: Sequence[HopModes]) -> tuple[str, ...]:
             f"lattice is {side} at the saddle: the geometric mean of the real frequencies is {means[0]:.3f} THz at the "
             f"minimum and {means[1]:.3f} THz at the saddle, over {len(hop.saddle_thz)} modes."
         )
+    return tuple(lines)
+
+
+def several(hops: Sequence[HopModes]) -> tuple[str, ...]:
+    """Hops with equal saddles side by side, or with equal wells that are one site: what their rates contain."""
+    lines = []
+    for hop in hops:
+        if hop.status.code != PROVED:
+            continue
+        name = f"{hop.ion} {hop.hop}"
+        if hop.saddle_images > 1:
+            lines.append(
+                f"{name}: {hop.saddle_images} saddles, equal by the symmetry of the host, lie side by side. The rate "
+                f"of the hop is {hop.saddle_images} times the rate over one of them."
+            )
+        ends = {"initial": hop.initial_wells, "final": hop.final_wells}
+        lines += [
+            f"{name}: the {end} site has {count} equal wells. The rate out of the site is 1/{count} of the rate out of "
+            "one of them."
+            for end, count in ends.items()
+            if count > 1
+        ]
     return tuple(lines)
 
 

@@ -1,7 +1,8 @@
 """What the stage `modes` gives: hops whose saddles are proved by their modes, and the phonons of the crystal.
 
 A hop that is not proved has a status and no barrier. Barriers and prefactors are those of an uncoupled hop between its
-two named ends: how many equivalent hops leave an end is a matter of the hop network (`network.Hop.multiplicity`).
+two named ends, over one saddle from one well; the numbers of equal saddles and wells stand beside them. How many
+equivalent hops leave an end is a matter of the hop network (`network.Hop.multiplicity`).
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ class HopModes:
     shell_prefactor_thz: float | None = None  # forward, from the Hessian of the ion and its shell alone
     overlap: float | None = None  # of the unstable mode with the direction of the band at the saddle
     saddles: int = 1  # equal ones in series: the rate of the hop is that over one of them divided by this
+    saddle_images: int = 1  # equal ones side by side: the rate of the hop is that over one of them times this
+    initial_wells: int = 1  # equal minima that are one site: the rate out of the site is that of one divided by this
+    final_wells: int = 1
     between_ev: float | None = None  # of the minimum between two saddles, above the initial one
     rest_below_ev: float | None = None  # saddle less the highest point of the band beyond a minimum that is no site
     sum_rule_error: float | None = None  # of the mean Hessian at the saddle, relative; None unless of the whole cell

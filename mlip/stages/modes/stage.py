@@ -135,5 +135,5 @@ STAGE = Stage(
     sections=(Literature,),
     inputs=_inputs,
     report=report,
-    version=2,
+    version=3,
 )

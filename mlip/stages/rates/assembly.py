@@ -124,7 +124,8 @@ def law(
     """The law of a hop, or why there is none.
 
     Where two equal saddles lie in series, an ion that has passed the first one comes back as often as it goes on: the
-    rate of the hop is half of that over one of them.
+    rate of the hop is half of that over one of them. Equal saddles side by side multiply the rates of both senses;
+    equal wells of a site divide the rates out of the site, and so multiply its weight in equilibrium.
 
     Args:
         modes: of the hop.
@@ -144,13 +145,14 @@ def law(
     except ValueError as error:
         return str(error)
     forward, reverse = d3_ev or (0.0, 0.0)
+    ways, wells = modes.saddle_images / modes.saddles, (modes.initial_wells, modes.final_wells)
     stds = (modes.forward_std_ev, modes.reverse_std_ev)
     members, logs = _members_ev(bands, stds), _logs(modes)
     is_joint = len(logs) == len(members)  # every member has a saddle of its own
     return Law(
         names=(modes.host, modes.ion, modes.hop),
         barrier_ev=(modes.forward_ev + forward, modes.reverse_ev + reverse),
-        prefactor_thz=(prefactors[0] / modes.saddles, prefactors[1] / modes.saddles),
+        prefactor_thz=(prefactors[0] * ways / wells[0], prefactors[1] * ways / wells[1]),
         minima_thz=minima,
         saddle_thz=modes.saddle_thz,
         imaginary_thz=imaginary,

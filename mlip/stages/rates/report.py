@@ -56,10 +56,11 @@ TEXT_LINES = (
         "Rates follow from harmonic transition-state theory. Vineyard prefactors and barriers give the classical rate. "
         "Quantum partition functions, which contain the zero-point energies, and Wigner's tunnelling factor correct "
         "this rate. A hop whose saddle is not proved by its modes has no rate. If a hop passes two equal saddles in "
-        "series, its rate, and so the prefactor shown, is half of the rate over one of them. Where a saddle is relaxed "
-        "with DFT, in this run or in one of its datasets, it has the height of DFT: the mean of forward and reverse "
-        "barrier is that of DFT, while prefactors and the energy difference between the two sites are those of the "
-        "potential. The barriers of a hop between unequal sites can therefore differ a little from those of DFT."
+        "series, its rate, and so the prefactor shown, is half of the rate over one of them. Equal saddles side by "
+        "side multiply this prefactor by their number, and equal wells of the initial site divide it. Where a saddle "
+        "is relaxed with DFT, in this run or in one of its datasets, it has the height of DFT: the mean of forward and "
+        "reverse barrier is that of DFT, while prefactors and the energy difference between the two sites are those of "
+        "the potential. The barriers of a hop between unequal sites can therefore differ a little from those of DFT."
     ),
     (
         "The diffusion tensor is the exact solution of the master equation of one ion on the network of hops. Only the "

@@ -26,7 +26,7 @@ class Sense:
     ways: int  # equivalent hops that leave one copy of the initial site
     barrier_ev: float  # with D3
     barrier_std_ev: float | None
-    prefactor_thz: float  # over two equal saddles in series half of that over one of them
+    prefactor_thz: float  # with all equal saddles, in series and side by side, and all equal wells of the site
     zero_point_ev: float  # of the saddle less that of the minimum
     tunnelling: float  # Wigner's factor
     classical_per_s: float
