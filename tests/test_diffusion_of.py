@@ -69,6 +69,31 @@ def test_wrapping_drift_and_turning_of_the_cell_change_nothing():
         assert np.abs(moved).max() < 1e-9
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_wrapped_trajectory_that_says_it_is_not_periodic_is_refused(axis):
+    frames = trajectory(frames=200)
+    for atoms in frames:
+        atoms.pbc[axis] = False
+    name = ("first", "second", "third")[axis]
+    with pytest.raises(
+        ValueError, match=rf"trajectory 1: pbc is F along the {name} cell vector, and an atom jumps by \d.*write pbc=T"
+    ):
+        mlip.diffusion_of(frames, "Li", frame_fs=100)
+
+
+def test_an_unwrapped_trajectory_needs_no_pbc():
+    """Not even where an ion moves by more than half of the cell between two frames."""
+    frames = trajectory(frames=200, wrap=False, drift=(0, 0, 0))
+    steps_made = np.diff([atoms.positions[27:] for atoms in frames], axis=0)
+    assert np.abs(steps_made).max() > 0.5 * EDGE
+    for atoms in frames:
+        atoms.pbc = False
+    found = trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions
+    shift = np.cumsum([[0, 0, 0], *np.diff([a.positions[:27] for a in frames], axis=0).mean(1)], axis=0)
+    expected = np.array([a.positions[27:] for a in frames]) - shift[:, None]
+    assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
 def test_intervals_cover_the_truth():
     covered = {"regression": [], "jumps": []}
     for seed in range(12):
@@ -186,16 +211,21 @@ def test_replicas_are_taken_together():
 # --- files
 
 
-def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None):
+def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None, boundary="pp pp pp"):
     lines = []
     for k, atoms in enumerate(frames):
         lines += ["ITEM: TIMESTEP", str(k * every), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
-        lines += ["ITEM: BOX BOUNDS pp pp pp", *[f"0.0 {EDGE}"] * 3, f"ITEM: ATOMS {columns}"]
+        lines += [f"ITEM: BOX BOUNDS {boundary}", *[f"0.0 {EDGE}"] * 3, f"ITEM: ATOMS {columns}"]
         for i, (symbol, place) in enumerate(zip(atoms.symbols, atoms.positions, strict=True), start=1):
             what = symbol if types is None else types[symbol]
             lines.append(f"{i} {what} " + " ".join(f"{x:.8f}" for x in place))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def test_a_dump_of_wrapped_atoms_in_a_fixed_box_is_refused(tmp_path, capsys):
+    path = dump(tmp_path / "a.dump", trajectory(frames=100), columns="id element x y z", boundary="pp pp ff")
+    assert "pbc is F along the third cell vector" in refusal(path, capsys)
 
 
 def test_every_format_gives_the_same(tmp_path, capsys):

@@ -24,6 +24,8 @@ from mlip.core.arrays import Array
 
 DUMP_HEAD = "ITEM: TIMESTEP"
 AMBIGUOUS = 0.4  # of a cell vector: a displacement between two frames beyond this may be the wrong image
+HALF = 0.5  # of a cell vector: an atom that moves farther between two frames and stays in the cell is wrapped
+OUTSIDE = 1.2  # cell vectors: wrapped atoms reach less far (LAMMPS wraps when it renews neighbours, so more than 1)
 TIME_KEYS = {"time_fs": 1e-3, "time_ps": 1.0}  # info of a frame, in ps
 UNEQUAL = 1e-3  # of the time between frames
 Where = str | Path
@@ -155,7 +157,8 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     first: Atoms | None = None
     mine = others = np.empty(0, np.int64)
     before, places, times, volumes = np.empty((0, 3)), [], [], []
-    here, drift = np.empty((0, 3)), np.zeros(3)
+    here, drift, leaps = np.empty((0, 3)), np.zeros(3), []
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for number, atoms in enumerate(frames):
         if first is None:
             first = atoms
@@ -164,6 +167,8 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         elif not np.array_equal(atoms.numbers, first.numbers):
             raise ValueError(f"{name}: frame {number} holds other atoms, or in another order, than the first frame")
         now = _scaled(atoms, name, number)
+        leaps.append(np.where(atoms.pbc, 0.0, np.abs(now - before).max(axis=0)))
+        low, high = np.minimum(low, now.min(axis=0)), np.maximum(high, now.max(axis=0))
         moves = _shortest(now - before, atoms.pbc) @ atoms.cell.array
         _refuse_ambiguous(moves[mine], atoms, name, number)
         here, before = here + moves[mine], now
@@ -173,6 +178,7 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         volumes.append(atoms.get_volume())
     if first is None or len(places) < 2:
         raise ValueError(f"{name}: holds {len(places)} frames; a trajectory has at least two")
+    _refuse_wrapped(np.array(leaps), high - low, name)
     empty = _vacuum(first, mine, name)
     axes = _basis(first, empty, reading.dimensions)
     return IonTracks(
@@ -202,6 +208,24 @@ def _scaled(atoms: Atoms, name: Where, number: int) -> Array:
 
 def _shortest(scaled: Array, pbc: Array) -> Array:
     return np.where(pbc, scaled - np.round(scaled), scaled)
+
+
+def _refuse_wrapped(leaps: Array, extent: Array, name: Where) -> None:
+    """Refuse atoms that leave the cell at one face and come back at the opposite one although pbc is F.
+
+    Args:
+        leaps: (F, 3), the largest displacement since the frame before, in cell vectors; 0 where pbc is T.
+        extent: (3,) of all atoms in all frames, in cell vectors; atoms that are unwrapped leave the cell.
+        name: of the trajectory.
+    """
+    wrong = (leaps > HALF) & (extent < OUTSIDE)
+    if wrong.any():
+        frame, axis = (int(k) for k in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{name}: pbc is F along the {cells.VECTORS[axis]} cell vector, and an atom jumps by "
+            f"{leaps[frame, axis]:.2f} of it between frames {frame - 1} and {frame}: the trajectory is wrapped; "
+            "write pbc=T (in a LAMMPS dump: pp)"
+        )
 
 
 def _refuse_ambiguous(moves: Array, atoms: Atoms, name: Where, number: int) -> None:
