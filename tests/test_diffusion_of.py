@@ -188,6 +188,34 @@ def test_on_a_slab_two_axes_count_whatever_the_normal():
         assert "a slab has no volume" in slab.notes[0]
 
 
+def slab(above, *, vacuum=9.0, frames=400):
+    """A slab of three layers with Li that walk on it, so many Angstrom above the topmost layer."""
+    top = max(HOST[:, 2])
+    made = []
+    for atoms in trajectory(frames=frames, rate=0.2, drift=(0, 0, 0), wrap=False):
+        places = atoms.positions.copy()
+        places[27:, 2] = top + np.array(above)
+        made.append(Atoms(atoms.symbols, positions=places, cell=[EDGE, EDGE, 7.6 + vacuum], pbc=True))
+    return made
+
+
+@pytest.mark.parametrize("vacuum", [15.0, 9.0, 8.0])
+def test_an_ion_in_the_vacuum_leaves_a_slab_a_slab(vacuum):
+    """With 9 Angstrom between the faces, an ion 1.8 Angstrom above one of them leaves 7.2."""
+    found = mlip.diffusion_of(slab([1.8] * 4, vacuum=vacuum), "Li", frame_fs=100, temperature_kelvin=300)
+    wide = mlip.diffusion_of(slab([1.8] * 4, vacuum=30.0), "Li", frame_fs=100, temperature_kelvin=300)
+    assert (found.dimensions, found.conductivity_s_per_cm) == (2, None)
+    assert_allclose(found.from_jumps_cm2_per_s.value, wide.from_jumps_cm2_per_s.value, rtol=1e-9, atol=0)
+    assert "ps of all ions, in 2 dimensions)" in tool.summary(found)[0]
+
+
+def test_a_gap_that_ions_fill_is_no_vacuum():
+    """Metal of the ion between two faces of the other atoms: a crystal, with a volume."""
+    found = mlip.diffusion_of(slab([1.8, 3.6, 5.4, 7.2]), "Li", frame_fs=100, temperature_kelvin=300)
+    assert (found.dimensions, found.conductivity_s_per_cm is None) == (3, False)
+    assert "in 3 dimensions)" in tool.summary(found)[0]
+
+
 def test_two_dimensions_of_a_crystal_have_a_conductivity_in_the_plane():
     """The crystal has a volume whatever D is asked for."""
     whole, plane = (

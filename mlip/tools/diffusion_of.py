@@ -274,6 +274,7 @@ def _conductivity(
 def summary(found: IonDiffusion) -> list[str]:
     """The result in lines."""
     seen = f"{found.jumps} displacements of {found.jump_angstrom:g} A in {found.ion_ps:.4g} ps of all ions"
+    seen += f", in {found.dimensions} dimensions"
     lines = [f"{found.ion}: D {_interval(found.diffusion_cm2_per_s)} cm2/s, {found.status} ({seen})"]
     if found.from_jumps_cm2_per_s.value is not None and found.diffusion_cm2_per_s.value is not None:
         lines.append(f"D from these displacements: {_interval(found.from_jumps_cm2_per_s)} cm2/s")

@@ -267,6 +267,8 @@ def _frame_ps(times: Sequence[float | None], frame_fs: float | None, name: Where
 def _vacuum(first: Atoms, mine: Indices, name: Where) -> tuple[int, ...]:
     """The cell vector along which a slab has vacuum; none in a crystal.
 
+    Where ions in the vacuum leave no gap, the gap of the other atoms counts, unless ions fill it (a metal of the ion).
+
     Raises:
         ValueError: a wire or molecule.
     """
@@ -276,7 +278,11 @@ def _vacuum(first: Atoms, mine: Indices, name: Where) -> tuple[int, ...]:
         raise ValueError(
             f"{name}: a wire or molecule, with vacuum along {len(empty)} cell vectors; give a crystal or slab"
         )
-    return empty
+    if empty or not len(host):
+        return empty
+    gaps = cells.gaps_angstrom(first)
+    wide = [k for k in cells.vacuum_axes(first[host], cells.RELAXED_ANGSTROM) if gaps[k] >= cells.FULL_ANGSTROM]
+    return tuple(wide) if len(wide) == 1 else ()
 
 
 def _basis(first: Atoms, empty: Sequence[int], dimensions: int | None) -> tuple[Array, int]:
