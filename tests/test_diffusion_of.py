@@ -239,10 +239,10 @@ def test_replicas_are_taken_together():
 # --- files
 
 
-def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None, boundary="pp pp pp"):
+def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None, boundary="pp pp pp", steps_made=None):
     lines = []
-    for k, atoms in enumerate(frames):
-        lines += ["ITEM: TIMESTEP", str(k * every), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
+    for atoms, step in zip(frames, steps_made or range(0, every * len(frames), every), strict=True):
+        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
         lines += [f"ITEM: BOX BOUNDS {boundary}", *[f"0.0 {EDGE}"] * 3, f"ITEM: ATOMS {columns}"]
         for i, (symbol, place) in enumerate(zip(atoms.symbols, atoms.positions, strict=True), start=1):
             what = symbol if types is None else types[symbol]
@@ -329,6 +329,27 @@ def unequal(frames):
         atoms.info["time_fs"] = 10.0 * (k + (k > 20))
 
 
+def backwards(frames):
+    for k, atoms in enumerate(frames):
+        atoms.info["time_fs"] = -100.0 * k
+
+
+def partly_timed(frames):
+    for k, atoms in enumerate(frames):
+        if k not in {5, 6}:
+            atoms.info["time_fs"] = 100.0 * k
+
+
+def not_a_time(frames):
+    for k, atoms in enumerate(frames):
+        atoms.info["time_ps"] = np.nan if k == 4 else 0.1 * k
+
+
+def a_time_of_words(frames):
+    for k, atoms in enumerate(frames):
+        atoms.info["time_ps"] = "soon" if k == 4 else 0.1 * k
+
+
 def said_otherwise(frames):
     for k, atoms in enumerate(frames):
         atoms.info["time_fs"] = 10.0 * k
@@ -352,6 +373,10 @@ REFUSED = {
     not_a_number: "frame 3 holds a coordinate that is no finite number",
     far: r"an ion moves by 0\.45 of a cell vector between frames 8 and 9.*store frames more often",
     unequal: r"frames 20 and 21 are 0\.02 ps apart, the first two 0\.01 ps",
+    backwards: r"from frame 0 to 1 the time goes from -?0 to -0\.1 ps; write each frame once and in order of time",
+    partly_timed: "frame 5 says no time and frame 0 does; write time_fs or time_ps to all frames",
+    not_a_time: "frame 4 has the time_ps nan, which is no finite number",
+    a_time_of_words: "frame 4 has the time_ps soon, which is no finite number",
     said_otherwise: "its frames are 10 fs apart, 100 fs are given",
     one_frame: "holds 1 frames",
 }
@@ -369,6 +394,23 @@ def refusal(path, capsys):
 def test_what_is_wrong_with_a_trajectory_is_told_in_a_line(change, tmp_path, capsys):
     line = refusal(written(tmp_path, change), capsys)
     assert re.search(REFUSED[change], line), line
+
+
+@pytest.mark.parametrize("option", ["--frame-time=100", "--time-step=2"])
+@pytest.mark.parametrize(
+    ("steps_made", "told"),
+    [
+        ([0, 100, 200, 1200, 2200], "frames 2 and 3 are 1000 steps apart, the first two 100 steps; leave frames out"),
+        ([400, 300, 200, 100, 0], "from frame 0 to 1 the time goes from 400 to 300 steps; write each frame once"),
+        ([0, 100, 200, 200, 300], "from frame 2 to 3 the time goes from 200 to 200 steps"),
+    ],
+)
+def test_the_steps_of_a_dump_count_whatever_the_user_says(option, steps_made, told, tmp_path, capsys):
+    path = dump(tmp_path / "a.dump", trajectory(frames=5, rate=1e-9, wrap=False), steps_made=steps_made)
+    assert cli.main(["diffusion-of", str(path), "--ion=Li", option]) == 1
+    line = capsys.readouterr().err.strip()
+    assert re.search(told if option.startswith("--frame") else "frame", line), line
+    assert "\n" not in line
 
 
 def test_what_is_no_trajectory_is_told_in_a_line(tmp_path, capsys):

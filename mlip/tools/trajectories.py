@@ -156,7 +156,7 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     """
     first: Atoms | None = None
     mine = others = np.empty(0, np.int64)
-    before, places, times, volumes = np.empty((0, 3)), [], [], []
+    before, places, times, steps, volumes = np.empty((0, 3)), [], [], [], []
     here, drift, leaps = np.empty((0, 3)), np.zeros(3), []
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for number, atoms in enumerate(frames):
@@ -174,7 +174,8 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         here, before = here + moves[mine], now
         drift = drift + (moves[others].mean(0) if len(others) else 0.0)
         places.append(here - drift)
-        times.append(_time_ps(atoms, reading.time_step_fs))
+        times.append(_time_ps(atoms, reading.time_step_fs, name, number))
+        steps.append(atoms.info.get("lammps_step"))
         volumes.append(atoms.get_volume())
     if first is None or len(places) < 2:
         raise ValueError(f"{name}: holds {len(places)} frames; a trajectory has at least two")
@@ -183,7 +184,7 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     axes = _basis(first, empty, reading.dimensions)
     return IonTracks(
         positions=np.array(places) @ axes[0].T,
-        frame_ps=_frame_ps(times, reading.frame_fs, name),
+        frame_ps=_frame_ps(times, steps, reading.frame_fs, name),
         volume_angstrom3=None if empty else float(np.mean(volumes)),
         dimensions=axes[1],
         others=len(others),
@@ -237,31 +238,67 @@ def _refuse_ambiguous(moves: Array, atoms: Atoms, name: Where, number: int) -> N
         )
 
 
-def _time_ps(atoms: Atoms, time_step_fs: float | None) -> float | None:
+def _time_ps(atoms: Atoms, time_step_fs: float | None, name: Where, number: int) -> float | None:
     if "lammps_step" in atoms.info and time_step_fs is not None:
         return float(atoms.info["lammps_step"]) * time_step_fs * 1e-3
-    return next((float(atoms.info[key]) * factor for key, factor in TIME_KEYS.items() if key in atoms.info), None)
+    key = next((key for key in TIME_KEYS if key in atoms.info), None)
+    if key is None:
+        return None
+    try:
+        time = float(atoms.info[key])
+    except (TypeError, ValueError):
+        time = np.nan
+    if not np.isfinite(time):
+        raise ValueError(f"{name}: frame {number} has the {key} {atoms.info[key]!s:.40}, which is no finite number")
+    return time * TIME_KEYS[key]
 
 
-def _frame_ps(times: Sequence[float | None], frame_fs: float | None, name: Where) -> float:
+def _frame_ps(times: Sequence[float | None], steps: Sequence[int | None], frame_fs: float | None, name: Where) -> float:
+    """Time from frame to frame, as given or as the frames say; steps of LAMMPS must be even in either case."""
+    counted = [k for k in steps if k is not None]
+    if counted:
+        _spacing(counted, "steps", name)
     known = [t for t in times if t is not None]
-    if len(known) < len(times):
+    if known and len(known) < len(times):
+        without, having = times.index(None), next(k for k, t in enumerate(times) if t is not None)
+        raise ValueError(
+            f"{name}: frame {without} says no time and frame {having} does; write time_fs or time_ps to all frames, or "
+            "to none"
+        )
+    if not known:
         if frame_fs is None:
             raise ValueError(
                 f"{name}: does not say how far frames are apart in time; give the time from frame to frame "
                 "(--frame-time FS), or for a LAMMPS dump its time step (--time-step FS)"
             )
         return frame_fs * 1e-3
-    steps = np.diff(known)
-    if steps[0] <= 0 or np.abs(steps - steps[0]).max() > UNEQUAL * steps[0]:
-        at = int(np.abs(steps - steps[0]).argmax())
+    apart = _spacing(known, "ps", name)
+    if frame_fs is not None and abs(frame_fs * 1e-3 - apart) > UNEQUAL * apart:
+        raise ValueError(f"{name}: its frames are {1e3 * apart:g} fs apart, {frame_fs:g} fs are given; correct one")
+    return apart
+
+
+def _spacing(values: Sequence[float], unit: str, name: Where) -> float:
+    """The difference between neighbours.
+
+    Raises:
+        ValueError: it is not above 0, or not the same everywhere.
+    """
+    apart = np.diff(np.array(values, dtype=float))
+    back, uneven = apart <= 0, np.abs(apart - apart[0]) > UNEQUAL * abs(apart[0])
+    if back.any():
+        at = int(back.argmax())
         raise ValueError(
-            f"{name}: frames {at} and {at + 1} are {steps[at]:g} ps apart, the first two {steps[0]:g} ps; leave frames "
-            "out until all are equally far apart"
+            f"{name}: from frame {at} to {at + 1} the time goes from {values[at]:g} to {values[at + 1]:g} {unit}; "
+            "write each frame once and in order of time, or give a part that begins anew as a file of its own"
         )
-    if frame_fs is not None and abs(frame_fs * 1e-3 - steps[0]) > UNEQUAL * steps[0]:
-        raise ValueError(f"{name}: its frames are {1e3 * steps[0]:g} fs apart, {frame_fs:g} fs are given; correct one")
-    return float(steps[0])
+    if uneven.any():
+        at = int(uneven.argmax())
+        raise ValueError(
+            f"{name}: frames {at} and {at + 1} are {apart[at]:g} {unit} apart, the first two {apart[0]:g} {unit}; "
+            "leave frames out until all are equally far apart"
+        )
+    return float(apart[0])
 
 
 def _vacuum(first: Atoms, mine: Indices, name: Where) -> tuple[int, ...]:
