@@ -188,11 +188,11 @@ def test_on_a_slab_two_axes_count_whatever_the_normal():
         assert "a slab has no volume" in slab.notes[0]
 
 
-def slab(above, *, vacuum=9.0, frames=400):
+def slab(above, *, vacuum=9.0, frames=400, seed=0):
     """A slab of three layers with Li that walk on it, so many Angstrom above the topmost layer."""
     top = max(HOST[:, 2])
     made = []
-    for atoms in trajectory(frames=frames, rate=0.2, drift=(0, 0, 0), wrap=False):
+    for atoms in trajectory(frames=frames, rate=0.2, seed=seed, drift=(0, 0, 0), wrap=False):
         places = atoms.positions.copy()
         places[27:, 2] = top + np.array(above)
         made.append(Atoms(atoms.symbols, positions=places, cell=[EDGE, EDGE, 7.6 + vacuum], pbc=True))
@@ -236,7 +236,56 @@ def test_replicas_are_taken_together():
         mlip.diffusion_of([two[0], trajectory(frames=300, ions=3)], "Li", frame_fs=100)
 
 
+def scaled_by(factor, *, atoms=None, seed=2):
+    frames = trajectory(frames=60, seed=seed)
+    for one in frames:
+        one.set_cell(one.cell * factor, scale_atoms=True)
+        one.symbols[one.symbols == "Mg"] = atoms or "Mg"
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"factor": 1.0, "atoms": "Ca"}, "trajectory 3 holds Ca14Li4O13, trajectory 1 Li4Mg14O13: different systems"),
+        ({"factor": 1.03}, r"trajectory 3 has a volume of 1618\.9 Angstrom\^3, trajectory 1 of 1481\.5: different"),
+        ({"factor": 1.0, "seed": 3}, "trajectory 3 and trajectory 2: the ions move alike, the trajectory is the same"),
+    ],
+)
+def test_replicas_are_of_one_system_and_none_is_given_twice(other, told):
+    replicas = [trajectory(frames=60, seed=1), trajectory(frames=60, seed=3, wrap=False)[:40]]
+    with pytest.raises(ValueError, match=told):
+        mlip.diffusion_of([*replicas, scaled_by(**other)], "Li", frame_fs=100)
+
+
+def test_replicas_at_another_pressure_or_at_rest_are_taken_together():
+    found = mlip.diffusion_of([trajectory(frames=60, seed=1), scaled_by(1.01)], "Li", frame_fs=100)
+    assert found.trajectories == 2
+    still = trajectory(frames=60, rate=1e-9, noise=0.0, drift=(0, 0, 0))
+    for atoms in still:
+        atoms.positions = still[0].positions
+    assert mlip.diffusion_of([still, still], "Li", frame_fs=100).jumps == 0
+
+
+def test_slabs_of_another_area_are_refused_and_of_another_vacuum_are_not():
+    wide = slab([1.8] * 4, vacuum=20.0, frames=60)
+    assert mlip.diffusion_of([slab([1.8] * 4, frames=60, seed=1), wide], "Li", frame_fs=100).trajectories == 2
+    for atoms in wide:
+        atoms.set_cell(atoms.cell * [[1.06], [1.0], [1.0]], scale_atoms=True)
+    with pytest.raises(ValueError, match=r"trajectory 2 has an area of the surface of 137\.8 Angstrom"):
+        mlip.diffusion_of([slab([1.8] * 4, frames=60, seed=1), wide], "Li", frame_fs=100)
+
+
 # --- files
+
+
+def test_a_file_under_two_names_is_refused(tmp_path, capsys):
+    frames = trajectory(frames=60, wrap=False)
+    write(tmp_path / "a.traj", frames)
+    write(tmp_path / "b.xyz", [a for a in frames if not a.wrap()], format="extxyz")
+    given = ["diffusion-of", str(tmp_path / "a.traj"), str(tmp_path / "b.xyz"), "--ion=Li", "--frame-time=100"]
+    assert cli.main(given) == 1
+    assert re.search(r"b\.xyz and .*a\.traj: the ions move alike, .*give it once", capsys.readouterr().err)
 
 
 def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None, boundary="pp pp pp", steps_made=None):

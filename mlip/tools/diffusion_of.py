@@ -202,7 +202,7 @@ def _require_alike(found: Sequence[IonTracks]) -> IonTracks:
     """The first trajectory, where all are of one system.
 
     Raises:
-        ValueError: no trajectory, or another number of ions, of dimensions or another time between frames.
+        ValueError: no trajectory, other counts, dimensions or times between frames, other systems, or one given twice.
     """
     if not found:
         raise ValueError("no trajectory; give at least one")
@@ -216,8 +216,10 @@ def _require_alike(found: Sequence[IonTracks]) -> IonTracks:
         ):
             if mine != other:
                 raise ValueError(
-                    f"trajectory {number} has {other:g} {what}, the first {mine:g}; analyse them one by one"
+                    f"{one.name or f'trajectory {number}'} has {other:g} {what}, the first {mine:g}; "
+                    "analyse them one by one"
                 )
+    trajectories.require_one_system(found)
     return first
 
 

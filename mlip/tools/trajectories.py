@@ -27,6 +27,8 @@ AMBIGUOUS = 0.4  # of a cell vector: a displacement between two frames beyond th
 HALF = 0.5  # of a cell vector: an atom that moves farther between two frames and stays in the cell is wrapped
 OUTSIDE = 1.2  # cell vectors: wrapped atoms reach less far (LAMMPS wraps when it renews neighbours, so more than 1)
 TIME_KEYS = {"time_fs": 1e-3, "time_ps": 1.0}  # info of a frame, in ps
+OTHER_CELL = 0.05  # of a mean volume or area: more is neither thermal expansion nor a fluctuation at one temperature
+SAME_ANGSTROM = 0.01  # rounding of coordinates in files; vibrations are ten times larger
 UNEQUAL = 1e-3  # of the time between frames
 Where = str | Path
 Indices = NDArray[np.int64]
@@ -73,6 +75,9 @@ class IonTracks:
         volume_angstrom3: mean over the frames; None where the first cell holds vacuum, which is no volume of the ions.
         dimensions: 2 on a slab, 3 in a crystal.
         others: how many atoms define the drift; with none the drift stays.
+        formula: of all atoms; "": not known.
+        area_angstrom2: of a slab, mean over the frames; None in a crystal.
+        name: of the trajectory, for messages.
     """
 
     positions: Array
@@ -80,6 +85,9 @@ class IonTracks:
     volume_angstrom3: float | None
     dimensions: int
     others: int
+    formula: str = ""
+    area_angstrom2: float | None = None
+    name: Where = ""
 
 
 def read(path: Path, species: Sequence[str] = ()) -> Iterator[Atoms]:
@@ -156,7 +164,7 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     """
     first: Atoms | None = None
     mine = others = np.empty(0, np.int64)
-    before, places, times, steps, volumes = np.empty((0, 3)), [], [], [], []
+    before, places, times, steps, boxes = np.empty((0, 3)), [], [], [], []
     here, drift, leaps = np.empty((0, 3)), np.zeros(3), []
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for number, atoms in enumerate(frames):
@@ -176,7 +184,7 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         places.append(here - drift)
         times.append(_time_ps(atoms, reading.time_step_fs, name, number))
         steps.append(atoms.info.get("lammps_step"))
-        volumes.append(atoms.get_volume())
+        boxes.append(atoms.cell.array.copy())
     if first is None or len(places) < 2:
         raise ValueError(f"{name}: holds {len(places)} frames; a trajectory has at least two")
     _refuse_wrapped(np.array(leaps), high - low, name)
@@ -185,10 +193,63 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     return IonTracks(
         positions=np.array(places) @ axes[0].T,
         frame_ps=_frame_ps(times, steps, reading.frame_fs, name),
-        volume_angstrom3=None if empty else float(np.mean(volumes)),
+        volume_angstrom3=None if empty else float(np.abs(np.linalg.det(boxes)).mean()),
         dimensions=axes[1],
         others=len(others),
+        formula=first.get_chemical_formula(),
+        area_angstrom2=_area(np.array(boxes), empty[0]) if empty else None,
+        name=name,
     )
+
+
+def require_one_system(found: Sequence[IonTracks]) -> None:
+    """Refuse trajectories of which two are of different systems or the same.
+
+    Raises:
+        ValueError: another formula, volume or area of the surface, or ions on one way.
+    """
+    first = found[0]
+    for number, one in enumerate(found):
+        if one.formula != first.formula:
+            raise ValueError(
+                f"{one.name} holds {one.formula}, {first.name} {first.formula}: different systems; analyse them one by "
+                "one"
+            )
+        for what, unit, here, there in (
+            ("a volume", "Angstrom^3", one.volume_angstrom3, first.volume_angstrom3),
+            ("an area of the surface", "Angstrom^2", one.area_angstrom2, first.area_angstrom2),
+        ):
+            if here is not None and there is not None and abs(here - there) > OTHER_CELL * there:
+                raise ValueError(
+                    f"{one.name} has {what} of {here:.1f} {unit}, {first.name} of {there:.1f}: different systems; "
+                    "analyse them one by one"
+                )
+        twin = next((other for other in found[:number] if _same_way(one.positions, other.positions)), None)
+        if twin is not None:
+            raise ValueError(
+                f"{one.name} and {twin.name}: the ions move alike, the trajectory is the same; give it once"
+            )
+
+
+def _same_way(one: Array, other: Array) -> bool:
+    """Whether ions make the same moves, (F, n, 3), to the end of the shorter trajectory; ions at rest may."""
+    if one.shape[1:] != other.shape[1:]:
+        return False
+    last = min(len(one), len(other)) - 1
+    if not _alike(one[last] - one[0], other[last] - other[0]):
+        return False
+    moves, others = one[: last + 1] - one[0], other[: last + 1] - other[0]
+    return _alike(moves, others) and not _alike(moves, np.zeros_like(moves))
+
+
+def _alike(moves: Array, others: Array) -> bool:
+    return bool(np.abs(moves - others).max() < SAME_ANGSTROM)
+
+
+def _area(boxes: Array, normal: int) -> float:
+    """Mean area (Angstrom^2) of the face of cells (F, 3, 3) that two vectors span."""
+    one, other = (boxes[:, (normal + k) % 3] for k in (1, 2))
+    return float(np.linalg.norm(np.cross(one, other), axis=1).mean())
 
 
 def _who(atoms: Atoms, ion: str, name: Where) -> tuple[Indices, Indices]:
