@@ -471,6 +471,31 @@ def test_what_is_no_trajectory_is_told_in_a_line(tmp_path, capsys):
     assert "the dump names no elements" in refusal(path, capsys)
 
 
+@pytest.mark.parametrize("columns", ["id element xs y z", "id element vx vy vz", "id element x y ix"])
+def test_a_dump_without_a_full_set_of_coordinates_is_told(columns, tmp_path, capsys):
+    line = refusal(dump(tmp_path / "a.dump", trajectory(frames=3), columns=columns), capsys)
+    assert f"the dump has the columns {columns}, which hold no full set of coordinates; write one of x y z, xs" in line
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.9])
+def test_a_dump_that_is_cut_off_in_a_frame_is_told(kept, tmp_path, capsys):
+    """In its head (the reader raises RuntimeError) and in its atoms."""
+    path = dump(tmp_path / "a.dump", trajectory(frames=5, wrap=False))
+    head, last = path.read_text().rsplit("ITEM: TIMESTEP", 1)
+    path.write_text(head + "ITEM: TIMESTEP" + (last[:25] if kept < 0.5 else last[: int(kept * len(last))]))
+    assert re.search("not readable as a LAMMPS dump|frame 4 holds other atoms", refusal(path, capsys))
+
+
+def test_whatever_a_reader_raises_is_told_in_a_line(tmp_path, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such block\nsecond line")
+        yield
+
+    path = written(tmp_path)
+    monkeypatch.setattr(trajectories, "iread", broken)
+    assert "not readable as a trajectory (no such block); cut off what is damaged" in refusal(path, capsys)
+
+
 def test_times_ions_and_skips_that_do_not_fit_are_told(tmp_path, capsys):
     path = written(tmp_path)
     for words, told in (

@@ -23,6 +23,7 @@ from mlip.core import files
 from mlip.core.arrays import Array
 
 DUMP_HEAD = "ITEM: TIMESTEP"
+COORDINATES = (("x", "y", "z"), ("xs", "ys", "zs"), ("xu", "yu", "zu"), ("xsu", "ysu", "zsu"))  # columns of a dump
 AMBIGUOUS = 0.4  # of a cell vector: a displacement between two frames beyond this may be the wrong image
 HALF = 0.5  # of a cell vector: an atom that moves farther between two frames and stays in the cell is wrapped
 OUTSIDE = 1.2  # cell vectors: wrapped atoms reach less far (LAMMPS wraps when it renews neighbours, so more than 1)
@@ -114,7 +115,7 @@ def read(path: Path, species: Sequence[str] = ()) -> Iterator[Atoms]:
         raise ValueError(
             f"{path}: ASE does not know this format ({error}); give extended XYZ, an ASE .traj or a LAMMPS dump"
         ) from error
-    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
+    except Exception as error:  # whatever a reader of a foreign format raises
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{path}: not readable as a trajectory ({reason}); cut off what is damaged") from error
 
@@ -123,10 +124,16 @@ def _dump(path: Path, species: Sequence[str]) -> Iterator[Atoms]:
     columns, steps = _heads(path)
     if "element" not in columns and not species:
         raise ValueError(f"{path}: the dump names no elements; give the elements of types 1, 2 ... (--species Li,O,Ti)")
+    if columns and not any(set(names) <= set(columns) for names in COORDINATES):
+        sets = ", ".join(" ".join(names) for names in COORDINATES)
+        raise ValueError(
+            f"{path}: the dump has the columns {' '.join(columns)}, which hold no full set of coordinates; "
+            f"write one of {sets}"
+        )
     types = None if "element" in columns else list(species)
     try:
         frames = list(iread(path, index=":", format="lammps-dump-text", specorder=types))
-    except (ValueError, IndexError, KeyError, OSError, TypeError) as error:
+    except Exception as error:  # whatever the reader raises
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{path}: not readable as a LAMMPS dump ({reason}); cut off what is damaged") from error
     for step, atoms in zip(steps, frames, strict=False):  # the reader of ASE leaves a frame out that is cut short
