@@ -69,6 +69,57 @@ def test_wrapping_drift_and_turning_of_the_cell_change_nothing():
         assert np.abs(moved).max() < 1e-9
 
 
+def strained(frames, change, *, since=100):
+    """The frames from one on with other cell vectors, wrapped into the new cell; atoms stay where they are."""
+    for atoms in frames[since:]:
+        atoms.set_cell(np.array(change) @ atoms.cell.array, scale_atoms=False)
+        atoms.wrap()
+    return frames
+
+
+FLIPS = [
+    [[1, 0, 0], [1, 1, 0], [0, 0, 1]],
+    [[1, 0, 0], [0, 1, 0], [-1, 1, 1]],
+    [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
+    [[-1, 0, 0], [0, -1, 0], [0, 0, -1]],
+]
+
+
+@pytest.mark.parametrize("flip", FLIPS)
+def test_a_cell_that_flips_to_other_vectors_of_its_lattice_changes_nothing(flip):
+    plain, flipped = (
+        trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions
+        for frames in (trajectory(frames=150, seed=3), strained(trajectory(frames=150, seed=3), flip))
+    )
+    assert_allclose(flipped, plain, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ([[1, 0, 0], [0.3, 1, 0], [0, 0, 1]], "the second cell vector changes by 0.30 of a cell vector between"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 2]], "the third cell vector changes by 1.00 of a cell vector between"),
+    ],
+)
+def test_a_cell_that_becomes_another_one_is_refused(change, told):
+    with pytest.raises(ValueError, match=f"trajectory 1: {told} frames 99 and 100"):
+        mlip.diffusion_of(strained(trajectory(frames=150, seed=3), change), "Li", frame_fs=100)
+
+
+def test_a_cell_that_breathes_and_a_box_that_shrinks_around_a_slab_are_followed():
+    frames = slab([1.8] * 4, frames=150)
+    plain = trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions
+    rng = np.random.default_rng(0)
+    for atoms in frames:
+        atoms.cell[2] *= rng.uniform(0.9, 1.3)
+        atoms.pbc[2] = False
+    assert_allclose(trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions[..., :2], plain[..., :2])
+    breathing = trajectory(frames=150, seed=3)
+    for atoms in breathing:
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.uniform(-0.02, 0.02, (3, 3))), scale_atoms=True)
+    assert mlip.diffusion_of(breathing, "Li", frame_fs=100).jumps > 10
+
+
 @pytest.mark.parametrize("axis", range(3))
 def test_a_wrapped_trajectory_that_says_it_is_not_periodic_is_refused(axis):
     frames = trajectory(frames=200)

@@ -5,7 +5,8 @@ positions of the ions, unwrapped and without the drift of the other atoms. One f
 reader of ASE allows it.
 
 Unwrapping adds the shortest displacement from frame to frame, taken in the cell of each frame (von Buelow, Bullerjahn
-and Hummer, doi:10.1063/5.0008316). A displacement near half a cell vector is ambiguous and refused.
+and Hummer, doi:10.1063/5.0008316), also where a program flips a tilted cell to other vectors of the same lattice. A
+displacement near half a cell vector is ambiguous and refused.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ HALF = 0.5  # of a cell vector: an atom that moves farther between two frames an
 OUTSIDE = 1.2  # cell vectors: wrapped atoms reach less far (LAMMPS wraps when it renews neighbours, so more than 1)
 TIME_KEYS = {"time_fs": 1e-3, "time_ps": 1.0}  # info of a frame, in ps
 OTHER_CELL = 0.05  # of a mean volume or area: more is neither thermal expansion nor a fluctuation at one temperature
+OTHER_VECTOR = 0.2  # of a cell vector: no cell changes by more between two frames, but for a choice of other vectors
 SAME_ANGSTROM = 0.01  # rounding of coordinates in files; vibrations are ten times larger
 UNEQUAL = 1e-3  # of the time between frames
 Where = str | Path
@@ -171,7 +173,8 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     """
     first: Atoms | None = None
     mine = others = np.empty(0, np.int64)
-    before, places, times, steps, boxes = np.empty((0, 3)), [], [], [], []
+    before, places, times, steps = np.empty((0, 3)), [], [], []
+    boxes: list[Array] = []
     here, drift, leaps = np.empty((0, 3)), np.zeros(3), []
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for number, atoms in enumerate(frames):
@@ -182,6 +185,7 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         elif not np.array_equal(atoms.numbers, first.numbers):
             raise ValueError(f"{name}: frame {number} holds other atoms, or in another order, than the first frame")
         now = _scaled(atoms, name, number)
+        before = before @ _turned(boxes[-1] if boxes else atoms.cell.array, atoms, name, number)
         leaps.append(np.where(atoms.pbc, 0.0, np.abs(now - before).max(axis=0)))
         low, high = np.minimum(low, now.min(axis=0)), np.maximum(high, now.max(axis=0))
         moves = _shortest(now - before, atoms.pbc) @ atoms.cell.array
@@ -273,6 +277,28 @@ def _scaled(atoms: Atoms, name: Where, number: int) -> Array:
     if not np.isfinite(atoms.positions).all():
         raise ValueError(f"{name}: frame {number} holds a coordinate that is no finite number; cut it there")
     return np.asarray(atoms.cell.scaled_positions(atoms.positions))
+
+
+def _turned(box: Array, atoms: Atoms, name: Where, number: int) -> Array:
+    """The matrix (3, 3) that takes scaled positions in the cell of the frame before to this frame's vectors.
+
+    Not the unit matrix where a program chose other vectors of the same lattice, as LAMMPS does with a box that is
+    tilted too far: new cell = whole numbers @ old cell.
+
+    Raises:
+        ValueError: the cell is another one.
+    """
+    change = np.where(atoms.pbc[:, None], atoms.cell.array @ np.linalg.inv(box), np.eye(3))
+    whole = np.round(change)
+    if np.abs(change - whole).max() > OTHER_VECTOR or not np.isclose(abs(np.linalg.det(whole)), 1.0):
+        by = np.abs(change - np.eye(3)).max(axis=1)
+        axis = int(by.argmax())
+        raise ValueError(
+            f"{name}: the {cells.VECTORS[axis]} cell vector changes by {by[axis]:.2f} of a "
+            f"cell vector between frames {number - 1} and {number}, to no other choice of the same lattice; cut the "
+            "trajectory there or store frames more often"
+        )
+    return np.asarray(np.round(np.linalg.inv(whole)))
 
 
 def _shortest(scaled: Array, pbc: Array) -> Array:
