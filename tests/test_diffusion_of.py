@@ -69,6 +69,82 @@ def test_wrapping_drift_and_turning_of_the_cell_change_nothing():
         assert np.abs(moved).max() < 1e-9
 
 
+def strained(frames, change, *, since=100):
+    """The frames from one on with other cell vectors, wrapped into the new cell; atoms stay where they are."""
+    for atoms in frames[since:]:
+        atoms.set_cell(np.array(change) @ atoms.cell.array, scale_atoms=False)
+        atoms.wrap()
+    return frames
+
+
+FLIPS = [
+    [[1, 0, 0], [1, 1, 0], [0, 0, 1]],
+    [[1, 0, 0], [0, 1, 0], [-1, 1, 1]],
+    [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
+    [[-1, 0, 0], [0, -1, 0], [0, 0, -1]],
+]
+
+
+@pytest.mark.parametrize("flip", FLIPS)
+def test_a_cell_that_flips_to_other_vectors_of_its_lattice_changes_nothing(flip):
+    plain, flipped = (
+        trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions
+        for frames in (trajectory(frames=150, seed=3), strained(trajectory(frames=150, seed=3), flip))
+    )
+    assert_allclose(flipped, plain, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ([[1, 0, 0], [0.3, 1, 0], [0, 0, 1]], "the second cell vector changes by 0.30 of a cell vector between"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 2]], "the third cell vector changes by 1.00 of a cell vector between"),
+    ],
+)
+def test_a_cell_that_becomes_another_one_is_refused(change, told):
+    with pytest.raises(ValueError, match=f"trajectory 1: {told} frames 99 and 100"):
+        mlip.diffusion_of(strained(trajectory(frames=150, seed=3), change), "Li", frame_fs=100)
+
+
+def test_a_cell_that_breathes_and_a_box_that_shrinks_around_a_slab_are_followed():
+    frames = slab([1.8] * 4, frames=150)
+    plain = trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions
+    rng = np.random.default_rng(0)
+    for atoms in frames:
+        atoms.cell[2] *= rng.uniform(0.9, 1.3)
+        atoms.pbc[2] = False
+    assert_allclose(trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions[..., :2], plain[..., :2])
+    breathing = trajectory(frames=150, seed=3)
+    for atoms in breathing:
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.uniform(-0.02, 0.02, (3, 3))), scale_atoms=True)
+    assert mlip.diffusion_of(breathing, "Li", frame_fs=100).jumps > 10
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_wrapped_trajectory_that_says_it_is_not_periodic_is_refused(axis):
+    frames = trajectory(frames=200)
+    for atoms in frames:
+        atoms.pbc[axis] = False
+    name = ("first", "second", "third")[axis]
+    with pytest.raises(
+        ValueError, match=rf"trajectory 1: pbc is F along the {name} cell vector, and an atom jumps by \d.*write pbc=T"
+    ):
+        mlip.diffusion_of(frames, "Li", frame_fs=100)
+
+
+def test_an_unwrapped_trajectory_needs_no_pbc():
+    """Not even where an ion moves by more than half of the cell between two frames."""
+    frames = trajectory(frames=200, wrap=False, drift=(0, 0, 0))
+    steps_made = np.diff([atoms.positions[27:] for atoms in frames], axis=0)
+    assert np.abs(steps_made).max() > 0.5 * EDGE
+    for atoms in frames:
+        atoms.pbc = False
+    found = trajectories.tracks(frames, "Li", "t", Reading(frame_fs=100)).positions
+    shift = np.cumsum([[0, 0, 0], *np.diff([a.positions[:27] for a in frames], axis=0).mean(1)], axis=0)
+    expected = np.array([a.positions[27:] for a in frames]) - shift[:, None]
+    assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
 def test_intervals_cover_the_truth():
     covered = {"regression": [], "jumps": []}
     for seed in range(12):
@@ -163,6 +239,34 @@ def test_on_a_slab_two_axes_count_whatever_the_normal():
         assert "a slab has no volume" in slab.notes[0]
 
 
+def slab(above, *, vacuum=9.0, frames=400, seed=0):
+    """A slab of three layers with Li that walk on it, so many Angstrom above the topmost layer."""
+    top = max(HOST[:, 2])
+    made = []
+    for atoms in trajectory(frames=frames, rate=0.2, seed=seed, drift=(0, 0, 0), wrap=False):
+        places = atoms.positions.copy()
+        places[27:, 2] = top + np.array(above)
+        made.append(Atoms(atoms.symbols, positions=places, cell=[EDGE, EDGE, 7.6 + vacuum], pbc=True))
+    return made
+
+
+@pytest.mark.parametrize("vacuum", [15.0, 9.0, 8.0])
+def test_an_ion_in_the_vacuum_leaves_a_slab_a_slab(vacuum):
+    """With 9 Angstrom between the faces, an ion 1.8 Angstrom above one of them leaves 7.2."""
+    found = mlip.diffusion_of(slab([1.8] * 4, vacuum=vacuum), "Li", frame_fs=100, temperature_kelvin=300)
+    wide = mlip.diffusion_of(slab([1.8] * 4, vacuum=30.0), "Li", frame_fs=100, temperature_kelvin=300)
+    assert (found.dimensions, found.conductivity_s_per_cm) == (2, None)
+    assert_allclose(found.from_jumps_cm2_per_s.value, wide.from_jumps_cm2_per_s.value, rtol=1e-9, atol=0)
+    assert "ps of all ions, in 2 dimensions)" in tool.summary(found)[0]
+
+
+def test_a_gap_that_ions_fill_is_no_vacuum():
+    """Metal of the ion between two faces of the other atoms: a crystal, with a volume."""
+    found = mlip.diffusion_of(slab([1.8, 3.6, 5.4, 7.2]), "Li", frame_fs=100, temperature_kelvin=300)
+    assert (found.dimensions, found.conductivity_s_per_cm is None) == (3, False)
+    assert "in 3 dimensions)" in tool.summary(found)[0]
+
+
 def test_two_dimensions_of_a_crystal_have_a_conductivity_in_the_plane():
     """The crystal has a volume whatever D is asked for."""
     whole, plane = (
@@ -183,19 +287,73 @@ def test_replicas_are_taken_together():
         mlip.diffusion_of([two[0], trajectory(frames=300, ions=3)], "Li", frame_fs=100)
 
 
+def scaled_by(factor, *, atoms=None, seed=2):
+    frames = trajectory(frames=60, seed=seed)
+    for one in frames:
+        one.set_cell(one.cell * factor, scale_atoms=True)
+        one.symbols[one.symbols == "Mg"] = atoms or "Mg"
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"factor": 1.0, "atoms": "Ca"}, "trajectory 3 holds Ca14Li4O13, trajectory 1 Li4Mg14O13: different systems"),
+        ({"factor": 1.03}, r"trajectory 3 has a volume of 1618\.9 Angstrom\^3, trajectory 1 of 1481\.5: different"),
+        ({"factor": 1.0, "seed": 3}, "trajectory 3 and trajectory 2: the ions move alike, the trajectory is the same"),
+    ],
+)
+def test_replicas_are_of_one_system_and_none_is_given_twice(other, told):
+    replicas = [trajectory(frames=60, seed=1), trajectory(frames=60, seed=3, wrap=False)[:40]]
+    with pytest.raises(ValueError, match=told):
+        mlip.diffusion_of([*replicas, scaled_by(**other)], "Li", frame_fs=100)
+
+
+def test_replicas_at_another_pressure_or_at_rest_are_taken_together():
+    found = mlip.diffusion_of([trajectory(frames=60, seed=1), scaled_by(1.01)], "Li", frame_fs=100)
+    assert found.trajectories == 2
+    still = trajectory(frames=60, rate=1e-9, noise=0.0, drift=(0, 0, 0))
+    for atoms in still:
+        atoms.positions = still[0].positions
+    assert mlip.diffusion_of([still, still], "Li", frame_fs=100).jumps == 0
+
+
+def test_slabs_of_another_area_are_refused_and_of_another_vacuum_are_not():
+    wide = slab([1.8] * 4, vacuum=20.0, frames=60)
+    assert mlip.diffusion_of([slab([1.8] * 4, frames=60, seed=1), wide], "Li", frame_fs=100).trajectories == 2
+    for atoms in wide:
+        atoms.set_cell(atoms.cell * [[1.06], [1.0], [1.0]], scale_atoms=True)
+    with pytest.raises(ValueError, match=r"trajectory 2 has an area of the surface of 137\.8 Angstrom"):
+        mlip.diffusion_of([slab([1.8] * 4, frames=60, seed=1), wide], "Li", frame_fs=100)
+
+
 # --- files
 
 
-def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None):
+def test_a_file_under_two_names_is_refused(tmp_path, capsys):
+    frames = trajectory(frames=60, wrap=False)
+    write(tmp_path / "a.traj", frames)
+    write(tmp_path / "b.xyz", [a for a in frames if not a.wrap()], format="extxyz")
+    given = ["diffusion-of", str(tmp_path / "a.traj"), str(tmp_path / "b.xyz"), "--ion=Li", "--frame-time=100"]
+    assert cli.main(given) == 1
+    assert re.search(r"b\.xyz and .*a\.traj: the ions move alike, .*give it once", capsys.readouterr().err)
+
+
+def dump(path, frames, *, columns="id element xu yu zu", every=50, types=None, boundary="pp pp pp", steps_made=None):
     lines = []
-    for k, atoms in enumerate(frames):
-        lines += ["ITEM: TIMESTEP", str(k * every), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
-        lines += ["ITEM: BOX BOUNDS pp pp pp", *[f"0.0 {EDGE}"] * 3, f"ITEM: ATOMS {columns}"]
+    for atoms, step in zip(frames, steps_made or range(0, every * len(frames), every), strict=True):
+        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
+        lines += [f"ITEM: BOX BOUNDS {boundary}", *[f"0.0 {EDGE}"] * 3, f"ITEM: ATOMS {columns}"]
         for i, (symbol, place) in enumerate(zip(atoms.symbols, atoms.positions, strict=True), start=1):
             what = symbol if types is None else types[symbol]
             lines.append(f"{i} {what} " + " ".join(f"{x:.8f}" for x in place))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def test_a_dump_of_wrapped_atoms_in_a_fixed_box_is_refused(tmp_path, capsys):
+    path = dump(tmp_path / "a.dump", trajectory(frames=100), columns="id element x y z", boundary="pp pp ff")
+    assert "pbc is F along the third cell vector" in refusal(path, capsys)
 
 
 def test_every_format_gives_the_same(tmp_path, capsys):
@@ -271,6 +429,27 @@ def unequal(frames):
         atoms.info["time_fs"] = 10.0 * (k + (k > 20))
 
 
+def backwards(frames):
+    for k, atoms in enumerate(frames):
+        atoms.info["time_fs"] = -100.0 * k
+
+
+def partly_timed(frames):
+    for k, atoms in enumerate(frames):
+        if k not in {5, 6}:
+            atoms.info["time_fs"] = 100.0 * k
+
+
+def not_a_time(frames):
+    for k, atoms in enumerate(frames):
+        atoms.info["time_ps"] = np.nan if k == 4 else 0.1 * k
+
+
+def a_time_of_words(frames):
+    for k, atoms in enumerate(frames):
+        atoms.info["time_ps"] = "soon" if k == 4 else 0.1 * k
+
+
 def said_otherwise(frames):
     for k, atoms in enumerate(frames):
         atoms.info["time_fs"] = 10.0 * k
@@ -294,6 +473,10 @@ REFUSED = {
     not_a_number: "frame 3 holds a coordinate that is no finite number",
     far: r"an ion moves by 0\.45 of a cell vector between frames 8 and 9.*store frames more often",
     unequal: r"frames 20 and 21 are 0\.02 ps apart, the first two 0\.01 ps",
+    backwards: r"from frame 0 to 1 the time goes from -?0 to -0\.1 ps; write each frame once and in order of time",
+    partly_timed: "frame 5 says no time and frame 0 does; write time_fs or time_ps to all frames",
+    not_a_time: "frame 4 has the time_ps nan, which is no finite number",
+    a_time_of_words: "frame 4 has the time_ps soon, which is no finite number",
     said_otherwise: "its frames are 10 fs apart, 100 fs are given",
     one_frame: "holds 1 frames",
 }
@@ -313,6 +496,23 @@ def test_what_is_wrong_with_a_trajectory_is_told_in_a_line(change, tmp_path, cap
     assert re.search(REFUSED[change], line), line
 
 
+@pytest.mark.parametrize("option", ["--frame-time=100", "--time-step=2"])
+@pytest.mark.parametrize(
+    ("steps_made", "told"),
+    [
+        ([0, 100, 200, 1200, 2200], "frames 2 and 3 are 1000 steps apart, the first two 100 steps; leave frames out"),
+        ([400, 300, 200, 100, 0], "from frame 0 to 1 the time goes from 400 to 300 steps; write each frame once"),
+        ([0, 100, 200, 200, 300], "from frame 2 to 3 the time goes from 200 to 200 steps"),
+    ],
+)
+def test_the_steps_of_a_dump_count_whatever_the_user_says(option, steps_made, told, tmp_path, capsys):
+    path = dump(tmp_path / "a.dump", trajectory(frames=5, rate=1e-9, wrap=False), steps_made=steps_made)
+    assert cli.main(["diffusion-of", str(path), "--ion=Li", option]) == 1
+    line = capsys.readouterr().err.strip()
+    assert re.search(told if option.startswith("--frame") else "frame", line), line
+    assert "\n" not in line
+
+
 def test_what_is_no_trajectory_is_told_in_a_line(tmp_path, capsys):
     assert "no such file; give extended XYZ" in refusal(tmp_path / "absent.xyz", capsys)
     (tmp_path / "text.xyz").write_text("no trajectory\n")
@@ -320,6 +520,31 @@ def test_what_is_no_trajectory_is_told_in_a_line(tmp_path, capsys):
     types = {"Mg": 2, "O": 3, "Li": 1}
     path = dump(tmp_path / "a.dump", trajectory(frames=3), columns="id type x y z", types=types)
     assert "the dump names no elements" in refusal(path, capsys)
+
+
+@pytest.mark.parametrize("columns", ["id element xs y z", "id element vx vy vz", "id element x y ix"])
+def test_a_dump_without_a_full_set_of_coordinates_is_told(columns, tmp_path, capsys):
+    line = refusal(dump(tmp_path / "a.dump", trajectory(frames=3), columns=columns), capsys)
+    assert f"the dump has the columns {columns}, which hold no full set of coordinates; write one of x y z, xs" in line
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.9])
+def test_a_dump_that_is_cut_off_in_a_frame_is_told(kept, tmp_path, capsys):
+    """In its head (the reader raises RuntimeError) and in its atoms."""
+    path = dump(tmp_path / "a.dump", trajectory(frames=5, wrap=False))
+    head, last = path.read_text().rsplit("ITEM: TIMESTEP", 1)
+    path.write_text(head + "ITEM: TIMESTEP" + (last[:25] if kept < 0.5 else last[: int(kept * len(last))]))
+    assert re.search("not readable as a LAMMPS dump|frame 4 holds other atoms", refusal(path, capsys))
+
+
+def test_whatever_a_reader_raises_is_told_in_a_line(tmp_path, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such block\nsecond line")
+        yield
+
+    path = written(tmp_path)
+    monkeypatch.setattr(trajectories, "iread", broken)
+    assert "not readable as a trajectory (no such block); cut off what is damaged" in refusal(path, capsys)
 
 
 def test_times_ions_and_skips_that_do_not_fit_are_told(tmp_path, capsys):

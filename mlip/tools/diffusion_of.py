@@ -202,7 +202,7 @@ def _require_alike(found: Sequence[IonTracks]) -> IonTracks:
     """The first trajectory, where all are of one system.
 
     Raises:
-        ValueError: no trajectory, or another number of ions, of dimensions or another time between frames.
+        ValueError: no trajectory, other counts, dimensions or times between frames, other systems, or one given twice.
     """
     if not found:
         raise ValueError("no trajectory; give at least one")
@@ -216,8 +216,10 @@ def _require_alike(found: Sequence[IonTracks]) -> IonTracks:
         ):
             if mine != other:
                 raise ValueError(
-                    f"trajectory {number} has {other:g} {what}, the first {mine:g}; analyse them one by one"
+                    f"{one.name or f'trajectory {number}'} has {other:g} {what}, the first {mine:g}; "
+                    "analyse them one by one"
                 )
+    trajectories.require_one_system(found)
     return first
 
 
@@ -274,6 +276,7 @@ def _conductivity(
 def summary(found: IonDiffusion) -> list[str]:
     """The result in lines."""
     seen = f"{found.jumps} displacements of {found.jump_angstrom:g} A in {found.ion_ps:.4g} ps of all ions"
+    seen += f", in {found.dimensions} dimensions"
     lines = [f"{found.ion}: D {_interval(found.diffusion_cm2_per_s)} cm2/s, {found.status} ({seen})"]
     if found.from_jumps_cm2_per_s.value is not None and found.diffusion_cm2_per_s.value is not None:
         lines.append(f"D from these displacements: {_interval(found.from_jumps_cm2_per_s)} cm2/s")

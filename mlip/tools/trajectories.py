@@ -5,7 +5,8 @@ positions of the ions, unwrapped and without the drift of the other atoms. One f
 reader of ASE allows it.
 
 Unwrapping adds the shortest displacement from frame to frame, taken in the cell of each frame (von Buelow, Bullerjahn
-and Hummer, doi:10.1063/5.0008316). A displacement near half a cell vector is ambiguous and refused.
+and Hummer, doi:10.1063/5.0008316), also where a program flips a tilted cell to other vectors of the same lattice. A
+displacement near half a cell vector is ambiguous and refused.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +24,14 @@ from mlip.core import files
 from mlip.core.arrays import Array
 
 DUMP_HEAD = "ITEM: TIMESTEP"
+COORDINATES = (("x", "y", "z"), ("xs", "ys", "zs"), ("xu", "yu", "zu"), ("xsu", "ysu", "zsu"))  # columns of a dump
 AMBIGUOUS = 0.4  # of a cell vector: a displacement between two frames beyond this may be the wrong image
+HALF = 0.5  # of a cell vector: an atom that moves farther between two frames and stays in the cell is wrapped
+OUTSIDE = 1.2  # cell vectors: wrapped atoms reach less far (LAMMPS wraps when it renews neighbours, so more than 1)
 TIME_KEYS = {"time_fs": 1e-3, "time_ps": 1.0}  # info of a frame, in ps
+OTHER_CELL = 0.05  # of a mean volume or area: more is neither thermal expansion nor a fluctuation at one temperature
+OTHER_VECTOR = 0.2  # of a cell vector: no cell changes by more between two frames, but for a choice of other vectors
+SAME_ANGSTROM = 0.01  # rounding of coordinates in files; vibrations are ten times larger
 UNEQUAL = 1e-3  # of the time between frames
 Where = str | Path
 Indices = NDArray[np.int64]
@@ -71,6 +78,9 @@ class IonTracks:
         volume_angstrom3: mean over the frames; None where the first cell holds vacuum, which is no volume of the ions.
         dimensions: 2 on a slab, 3 in a crystal.
         others: how many atoms define the drift; with none the drift stays.
+        formula: of all atoms; "": not known.
+        area_angstrom2: of a slab, mean over the frames; None in a crystal.
+        name: of the trajectory, for messages.
     """
 
     positions: Array
@@ -78,6 +88,9 @@ class IonTracks:
     volume_angstrom3: float | None
     dimensions: int
     others: int
+    formula: str = ""
+    area_angstrom2: float | None = None
+    name: Where = ""
 
 
 def read(path: Path, species: Sequence[str] = ()) -> Iterator[Atoms]:
@@ -104,7 +117,7 @@ def read(path: Path, species: Sequence[str] = ()) -> Iterator[Atoms]:
         raise ValueError(
             f"{path}: ASE does not know this format ({error}); give extended XYZ, an ASE .traj or a LAMMPS dump"
         ) from error
-    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
+    except Exception as error:  # whatever a reader of a foreign format raises
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{path}: not readable as a trajectory ({reason}); cut off what is damaged") from error
 
@@ -113,10 +126,16 @@ def _dump(path: Path, species: Sequence[str]) -> Iterator[Atoms]:
     columns, steps = _heads(path)
     if "element" not in columns and not species:
         raise ValueError(f"{path}: the dump names no elements; give the elements of types 1, 2 ... (--species Li,O,Ti)")
+    if columns and not any(set(names) <= set(columns) for names in COORDINATES):
+        sets = ", ".join(" ".join(names) for names in COORDINATES)
+        raise ValueError(
+            f"{path}: the dump has the columns {' '.join(columns)}, which hold no full set of coordinates; "
+            f"write one of {sets}"
+        )
     types = None if "element" in columns else list(species)
     try:
         frames = list(iread(path, index=":", format="lammps-dump-text", specorder=types))
-    except (ValueError, IndexError, KeyError, OSError, TypeError) as error:
+    except Exception as error:  # whatever the reader raises
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{path}: not readable as a LAMMPS dump ({reason}); cut off what is damaged") from error
     for step, atoms in zip(steps, frames, strict=False):  # the reader of ASE leaves a frame out that is cut short
@@ -154,8 +173,10 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
     """
     first: Atoms | None = None
     mine = others = np.empty(0, np.int64)
-    before, places, times, volumes = np.empty((0, 3)), [], [], []
-    here, drift = np.empty((0, 3)), np.zeros(3)
+    before, places, times, steps = np.empty((0, 3)), [], [], []
+    boxes: list[Array] = []
+    here, drift, leaps = np.empty((0, 3)), np.zeros(3), []
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for number, atoms in enumerate(frames):
         if first is None:
             first = atoms
@@ -164,24 +185,82 @@ def tracks(frames: Iterable[Atoms], ion: str, name: Where, reading: Reading) -> 
         elif not np.array_equal(atoms.numbers, first.numbers):
             raise ValueError(f"{name}: frame {number} holds other atoms, or in another order, than the first frame")
         now = _scaled(atoms, name, number)
+        before = before @ _turned(boxes[-1] if boxes else atoms.cell.array, atoms, name, number)
+        leaps.append(np.where(atoms.pbc, 0.0, np.abs(now - before).max(axis=0)))
+        low, high = np.minimum(low, now.min(axis=0)), np.maximum(high, now.max(axis=0))
         moves = _shortest(now - before, atoms.pbc) @ atoms.cell.array
         _refuse_ambiguous(moves[mine], atoms, name, number)
         here, before = here + moves[mine], now
         drift = drift + (moves[others].mean(0) if len(others) else 0.0)
         places.append(here - drift)
-        times.append(_time_ps(atoms, reading.time_step_fs))
-        volumes.append(atoms.get_volume())
+        times.append(_time_ps(atoms, reading.time_step_fs, name, number))
+        steps.append(atoms.info.get("lammps_step"))
+        boxes.append(atoms.cell.array.copy())
     if first is None or len(places) < 2:
         raise ValueError(f"{name}: holds {len(places)} frames; a trajectory has at least two")
+    _refuse_wrapped(np.array(leaps), high - low, name)
     empty = _vacuum(first, mine, name)
     axes = _basis(first, empty, reading.dimensions)
     return IonTracks(
         positions=np.array(places) @ axes[0].T,
-        frame_ps=_frame_ps(times, reading.frame_fs, name),
-        volume_angstrom3=None if empty else float(np.mean(volumes)),
+        frame_ps=_frame_ps(times, steps, reading.frame_fs, name),
+        volume_angstrom3=None if empty else float(np.abs(np.linalg.det(boxes)).mean()),
         dimensions=axes[1],
         others=len(others),
+        formula=first.get_chemical_formula(),
+        area_angstrom2=_area(np.array(boxes), empty[0]) if empty else None,
+        name=name,
     )
+
+
+def require_one_system(found: Sequence[IonTracks]) -> None:
+    """Refuse trajectories of which two are of different systems or the same.
+
+    Raises:
+        ValueError: another formula, volume or area of the surface, or ions on one way.
+    """
+    first = found[0]
+    for number, one in enumerate(found):
+        if one.formula != first.formula:
+            raise ValueError(
+                f"{one.name} holds {one.formula}, {first.name} {first.formula}: different systems; analyse them one by "
+                "one"
+            )
+        for what, unit, here, there in (
+            ("a volume", "Angstrom^3", one.volume_angstrom3, first.volume_angstrom3),
+            ("an area of the surface", "Angstrom^2", one.area_angstrom2, first.area_angstrom2),
+        ):
+            if here is not None and there is not None and abs(here - there) > OTHER_CELL * there:
+                raise ValueError(
+                    f"{one.name} has {what} of {here:.1f} {unit}, {first.name} of {there:.1f}: different systems; "
+                    "analyse them one by one"
+                )
+        twin = next((other for other in found[:number] if _same_way(one.positions, other.positions)), None)
+        if twin is not None:
+            raise ValueError(
+                f"{one.name} and {twin.name}: the ions move alike, the trajectory is the same; give it once"
+            )
+
+
+def _same_way(one: Array, other: Array) -> bool:
+    """Whether ions make the same moves, (F, n, 3), to the end of the shorter trajectory; ions at rest may."""
+    if one.shape[1:] != other.shape[1:]:
+        return False
+    last = min(len(one), len(other)) - 1
+    if not _alike(one[last] - one[0], other[last] - other[0]):
+        return False
+    moves, others = one[: last + 1] - one[0], other[: last + 1] - other[0]
+    return _alike(moves, others) and not _alike(moves, np.zeros_like(moves))
+
+
+def _alike(moves: Array, others: Array) -> bool:
+    return bool(np.abs(moves - others).max() < SAME_ANGSTROM)
+
+
+def _area(boxes: Array, normal: int) -> float:
+    """Mean area (Angstrom^2) of the face of cells (F, 3, 3) that two vectors span."""
+    one, other = (boxes[:, (normal + k) % 3] for k in (1, 2))
+    return float(np.linalg.norm(np.cross(one, other), axis=1).mean())
 
 
 def _who(atoms: Atoms, ion: str, name: Where) -> tuple[Indices, Indices]:
@@ -200,8 +279,48 @@ def _scaled(atoms: Atoms, name: Where, number: int) -> Array:
     return np.asarray(atoms.cell.scaled_positions(atoms.positions))
 
 
+def _turned(box: Array, atoms: Atoms, name: Where, number: int) -> Array:
+    """The matrix (3, 3) that takes scaled positions in the cell of the frame before to this frame's vectors.
+
+    Not the unit matrix where a program chose other vectors of the same lattice, as LAMMPS does with a box that is
+    tilted too far: new cell = whole numbers @ old cell.
+
+    Raises:
+        ValueError: the cell is another one.
+    """
+    change = np.where(atoms.pbc[:, None], atoms.cell.array @ np.linalg.inv(box), np.eye(3))
+    whole = np.round(change)
+    if np.abs(change - whole).max() > OTHER_VECTOR or not np.isclose(abs(np.linalg.det(whole)), 1.0):
+        by = np.abs(change - np.eye(3)).max(axis=1)
+        axis = int(by.argmax())
+        raise ValueError(
+            f"{name}: the {cells.VECTORS[axis]} cell vector changes by {by[axis]:.2f} of a "
+            f"cell vector between frames {number - 1} and {number}, to no other choice of the same lattice; cut the "
+            "trajectory there or store frames more often"
+        )
+    return np.asarray(np.round(np.linalg.inv(whole)))
+
+
 def _shortest(scaled: Array, pbc: Array) -> Array:
     return np.where(pbc, scaled - np.round(scaled), scaled)
+
+
+def _refuse_wrapped(leaps: Array, extent: Array, name: Where) -> None:
+    """Refuse atoms that leave the cell at one face and come back at the opposite one although pbc is F.
+
+    Args:
+        leaps: (F, 3), the largest displacement since the frame before, in cell vectors; 0 where pbc is T.
+        extent: (3,) of all atoms in all frames, in cell vectors; atoms that are unwrapped leave the cell.
+        name: of the trajectory.
+    """
+    wrong = (leaps > HALF) & (extent < OUTSIDE)
+    if wrong.any():
+        frame, axis = (int(k) for k in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{name}: pbc is F along the {cells.VECTORS[axis]} cell vector, and an atom jumps by "
+            f"{leaps[frame, axis]:.2f} of it between frames {frame - 1} and {frame}: the trajectory is wrapped; "
+            "write pbc=T (in a LAMMPS dump: pp)"
+        )
 
 
 def _refuse_ambiguous(moves: Array, atoms: Atoms, name: Where, number: int) -> None:
@@ -213,35 +332,73 @@ def _refuse_ambiguous(moves: Array, atoms: Atoms, name: Where, number: int) -> N
         )
 
 
-def _time_ps(atoms: Atoms, time_step_fs: float | None) -> float | None:
+def _time_ps(atoms: Atoms, time_step_fs: float | None, name: Where, number: int) -> float | None:
     if "lammps_step" in atoms.info and time_step_fs is not None:
         return float(atoms.info["lammps_step"]) * time_step_fs * 1e-3
-    return next((float(atoms.info[key]) * factor for key, factor in TIME_KEYS.items() if key in atoms.info), None)
+    key = next((key for key in TIME_KEYS if key in atoms.info), None)
+    if key is None:
+        return None
+    try:
+        time = float(atoms.info[key])
+    except (TypeError, ValueError):
+        time = np.nan
+    if not np.isfinite(time):
+        raise ValueError(f"{name}: frame {number} has the {key} {atoms.info[key]!s:.40}, which is no finite number")
+    return time * TIME_KEYS[key]
 
 
-def _frame_ps(times: Sequence[float | None], frame_fs: float | None, name: Where) -> float:
+def _frame_ps(times: Sequence[float | None], steps: Sequence[int | None], frame_fs: float | None, name: Where) -> float:
+    """Time from frame to frame, as given or as the frames say; steps of LAMMPS must be even in either case."""
+    counted = [k for k in steps if k is not None]
+    if counted:
+        _spacing(counted, "steps", name)
     known = [t for t in times if t is not None]
-    if len(known) < len(times):
+    if known and len(known) < len(times):
+        without, having = times.index(None), next(k for k, t in enumerate(times) if t is not None)
+        raise ValueError(
+            f"{name}: frame {without} says no time and frame {having} does; write time_fs or time_ps to all frames, or "
+            "to none"
+        )
+    if not known:
         if frame_fs is None:
             raise ValueError(
                 f"{name}: does not say how far frames are apart in time; give the time from frame to frame "
                 "(--frame-time FS), or for a LAMMPS dump its time step (--time-step FS)"
             )
         return frame_fs * 1e-3
-    steps = np.diff(known)
-    if steps[0] <= 0 or np.abs(steps - steps[0]).max() > UNEQUAL * steps[0]:
-        at = int(np.abs(steps - steps[0]).argmax())
+    apart = _spacing(known, "ps", name)
+    if frame_fs is not None and abs(frame_fs * 1e-3 - apart) > UNEQUAL * apart:
+        raise ValueError(f"{name}: its frames are {1e3 * apart:g} fs apart, {frame_fs:g} fs are given; correct one")
+    return apart
+
+
+def _spacing(values: Sequence[float], unit: str, name: Where) -> float:
+    """The difference between neighbours.
+
+    Raises:
+        ValueError: it is not above 0, or not the same everywhere.
+    """
+    apart = np.diff(np.array(values, dtype=float))
+    back, uneven = apart <= 0, np.abs(apart - apart[0]) > UNEQUAL * abs(apart[0])
+    if back.any():
+        at = int(back.argmax())
         raise ValueError(
-            f"{name}: frames {at} and {at + 1} are {steps[at]:g} ps apart, the first two {steps[0]:g} ps; leave frames "
-            "out until all are equally far apart"
+            f"{name}: from frame {at} to {at + 1} the time goes from {values[at]:g} to {values[at + 1]:g} {unit}; "
+            "write each frame once and in order of time, or give a part that begins anew as a file of its own"
         )
-    if frame_fs is not None and abs(frame_fs * 1e-3 - steps[0]) > UNEQUAL * steps[0]:
-        raise ValueError(f"{name}: its frames are {1e3 * steps[0]:g} fs apart, {frame_fs:g} fs are given; correct one")
-    return float(steps[0])
+    if uneven.any():
+        at = int(uneven.argmax())
+        raise ValueError(
+            f"{name}: frames {at} and {at + 1} are {apart[at]:g} {unit} apart, the first two {apart[0]:g} {unit}; "
+            "leave frames out until all are equally far apart"
+        )
+    return float(apart[0])
 
 
 def _vacuum(first: Atoms, mine: Indices, name: Where) -> tuple[int, ...]:
     """The cell vector along which a slab has vacuum; none in a crystal.
+
+    Where ions in the vacuum leave no gap, the gap of the other atoms counts, unless ions fill it (a metal of the ion).
 
     Raises:
         ValueError: a wire or molecule.
@@ -252,7 +409,11 @@ def _vacuum(first: Atoms, mine: Indices, name: Where) -> tuple[int, ...]:
         raise ValueError(
             f"{name}: a wire or molecule, with vacuum along {len(empty)} cell vectors; give a crystal or slab"
         )
-    return empty
+    if empty or not len(host):
+        return empty
+    gaps = cells.gaps_angstrom(first)
+    wide = [k for k in cells.vacuum_axes(first[host], cells.RELAXED_ANGSTROM) if gaps[k] >= cells.FULL_ANGSTROM]
+    return tuple(wide) if len(wide) == 1 else ()
 
 
 def _basis(first: Atoms, empty: Sequence[int], dimensions: int | None) -> tuple[Array, int]:
