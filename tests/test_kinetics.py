@@ -89,6 +89,33 @@ def test_a_wide_interval_is_no_agreement():
     assert kinetics.verdict(line, None, None, 0.05) == kinetics.NOT_RESOLVED
 
 
+def test_a_curved_line_has_no_verdict_and_no_attempt_frequency(motions):
+    """Two channels in parallel, 0.1 and 1.0 eV: the slope of the straight line is that of no barrier."""
+    kt = BOLTZMANN_EV_PER_KELVIN * np.array([400.0, 500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0])
+    seen = []
+    for one, k in zip(kt, 1e-2 * np.exp(-0.1 / kt) + 1e3 * np.exp(-1.0 / kt), strict=True):
+        counted = hops.Rate(
+            hop="x", initial="S1", final="S1", count=round(5e5 * k), exposure_ps=5e5, per_ps=hops.poisson_rate(1, 1.0)
+        )
+        hot = motions[-1].from_jumps
+        jumps = replace(hot, effective_events=5e5 * k, exposure=5e5)
+        temperature = one / BOLTZMANN_EV_PER_KELVIN
+        seen.append(replace(motions[-1], temperature_kelvin=temperature, rates=(counted,), from_jumps=jumps))
+    for height in np.arange(0.1, 1.01, 0.1):
+        found = kinetics.kinetics(seen, HOPS, SITES, [barrier("x", height)], SETTINGS)
+        (x,) = found.hops
+        assert x.line.status.code == found.diffusion.status.code == arrhenius.CURVED
+        assert (x.verdict, x.attempt_thz) == (kinetics.NOT_RESOLVED, hops.NOTHING)
+        assert x.line.activation_ev == found.diffusion.extrapolated == hops.NOTHING
+
+
+def test_hops_that_are_counted_together_have_no_line(motions):
+    """Their rates are those of no single hop, whose barrier could stand beside."""
+    joint = [replace(m, rates=tuple(replace(r, hop=f"{r.hop}{hops.JOINT}long") for r in m.rates)) for m in motions]
+    assert kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY)], SETTINGS).hops
+    assert kinetics.kinetics(joint, HOPS, SITES, [barrier("x", ENERGY)], SETTINGS).hops == ()
+
+
 def test_densities_fold_into_one_cell():
     ion = np.tile([[1.9 + 3.8 * 5, 0.1, 12.0]], (50, 1, 1))
     one = trajectory.Track("r", 900.0, 0.1, ("Li",), ion)
