@@ -82,6 +82,22 @@ def test_without_hops_there_are_limits_and_no_line():
     assert all(m.from_jumps.mean.value is None and m.from_jumps.mean.high > 0 for m in quiet)
 
 
+def test_an_ion_in_a_cage_that_the_network_lacks_has_no_diffusion_coefficient():
+    """Two sites without a hop between them: every jump is another one, and none leads anywhere."""
+    sites = [walks.site("S1", [[3.0, 3.0, 10.0]]), walks.site("S2", [[5.5, 3.0, 10.0]])]
+    network = [walks.hop("x", "S1", "S1", [(0, 0, 1, 0, 0), (0, 0, 0, 1, 0)], 12.0)]
+    where = hops.basins(np.diag([12.0, 12.0, 20.0]), sites, network, SETTINGS)
+    rng, kept = np.random.default_rng(0), []
+    for number in range(4):
+        inside = np.cumsum(rng.random(3000) < 0.01) % 2
+        way = np.array([3.0, 3.0, 10.0]) + inside[:, None] * [2.5, 0.0, 0.0] + rng.normal(0, 0.15, (3000, 3))
+        kept.append(trajectory.Track(f"r{number}", 900.0, 0.1, ("Li",), way[:, None]))
+    found = kinetics.motion(("001_Li", "001", "Li"), kept, where, SETTINGS, axes=2, seed=1)
+    assert found.jumps > 80
+    for part in (found.from_jumps, found.from_displacements):
+        assert (str(part.status), part.mean.value) == ("jumps cancel: upper limit", None)
+
+
 def test_a_wide_interval_is_no_agreement():
     points = [arrhenius.Point(temperature_kelvin=t, count=6.0, exposure=6.0 / rate(t)) for t in (800.0, 1000.0)]
     line = arrhenius.line(points, at_kelvin=300.0, min_events=10)
