@@ -65,12 +65,15 @@ def test_intervals_from_jumps_cover_the_truth(name):
     factor = (1 + memory) / (1 - memory)
     dx, dy = x * walks.A**2 * factor, y * walks.A**2 * factor
     covered = {"mean": [], "xx": [], "yy": [], "anisotropy": []}
-    values = []
+    values, refused = [], 0
     for _ in range(REPEATS):
         tracks = [
             walks.track(rng, PLACE, STEPS, weights(x, y), frames=frames, frame_ps=0.05, back=memory) for _ in range(4)
         ]
         found = analysed(tracks if drift is None else drifted(tracks, 0.05, drift), 0.05)
+        if found.refused is not None:
+            refused += 1
+            continue
         values.append(found.mean.value)
         for key, estimate, true in (
             ("mean", found.mean, (dx + dy) / 2),
@@ -84,6 +87,7 @@ def test_intervals_from_jumps_cover_the_truth(name):
         assert 0.91 <= np.mean(seen) <= 0.99, (key, np.mean(seen))
     assert 0.92 <= np.mean(covered["mean"]) <= 0.985
     assert_allclose(np.mean(values), (dx + dy) / 2, rtol=0.06)
+    assert refused <= 0.05 * REPEATS
 
 
 def test_a_free_walk_without_sites_covers_the_truth_too():
@@ -95,7 +99,7 @@ def test_a_free_walk_without_sites_covers_the_truth_too():
             PLACE + np.cumsum(rng.normal(0, np.sqrt(2 * true * 0.05), (3000, 3)) * [1, 1, 0], axis=0) for _ in range(4)
         ]
         mean = analysed(tracks, 0.05).mean
-        covered.append(mean.low <= true <= mean.high)
+        covered.append((mean.low or 0.0) <= true <= mean.high)
     assert 0.90 <= np.mean(covered) <= 0.99
 
 
@@ -114,6 +118,84 @@ def test_ions_that_never_enter_a_site_have_no_limit_either():
     still = diffusion.from_jumps(up, 10.0, SETTINGS, axes=2, longest_jump_angstrom=3.8)
     assert str(still.status) == "jumps cancel: no jump leads along the axes of D"
     assert still.mean == hops.NOTHING
+
+
+def steps_in_a_ring(rng, count, sites):
+    """Jumps (count, 3) of 3 Angstrom between neighbours in a closed ring of sites, which lead nowhere: D = 0."""
+    turn = 2 * np.pi * np.arange(sites) / sites
+    ring = 1.5 / np.sin(np.pi / sites) * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
+    return np.diff(ring[np.cumsum([0, *rng.choice([-1, 1], count)]) % sites], axis=0)
+
+
+def steps_of_a_walk(rng, count, axes):
+    steps = np.zeros((count, 3))
+    steps[np.arange(count), rng.integers(0, axes, count)] = rng.choice([-3.0, 3.0], count)
+    return steps
+
+
+def as_track(rng, steps, frames=2000):
+    """A track (frames, 3) with these jumps at random times, and vibration."""
+    number = np.searchsorted(np.sort(rng.integers(1, frames, len(steps))), np.arange(frames), side="right")
+    return np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])[number] + rng.normal(0, 0.15, (frames, 3))
+
+
+def known_jumps(jumps, ion_ps=200.0, axes=2):
+    return diffusion.from_jumps(jumps, ion_ps, SETTINGS, axes=axes, longest_jump_angstrom=3.0)
+
+
+def share_refused(kind, number, counts):
+    """Part of jumps of a kind that has no value, over 100 seeds of each count."""
+    found = [known_jumps([kind(np.random.default_rng(s), n, number)]) for n in counts for s in range(100)]
+    assert all(one.mean.high > 0 for one in found)
+    return np.mean([one.mean.value is None for one in found])
+
+
+def test_an_ion_in_a_cage_of_few_sites_has_no_value_whatever_the_number_of_jumps():
+    counts = (10, 20, 40, 79, 80, 160)
+    assert share_refused(steps_in_a_ring, 2, counts) == 1.0
+    assert share_refused(steps_in_a_ring, 3, counts) > 0.97
+    assert share_refused(steps_in_a_ring, 4, counts) > 0.75
+
+
+def test_few_random_walks_are_taken_for_cages():
+    for axes, counts, most in ((1, (40, 79, 80, 160), 0.03), (2, (20, 40, 80), 0.03), (3, (10, 20, 40), 0.05)):
+        assert share_refused(steps_of_a_walk, axes, counts) <= most
+
+
+def test_jumps_back_and_forth_have_a_limit_and_no_number_in_any_table():
+    found = known_jumps([steps_in_a_ring(np.random.default_rng(k), 20, 2) for k in range(2)])
+    assert str(found.status) == str(found.refused) == "jumps cancel: upper limit"
+    assert (found.effective_events, found.correlation, found.anisotropy) == (0.0, hops.NOTHING, hops.NOTHING)
+    assert all(e.value is None for e in (found.mean, *found.tensor.values()))
+    assert found.mean.high > 40 * 9 / 800.0  # not below D of independent jumps
+    assert known_jumps([steps_in_a_ring(np.random.default_rng(1), 4, 2)]).status.code == diffusion.INDEPENDENT
+
+
+def test_where_jumps_have_no_value_displacements_have_none():
+    rng = np.random.default_rng(3)
+    track, why = as_track(rng, steps_in_a_ring(rng, 40, 2)), known_jumps([steps_in_a_ring(rng, 40, 2)]).refused
+    found = diffusion.from_displacements([track], 0.1, axes=2, residence_ps=5.0, seed=1, refused=why)
+    assert (found.status, found.mean, found.start_ps) == (why, hops.NOTHING, None)
+    assert found.msd_angstrom2
+
+
+@pytest.mark.parametrize(("sites", "jumps"), [(2, 40), (2, 170), (4, 60), (6, 60)])
+def test_displacements_that_do_not_grow_have_no_slope(sites, jumps):
+    """Whatever the jumps say: the sampler runs away (two sites, many jumps) or gives a slope that may be zero."""
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        track = as_track(rng, steps_in_a_ring(rng, jumps, sites), frames=50 * jumps)
+        found = diffusion.from_displacements([track], 0.1, axes=2, residence_ps=5.0, seed=1)
+        assert str(found.status) == "not resolved: the displacements do not grow clearly with time"
+        assert (found.mean, found.start_ps) == (hops.NOTHING, None)
+
+
+def test_displacements_of_random_walks_have_a_slope():
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        eight = [as_track(rng, steps_of_a_walk(rng, 50, 3)) for _ in range(8)]
+        found = diffusion.from_displacements(eight, 0.1, axes=3, residence_ps=4.0, seed=1)
+        assert found.status.code == "resolved"
 
 
 def test_what_is_said_of_a_diffusion_coefficient():
@@ -161,7 +243,7 @@ def test_correlation_factors_of_walks_with_memory():
 
 
 def test_the_tensor_is_that_of_one_hop_direction():
-    jumps = np.array([[2.0, 1.0, 0.0], [-2.0, -1.0, 0.0]] * 20)
+    jumps = np.array([[2.0, 1.0, 0.0]] * 20 + [[-2.0, -1.0, 0.0]] * 20)
     found = diffusion.from_jumps(
         [jumps], 10.0, SETTINGS.model_copy(update={"memory_jumps": 0}), axes=2, longest_jump_angstrom=3.8
     )
@@ -173,7 +255,7 @@ def test_the_tensor_is_that_of_one_hop_direction():
 
 
 def test_rounding_of_the_sites_is_no_diffusion():
-    jumps = np.array([[2.0, 1e-15, 0.0], [-2.0, 2e-15, 0.0]] * 20)
+    jumps = np.array([[2.0, 1e-15, 0.0]] * 20 + [[-2.0, 2e-15, 0.0]] * 20)
     found = diffusion.from_jumps([jumps], 10.0, SETTINGS, axes=2, longest_jump_angstrom=3.8)
     assert found.tensor["xx"].value is not None
     assert found.tensor["yy"] == found.anisotropy == diffusion.NOTHING

@@ -10,7 +10,7 @@ from helpers import walks
 
 from mlip.core.files import place
 from mlip.literature.references import load
-from mlip.stages.diffusion import density, figures, kinetics
+from mlip.stages.diffusion import density, figures, hops, kinetics
 
 HOST = Atoms("TiO", positions=[[0, 0, 10.0], [1.9, 0, 10.5]], cell=walks.SQUARE, pbc=True)
 
@@ -75,3 +75,10 @@ def test_widths_of_hops_follow_their_rates(axes, motions):
     assert widths[1] < 0.8 * widths[0]
     figures.network(motions[2], known.SITES, known.HOPS, HOST)
     assert {line.get_linestyle() for line in axes["axis"].get_lines() if len(line.get_xdata()) == 2} == {":"}
+
+
+def test_hops_that_are_counted_together_are_drawn_with_their_joint_rate(axes, motions):
+    joint = tuple(replace(r, hop=f"{r.hop}{hops.JOINT}z") for r in motions[1].rates if r.hop == "x")
+    figures.network(replace(motions[1], rates=joint), known.SITES, known.HOPS, HOST)
+    styles = [line.get_linestyle() for line in axes["axis"].get_lines() if len(line.get_xdata()) == 2]
+    assert styles == ["-", ":"]

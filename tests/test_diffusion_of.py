@@ -161,6 +161,22 @@ def test_intervals_cover_the_truth():
     assert all(sum(seen) >= 10 for seen in covered.values()), covered
 
 
+@pytest.mark.parametrize("jumps", [40, 170])
+def test_an_ion_in_a_cage_of_two_sites_has_an_upper_limit_and_no_value(jumps):
+    """D = 0; the regression alone would give values between 1e-6 and 1e21 cm2/s."""
+    rng = np.random.default_rng(1)
+    way = np.repeat(np.arange(jumps + 1) % 2, 45)[:, None, None] * [2.6, 0.0, 0.0]
+    way = way + rng.normal(0, 0.15, (len(way), 1, 3))
+    one = IonTracks(positions=way, frame_ps=FRAME_PS, volume_angstrom3=1e3, dimensions=3, others=27)
+    found = tool.of_tracks([one], "Li", tool.Analysis(temperature_kelvin=600.0))
+    assert found.jumps == jumps
+    assert str(found.status) == "jumps cancel: upper limit"
+    for estimate in (found.diffusion_cm2_per_s, found.from_jumps_cm2_per_s, found.conductivity_s_per_cm):
+        assert (estimate.value, estimate.low) == (None, None)
+        assert estimate.high > 0
+    assert tool.summary(found)[0].startswith("Li: D below")
+
+
 def test_an_ion_at_rest_has_an_upper_limit_and_no_value():
     found = mlip.diffusion_of(trajectory(rate=1e-9, frames=200), "Li", frame_fs=100, temperature_kelvin=300)
     assert (found.status.code, found.jumps, found.diffusion_cm2_per_s.value) == (NO_HOP, 0, None)
@@ -270,7 +286,8 @@ def test_a_gap_that_ions_fill_is_no_vacuum():
 def test_two_dimensions_of_a_crystal_have_a_conductivity_in_the_plane():
     """The crystal has a volume whatever D is asked for."""
     whole, plane = (
-        mlip.diffusion_of(trajectory(), "Li", frame_fs=100, temperature_kelvin=500, dimensions=n) for n in (3, 2)
+        mlip.diffusion_of(trajectory(rate=0.2), "Li", frame_fs=100, temperature_kelvin=500, dimensions=n)
+        for n in (3, 2)
     )
     share = plane.diffusion_cm2_per_s.value / whole.diffusion_cm2_per_s.value
     assert_allclose(plane.conductivity_s_per_cm.value, share * whole.conductivity_s_per_cm.value, rtol=1e-9, atol=0)

@@ -12,7 +12,8 @@ from helpers import walks
 from mlip.core.report.csv import to_csv
 from mlip.core.units import CM2_PER_S
 from mlip.literature.references import References
-from mlip.stages.diffusion import kinetics, report
+from mlip.stages.diffusion import arrhenius, kinetics, report
+from mlip.stages.diffusion.arrhenius import Point
 from mlip.stages.diffusion.hops import NOTHING, Estimate
 
 
@@ -56,6 +57,18 @@ def test_limits_are_limits_in_every_table(found):
         tables["Diffusion coefficients extrapolated from higher temperatures"], "D at 300 K, extrapolated"
     )
     assert " to " in extended
+
+
+def test_a_curved_line_is_a_dash_with_its_status(found):
+    (lines,) = found.kinetics
+    points = [Point(temperature_kelvin=t, count=n, exposure=1.0) for t, n in ((600.0, 90), (900.0, 9), (1200.0, 900))]
+    bent = arrhenius.line(points, at_kelvin=300.0, min_events=10)
+    curved = replace(lines, diffusion=bent, hops=tuple(replace(h, line=bent) for h in lines.hops))
+    table = report.extrapolated([curved])
+    assert column(table, "Activation energy") == column(table, "D at 300 K") == ["\u2013"]
+    (said,) = column(table, "Arrhenius fit")
+    assert said.startswith("curved: ")
+    assert set(column(report.activation([curved]), "Activation energy")) == {"\u2013"}
 
 
 def test_a_short_run_is_called_a_demonstration(found):

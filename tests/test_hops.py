@@ -103,6 +103,34 @@ def test_a_hop_inside_a_basin_is_no_hop_and_has_no_limit():
     assert [rate.hop for rate in hops.rates([still], lattice)] == ["x"]
 
 
+def double_wells():
+    """A site with two wells that are one basin, in a row along x: hops of 3.0 and 4.0 Angstrom join the same basins."""
+    pair = walks.site("V1", [[1.0, 4.0, 4.0], [2.0, 4.0, 4.0]], layer="bulk")
+    long = walks.hop("long", "V1", "V1", [(0, 0, 1, 0, 0), (1, 1, 1, 0, 0)], 4.0)
+    short = walks.hop("short", "V1", "V1", [(1, 0, 1, 0, 0)], 3.0)
+    across = walks.hop("across", "V1", "V1", [(0, 0, 0, 1, 0), (1, 1, 0, 1, 0)], 8.0)
+    return [pair], [long, short, across]
+
+
+def test_hops_between_the_same_basins_are_counted_together_and_for_none_of_them():
+    cell = np.diag([4.0, 8.0, 8.0])
+    lattice = where(double_wells(), cell)
+    assert set(lattice.kinds.values()) == {"short+long", "across"}
+    centre = lattice.centres[0]
+    found = hops.visits(along([centre, shifted(centre, 4, 0), centre, shifted(centre, 0, 8)]), 0.1, lattice)
+    assert [kind[0] for kind in found.jump_kinds] == ["short+long", "short+long", "across"]
+    assert {r.hop: r.count for r in hops.rates([found], lattice)} == {"short+long": 2, "across": 1}
+
+
+def test_hops_that_share_one_of_their_ways_have_one_name_on_all_of_them():
+    """Else the rate of the one with a way of its own would count that way alone."""
+    places, (long, short, _) = double_wells()
+    more = walks.hop("more", "V1", "V1", [(0, 1, 1, 0, 0), (0, 0, 0, 1, 0)], 5.0)
+    lattice = where((places, [more, long, short]), np.diag([4.0, 8.0, 8.0]))
+    assert set(lattice.kinds.values()) == {"short+long+more"}
+    assert len(lattice.kinds) == 4
+
+
 def test_cores_of_near_basins_do_not_touch():
     both = [walks.site("S1", [[1.9, 1.9, 12.0]]), walks.site("U1", [[1.9, 1.9, 10.4]], layer="subsurface")]
     assert_allclose(where((both, []), walks.SQUARE).core_angstrom, 0.64, rtol=1e-9)

@@ -82,11 +82,54 @@ def test_without_hops_there_are_limits_and_no_line():
     assert all(m.from_jumps.mean.value is None and m.from_jumps.mean.high > 0 for m in quiet)
 
 
+def test_an_ion_in_a_cage_that_the_network_lacks_has_no_diffusion_coefficient():
+    """Two sites without a hop between them: every jump is another one, and none leads anywhere."""
+    sites = [walks.site("S1", [[3.0, 3.0, 10.0]]), walks.site("S2", [[5.5, 3.0, 10.0]])]
+    network = [walks.hop("x", "S1", "S1", [(0, 0, 1, 0, 0), (0, 0, 0, 1, 0)], 12.0)]
+    where = hops.basins(np.diag([12.0, 12.0, 20.0]), sites, network, SETTINGS)
+    rng, kept = np.random.default_rng(0), []
+    for number in range(4):
+        inside = np.cumsum(rng.random(3000) < 0.01) % 2
+        way = np.array([3.0, 3.0, 10.0]) + inside[:, None] * [2.5, 0.0, 0.0] + rng.normal(0, 0.15, (3000, 3))
+        kept.append(trajectory.Track(f"r{number}", 900.0, 0.1, ("Li",), way[:, None]))
+    found = kinetics.motion(("001_Li", "001", "Li"), kept, where, SETTINGS, axes=2, seed=1)
+    assert found.jumps > 80
+    for part in (found.from_jumps, found.from_displacements):
+        assert (str(part.status), part.mean.value) == ("jumps cancel: upper limit", None)
+
+
 def test_a_wide_interval_is_no_agreement():
     points = [arrhenius.Point(temperature_kelvin=t, count=6.0, exposure=6.0 / rate(t)) for t in (800.0, 1000.0)]
     line = arrhenius.line(points, at_kelvin=300.0, min_events=10)
     assert kinetics.verdict(line, ENERGY, 0.01, 0.05) == kinetics.NOT_RESOLVED
     assert kinetics.verdict(line, None, None, 0.05) == kinetics.NOT_RESOLVED
+
+
+def test_a_curved_line_has_no_verdict_and_no_attempt_frequency(motions):
+    """Two channels in parallel, 0.1 and 1.0 eV: the slope of the straight line is that of no barrier."""
+    kt = BOLTZMANN_EV_PER_KELVIN * np.array([400.0, 500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0])
+    seen = []
+    for one, k in zip(kt, 1e-2 * np.exp(-0.1 / kt) + 1e3 * np.exp(-1.0 / kt), strict=True):
+        counted = hops.Rate(
+            hop="x", initial="S1", final="S1", count=round(5e5 * k), exposure_ps=5e5, per_ps=hops.poisson_rate(1, 1.0)
+        )
+        hot = motions[-1].from_jumps
+        jumps = replace(hot, effective_events=5e5 * k, exposure=5e5)
+        temperature = one / BOLTZMANN_EV_PER_KELVIN
+        seen.append(replace(motions[-1], temperature_kelvin=temperature, rates=(counted,), from_jumps=jumps))
+    for height in np.arange(0.1, 1.01, 0.1):
+        found = kinetics.kinetics(seen, HOPS, SITES, [barrier("x", height)], SETTINGS)
+        (x,) = found.hops
+        assert x.line.status.code == found.diffusion.status.code == arrhenius.CURVED
+        assert (x.verdict, x.attempt_thz) == (kinetics.NOT_RESOLVED, hops.NOTHING)
+        assert x.line.activation_ev == found.diffusion.extrapolated == hops.NOTHING
+
+
+def test_hops_that_are_counted_together_have_no_line(motions):
+    """Their rates are those of no single hop, whose barrier could stand beside."""
+    joint = [replace(m, rates=tuple(replace(r, hop=f"{r.hop}{hops.JOINT}long") for r in m.rates)) for m in motions]
+    assert kinetics.kinetics(motions, HOPS, SITES, [barrier("x", ENERGY)], SETTINGS).hops
+    assert kinetics.kinetics(joint, HOPS, SITES, [barrier("x", ENERGY)], SETTINGS).hops == ()
 
 
 def test_densities_fold_into_one_cell():

@@ -7,8 +7,8 @@ conductivity of independent ions,
     sigma = n z^2 e^2 D / (V k T)    (Nernst and Einstein).
 
 Without sites, a displacement is a jump where an ion is `jump_angstrom` away from where its last jump ended. Too few of
-them are no sample of a random walk (He, Zhu, Epstein and Mo, doi:10.1038/s41524-018-0074-y): then there is an upper
-limit and a status, and no value.
+them are no sample of a random walk (He, Zhu, Epstein and Mo, doi:10.1038/s41524-018-0074-y), nor are jumps that cancel
+(an ion in a cage): then there is an upper limit and a status, and no value.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ class IonDiffusion:
     dimensions: int  # 2 on a slab, 3 in a crystal, unless the user says otherwise
     jump_angstrom: float
     jumps: int  # displacements of that length
-    status: Status  # RESOLVED, NOT_RESOLVED or NO_HOP
+    status: Status  # RESOLVED, NOT_RESOLVED, NO_HOP or CANCELLED
     diffusion_cm2_per_s: Estimate
     from_jumps_cm2_per_s: Estimate  # by another estimator, as a check
     temperature_kelvin: float | None
@@ -195,7 +195,10 @@ def _both(
     longest = analysis.longest_jump_angstrom
     jumps = diffusion.from_jumps(found, ion_ps, DiffusionSettings(), axes=axes, longest_jump_angstrom=longest)
     residence = ion_ps / count if count else None
-    return jumps, diffusion.from_displacements(ways, of.frame_ps, axes=axes, residence_ps=residence, seed=SEED)
+    regression = diffusion.from_displacements(
+        ways, of.frame_ps, axes=axes, residence_ps=residence, seed=SEED, refused=jumps.refused
+    )
+    return jumps, regression
 
 
 def _require_alike(found: Sequence[IonTracks]) -> IonTracks:

@@ -2,7 +2,8 @@
 
 Takes counts in exposures at several temperatures; gives activation energy, prefactor and the rate at any temperature
 with 95 % intervals. Counts are Poisson numbers: L = sum n ln(k t) - k t, so that a temperature without any hop counts
-too, as what it is. Flat prior in (ln A, E); the posterior is summed on a grid around its maximum.
+too, as what it is. Flat prior in (ln A, E); the posterior is summed on a grid around its maximum. Where a straight line
+does not fit, there is a status and no number: its slope and what it extrapolates to depend on the temperatures chosen.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from scipy import stats
 from mlip.core.arrays import Array
 from mlip.core.status import NOT_RESOLVED, RESOLVED, Status
 from mlip.core.units import BOLTZMANN_EV_PER_KELVIN
-from mlip.stages.diffusion.hops import Estimate
+from mlip.stages.diffusion.hops import NOTHING, Estimate
 
 GRID, REACH = 81, 6.0  # points and standard deviations of the grid of the posterior, either way
 CURVED = "curved"
@@ -32,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An Arrhenius line with its uncertainty."""
+    """An Arrhenius line with its uncertainty; without numbers unless its status is RESOLVED."""
 
     status: Status  # RESOLVED, CURVED or NOT_RESOLVED
     points: tuple[Point, ...]
@@ -51,19 +52,23 @@ def line(points: Sequence[Point], *, at_kelvin: float, min_events: float) -> Lin
     events, hot = sum(p.count for p in kept), [p for p in kept if p.count > 0]
     if len(hot) < 2 or events < min_events:
         what = f"{events:.0f} hops at {len(hot)} temperatures (at least {min_events:g} at 2)"
-        nothing = Estimate(value=None, low=None, high=None)
-        return Line(
-            status=Status(NOT_RESOLVED, what),
-            points=kept,
-            activation_ev=nothing,
-            activation_std_ev=None,
-            ln_prefactor=nothing,
-            temperatures_kelvin=(),
-            band=(),
-            at_kelvin=at_kelvin,
-            extrapolated=nothing,
-        )
+        return _without_numbers(Status(NOT_RESOLVED, what), kept, at_kelvin)
     return _fitted(kept, at_kelvin)
+
+
+def _without_numbers(status: Status, points: tuple[Point, ...], at_kelvin: float) -> Line:
+    """What there is instead of a line: the points and why."""
+    return Line(
+        status=status,
+        points=points,
+        activation_ev=NOTHING,
+        activation_std_ev=None,
+        ln_prefactor=NOTHING,
+        temperatures_kelvin=(),
+        band=(),
+        at_kelvin=at_kelvin,
+        extrapolated=NOTHING,
+    )
 
 
 def _fitted(points: tuple[Point, ...], at_kelvin: float) -> Line:
@@ -71,19 +76,17 @@ def _fitted(points: tuple[Point, ...], at_kelvin: float) -> Line:
     x = _beta([p.temperature_kelvin for p in points])
     middle = float((counts * x).sum() / counts.sum())
     best, covariance = _maximum(x - middle, counts, exposures)
+    chance = _chance(counts, exposures * np.exp(best[0] - best[1] * (x - middle)))
+    if chance <= LEAST_CHANCE:
+        return _without_numbers(Status(CURVED, f"a straight line has the chance {chance:.1g}"), points, at_kelvin)
     a, b, weight = _posterior(x - middle, counts, exposures, best, covariance)
     temperatures = np.union1d(
         np.linspace(min(at_kelvin, points[0].temperature_kelvin), points[-1].temperature_kelvin, 25), [at_kelvin]
     )
     band = [_exponential(a - b * (z - middle), weight) for z in _beta(temperatures)]
-    expected = exposures * np.exp(best[0] - best[1] * (x - middle))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        term = np.where(counts > 0, counts * np.log(counts / expected), 0.0)
-    deviance = float(2 * (term - counts + expected).sum())
-    chance = float(stats.chi2.sf(deviance, len(points) - 2)) if len(points) > 2 else 1.0
-    straight, mean = chance > LEAST_CHANCE, float((weight * b).sum())
+    mean = float((weight * b).sum())
     return Line(
-        status=Status(RESOLVED) if straight else Status(CURVED, f"a straight line has the chance {chance:.1g}"),
+        status=Status(RESOLVED),
         points=points,
         activation_ev=_quantiles(b, weight, float(best[1])),
         activation_std_ev=float(np.sqrt((weight * (b - mean) ** 2).sum())),
@@ -93,6 +96,16 @@ def _fitted(points: tuple[Point, ...], at_kelvin: float) -> Line:
         at_kelvin=at_kelvin,
         extrapolated=band[int(np.abs(temperatures - at_kelvin).argmin())],
     )
+
+
+def _chance(counts: Array, expected: Array) -> float:
+    """Chance of counts that deviate at least as much from those of the line; 1 where two points leave none."""
+    if len(counts) < 3:
+        return 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        term = np.where(counts > 0, counts * np.log(counts / expected), 0.0)
+    deviance = float(2 * (term - counts + expected).sum())
+    return float(stats.chi2.sf(deviance, len(counts) - 2))
 
 
 def _beta(temperatures: Sequence[float] | Array) -> Array:

@@ -7,8 +7,12 @@ doi:10.1021/acs.jctc.4c01249).
 From jumps, with r_i the i-th of N jumps in total time t and memory of M jumps
     D_ab = 1/(2 t) [sum_i r_ia r_ib + sum_{m<=M} sum_i (r_ia r_(i+m)b + r_ib r_(i+m)a)]
 Its variance is that of a Poisson number of correlated terms, estimated from the terms themselves; what is known about D
-is what n_eff = D^2/var(D) Poisson events tell. Too few jumps cannot show memory; then they count as independent, and
-the status says so. Without any jump there is an upper limit, no value; without an ion in a site not even that.
+is what n_eff = D^2/var(D) Poisson events tell. Where D is not above its standard error, the jumps cancel (an ion in a
+cage of a few sites): then there is an upper limit, and the regression gives no value either. Too few jumps cannot show
+memory; then they count as independent, and the status says so, unless D with a memory of one jump is not above its
+standard error: then they cancel too. Without any jump there is an upper limit, no value; without an ion in a site not
+even that. The slope of the regression cannot be negative: where displacements do not grow, the sampler gives a positive
+slope whose interval begins far below its median, or runs away. Neither is a value.
 """
 
 from collections.abc import Sequence
@@ -28,17 +32,21 @@ AXES = "xyz"
 INDEPENDENT = "jumps counted as independent"
 NO_HOP, CANCELLED = "no hop", "jumps cancel"
 UPPER_LIMIT = "upper limit"  # what is known then, where ions were seen in sites
+FLAT = "the displacements do not grow clearly with time"
 NEVER_IN_A_SITE, NOT_ALONG_AXES = "no ion was seen in a site", "no jump leads along the axes of D"
+LEAST_PAIRS = 9  # of successive jumps, as ten jumps of one ion have; fewer do not show whether jumps are returns
 ROUNDING = 1e-6  # Angstrom: a shorter component of a jump between sites is none
 INTERVALS = 40  # of time in the regression of kinisi
 START_RESIDENCES = 2.0  # mean residence times before the regression begins
 LONGEST = 0.5  # part of a trajectory that is the longest interval of time
 LATEST_START = 0.4  # part of the longest interval; a regression that has to begin later has too little left
+LOWEST = 0.1  # of the median: an interval that begins below is that of a slope which may be zero
+FARTHEST = 3.0  # times the largest mean squared displacement that was seen: no fit of it leads farther
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jumps:
-    """Diffusion from jumps, Angstrom^2/ps."""
+    """Diffusion from jumps, Angstrom^2/ps; `mean` has no value, only a limit, where `status` is NO_HOP or CANCELLED."""
 
     status: Status
     hops: int
@@ -50,6 +58,11 @@ class Jumps:
     correlation: Estimate  # D over that of independent jumps
     anisotropy: Estimate  # yy over xx on slabs, zz over the mean of xx and yy in bulk
 
+    @property
+    def refused(self) -> Status | None:
+        """Why there is no value; None where there is one."""
+        return self.status if self.mean.value is None else None
+
 
 class _Terms:
     """What every jump of every ion contributes to sums over r_a r_b and their lags."""
@@ -60,6 +73,12 @@ class _Terms:
         self._jumps = [np.where(np.abs(j) < ROUNDING, 0.0, j) for j in found]
         self.count = sum(len(j) for j in self._jumps)
         self._pairs = [sum(max(len(j) - m, 0) for j in self._jumps) for m in range(memory + 1)]
+        self.cancel = memory == 0 and _returning(jumps, axes)
+
+    @property
+    def can_return(self) -> bool:
+        """Whether there are enough pairs of successive jumps to see that jumps are returns."""
+        return self.memory > 0 and self._pairs[1] >= LEAST_PAIRS
 
     def of(self, form: Array, memory: int | None = None) -> list[Array]:
         """For each ion the terms (J,) of the sum of r W r and of twice r_i W r_(i+m) up to the memory."""
@@ -137,11 +156,17 @@ def _exposure(limit: float | None) -> float:
     return 0.0 if not limit else (poisson_rate(0, 1.0).high or 0.0) / limit
 
 
+def _returning(jumps: Sequence[Array], axes: int) -> bool:
+    """Whether jumps undo those before them: D with a memory of one jump is not above its standard error."""
+    terms = _Terms(jumps, axes, 1)
+    if not terms.can_return:
+        return False
+    return _estimate(terms, np.eye(axes) / axes, 1.0)[0].value is None
+
+
 def _status(terms: _Terms, mean: Estimate) -> Status:
-    if terms.memory == 0:
-        return Status(INDEPENDENT)
     if mean.value is not None:
-        return Status(RESOLVED)
+        return Status(RESOLVED if terms.memory else INDEPENDENT)
     return Status(CANCELLED, NOT_ALONG_AXES if mean.high is None else UPPER_LIMIT)
 
 
@@ -161,21 +186,23 @@ def _estimate(terms: _Terms, form: Array, ion_ps: float) -> tuple[Estimate, floa
     any_sign = not form.diagonal().any()  # an off-diagonal element
     reach = terms.quantile(np.eye(terms.axes) if any_sign else form) * spread
     if any_sign:
-        return Estimate(value=value, low=value - reach, high=value + reach), 0.0
+        return NOTHING if terms.cancel else Estimate(value=value, low=value - reach, high=value + reach), 0.0
     if spread == 0:
         return NOTHING, 0.0
-    if value <= 0:
-        return Estimate(value=None, low=None, high=reach), 0.0
+    if terms.memory and value <= spread:
+        return Estimate(value=None, low=None, high=max(value, 0.0) + reach), 0.0
     events = (value / spread) ** 2
     if terms.memory == 0:
-        return poisson_rate(events, events / value), events
+        found = poisson_rate(events, events / value)
+        return (replace(found, value=None, low=None), 0.0) if terms.cancel else (found, events)
     return Estimate(value=value, low=max(value - reach, 0.0), high=value + reach), events
 
 
 def _ratio(terms: _Terms, top: Sequence[Array], bottom: Sequence[Array]) -> tuple[float, float]:
-    """Ratio of two sums and its relative standard deviation; (0, 0) where one is not positive."""
+    """Ratio of two sums and its relative standard deviation; (0, 0) where one cancels."""
     a, b = (sum(float(t.sum()) for t in parts) for parts in (top, bottom))
-    if a <= 0 or b <= 0:
+    least = [float(np.sqrt(terms.variance(parts))) if terms.memory else 0.0 for parts in (top, bottom)]
+    if a <= least[0] or b <= least[1]:
         return 0.0, 0.0
     return a / b, float(np.sqrt(terms.variance([x / a - y / b for x, y in zip(top, bottom, strict=True)])))
 
@@ -189,6 +216,8 @@ def _correlation(terms: _Terms) -> Estimate:
 
 def _anisotropy(terms: _Terms) -> Estimate:
     """The last axis over the mean of the others; without memory as the ratio of independent Poisson numbers."""
+    if terms.cancel:
+        return NOTHING
     last = terms.axes - 1
     first = terms.of(_form(terms.axes, last, last))
     others = terms.of((np.eye(terms.axes) - _form(terms.axes, last, last)) / last)
@@ -216,7 +245,13 @@ class Regression:
 
 
 def from_displacements(
-    tracks: Sequence[Array], frame_ps: float, *, axes: int, residence_ps: float | None, seed: int
+    tracks: Sequence[Array],
+    frame_ps: float,
+    *,
+    axes: int,
+    residence_ps: float | None,
+    seed: int,
+    refused: Status | None = None,
 ) -> Regression:
     """Diffusion from tracks (F, 3) of ions, all of one length, by the regression of kinisi.
 
@@ -226,6 +261,7 @@ def from_displacements(
         axes: 2 on slabs, 3 in bulk.
         residence_ps: mean time between jumps; the regression begins after two of them.
         seed: of the sampling.
+        refused: why jumps of the same ions have no value; then there is none here either.
     """
     frames = min((len(t) for t in tracks), default=0)
     longest = int(LONGEST * frames)
@@ -244,14 +280,14 @@ def from_displacements(
     analyser = _analyser(np.stack([t[:frames] for t in tracks], axis=1), frame_ps, steps, axes)
     times = analyser.da.coords["time interval"].values
     unresolved = Regression(
-        status=Status(NO_HOP),
+        status=Status(NO_HOP) if residence_ps is None or refused is None else refused,
         mean=NOTHING,
         start_ps=None,
         times_ps=tuple(float(x) for x in times),
         msd_angstrom2=tuple(float(x) for x in analyser.da.values),
         msd_std_angstrom2=tuple(float(x) for x in np.sqrt(np.maximum(analyser.da.variances, 0.0))),
     )
-    if residence_ps is None:
+    if residence_ps is None or refused is not None:
         return unresolved
     if START_RESIDENCES * residence_ps > LATEST_START * longest * frame_ps:
         short = f"tracks of {frames * frame_ps:.3g} ps are too short for stays of {residence_ps:.3g} ps"
@@ -259,8 +295,12 @@ def from_displacements(
     if (times >= start * frame_ps * (1 - 1e-9)).sum() < 3:
         return replace(unresolved, status=Status(NOT_RESOLVED, "too few intervals of time"))
     samples = _sampled(analyser, start * frame_ps, seed) / (2 * axes)
-    low, middle, high = np.quantile(samples, [0.025, 0.5, 0.975])
-    mean = Estimate(value=float(middle), low=float(low), high=float(high))
+    low, middle, high = (float(x) for x in np.quantile(samples, [0.025, 0.5, 0.975]))
+    grown = 2 * axes * middle * times[-1]
+    farthest = (analyser.da.values + 2 * np.sqrt(np.maximum(analyser.da.variances, 0.0))).max()
+    if not (low >= LOWEST * middle and grown <= FARTHEST * farthest):
+        return replace(unresolved, status=Status(NOT_RESOLVED, FLAT))
+    mean = Estimate(value=middle, low=low, high=high)
     return replace(unresolved, status=Status(RESOLVED), mean=mean, start_ps=start * frame_ps)
 
 

@@ -15,7 +15,7 @@ from mlip.core.report import Figure
 from mlip.core.units import CM2_PER_S
 from mlip.literature.references import References, Value
 from mlip.stages.diffusion.density import Density
-from mlip.stages.diffusion.hops import Estimate
+from mlip.stages.diffusion.hops import JOINT, Estimate
 from mlip.stages.diffusion.kinetics import Diffused, Kinetics, Motion
 from mlip.stages.neb.report import LAYERS, periodic
 from mlip.stages.sites.network import Hop
@@ -137,11 +137,13 @@ def displacements(motions: Sequence[Motion]) -> bytes:
 def network(motion: Motion, sites: Sequence[Site], hops: Sequence[Hop], host: Atoms) -> bytes:
     """Sites and hops of one cell from above (SVG); lengths in Angstrom.
 
-    The width of a hop grows with the logarithm of its rate; a hop that did not occur is dotted.
+    The width of a hop grows with the logarithm of its rate, or of the joint rate of hops that are counted together; a
+    hop that did not occur is dotted.
     """
     rates: dict[str, float] = {}
     for rate in motion.rates:
-        rates[rate.hop] = max(rates.get(rate.hop, 0.0), rate.per_ps.value or 0.0)
+        for name in rate.hop.split(JOINT):
+            rates[name] = max(rates.get(name, 0.0), rate.per_ps.value or 0.0)
     named = {s.name: s for s in sites}
     cell = host.cell.array
     with canvas(3.4, 3.0) as (figure, (axis,)):

@@ -10,9 +10,10 @@ the ion by no more than a constant, and as a martingale they are uncorrelated if
 
 Milestoning with memory: an ion belongs to the basin whose core it was in last; it has hopped when it comes into the
 core of another basin, so that a look over the saddle and back is no hop (Faradjian and Elber, doi:10.1063/1.1738640).
-Copies of sites nearer than `basin_angstrom` are one basin. The network repeats with the cell of the host, whatever the
-supercell of the trajectory. A rate of n hops in time t has the posterior Gamma(n + 1/2, t) (Jeffreys); no hop at all
-gives only the upper limit -ln(0.05)/t = 3/t.
+Copies of sites nearer than `basin_angstrom` are one basin. Hops between the same two basins cannot be told apart: they
+are counted together under a joint name, which is no hop of the network. The network repeats with the cell of the host,
+whatever the supercell of the trajectory. A rate of n hops in time t has the posterior Gamma(n + 1/2, t) (Jeffreys); no
+hop at all gives only the upper limit -ln(0.05)/t = 3/t.
 """
 
 from collections import Counter, defaultdict
@@ -32,8 +33,10 @@ from mlip.stages.sites.network import Hop
 from mlip.stages.sites.sites import RELAXED, Site
 
 Image = tuple[int, int, int]
+Way = tuple[int, int, Image]  # basin, basin, image of the second
 CORE_PART = 0.4  # of the distance between the nearest two basins: cores do not touch
 NOWHERE_ANGSTROM = 1e-6
+JOINT = "+"  # between the names of hops that join the same two basins: a jump there may be any of them
 OTHER = "other"  # a jump that is no hop of the network
 
 
@@ -77,7 +80,7 @@ class Basins:
     centres: Array  # (b, 3)
     titles: tuple[str, ...]  # (b,) names of the sites inside
     core_angstrom: float
-    kinds: Mapping[tuple[int, int, Image], str]  # basin, basin, image of the second -> hop
+    kinds: Mapping[Way, str]  # hop, or the joint name of hops between the same two basins
 
     @property
     def is_slab(self) -> bool:
@@ -118,9 +121,24 @@ def basins(cell: Array, sites: Sequence[Site], hops: Sequence[Hop], settings: Di
     basin, offset = _joined(len(places), near)
     centres = np.array([(places - offset @ cell)[basin == b].mean(0) for b in range(basin.max() + 1)])
     titles = tuple("+".join(sorted({names[i] for i in np.flatnonzero(basin == b)})) for b in range(len(centres)))
-    first = {s.name: names.index(s.name) for s in usable}
-    kinds: dict[tuple[int, int, Image], str] = {}
-    for hop in sorted(hops, key=lambda h: h.length_angstrom):
+    kinds = _kinds(hops, {s.name: names.index(s.name) for s in usable}, basin, offset)
+    core = min(settings.core_angstrom, CORE_PART * _closest(cell, places, basin, offset))
+    return Basins(cell, places, names, layers, basin, offset, centres, titles, core, kinds)
+
+
+def _kinds(
+    hops: Sequence[Hop], first: Mapping[str, int], basin: NDArray[np.int64], offset: NDArray[np.int64]
+) -> dict[Way, str]:
+    """The name of every way from basin to basin: its hop, or all hops that cannot be told apart, joined by `JOINT`.
+
+    Args:
+        hops: of the network.
+        first: number of the first copy of each site.
+        basin: of each copy, (n,).
+        offset: image of the basin to which each copy belongs, (n, 3).
+    """
+    found: dict[Way, set[str]] = defaultdict(set)
+    for hop in hops:
         for i, j, *image in hop.edges:
             if hop.initial not in first or hop.final not in first:
                 continue
@@ -128,10 +146,15 @@ def basins(cell: Array, sites: Sequence[Site], hops: Sequence[Hop], settings: Di
             step = np.array(image) + offset[b] - offset[a]
             if basin[a] == basin[b] and not step.any():
                 continue  # inside one basin: such motion is never counted, so it has no rate
-            kinds.setdefault((int(basin[a]), int(basin[b]), _image(step)), hop.name)
-            kinds.setdefault((int(basin[b]), int(basin[a]), _image(-step)), hop.name)
-    core = min(settings.core_angstrom, CORE_PART * _closest(cell, places, basin, offset))
-    return Basins(cell, places, names, layers, basin, offset, centres, titles, core, kinds)
+            found[int(basin[a]), int(basin[b]), _image(step)].add(hop.name)
+            found[int(basin[b]), int(basin[a]), _image(-step)].add(hop.name)
+    together: list[set[str]] = []
+    for names in found.values():
+        apart = [group for group in together if not group & names]
+        together = [*apart, names.union(*(group for group in together if group & names))]
+    ordered = [h.name for h in sorted(hops, key=lambda h: h.length_angstrom)]
+    label = {name: JOINT.join(n for n in ordered if n in group) for group in together for name in group}
+    return {way: label[next(iter(names))] for way, names in found.items()}
 
 
 def _image(step: NDArray[np.int64]) -> Image:

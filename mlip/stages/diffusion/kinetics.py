@@ -112,6 +112,7 @@ def motion(
     ion_ps = sum(v.known_ps for v in found)
     leading = hops.leading_jumps(found, where)
     residence = hops.residence_ps(found) if any(len(j) for j in leading) else None
+    from_jumps = diffusion.from_jumps(leading, ion_ps, settings, axes=axes, longest_jump_angstrom=where.longest)
     return Motion(
         system=name[0],
         host=name[1],
@@ -123,8 +124,10 @@ def motion(
         residence_ps=hops.residence_ps(found),
         layers=hops.time_in_layers(found, where),
         rates=rates,
-        from_jumps=diffusion.from_jumps(leading, ion_ps, settings, axes=axes, longest_jump_angstrom=where.longest),
-        from_displacements=diffusion.from_displacements(ways, frame_ps, axes=axes, residence_ps=residence, seed=seed),
+        from_jumps=from_jumps,
+        from_displacements=diffusion.from_displacements(
+            ways, frame_ps, axes=axes, residence_ps=residence, seed=seed, refused=from_jumps.refused
+        ),
         recrossing=recrossing(found, rates, where, within_ps=settings.recrossing_ps),
         unknown=unknown_jumps([(replica, ion, visit) for (replica, ion, _), visit in zip(own, found, strict=True)]),
     )

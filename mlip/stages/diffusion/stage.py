@@ -178,7 +178,7 @@ STAGE = Stage(
     common=("seed",),
     sections=(Literature,),
     inputs=_inputs,
-    version=5,
+    version=6,
     check=_check,
     report=report,
 )
