@@ -244,9 +244,10 @@ def predict(
 
     Raises:
         ValueError: unreadable frames, an element the model does not know (with the number of the frame), or an output
-            that cannot be written (found before anything is computed), or a frame whose `pbc` contradicts its atoms.
+            that cannot be written or is an input (found before anything is computed), or a frame whose `pbc`
+            contradicts its atoms.
     """
-    require_writable(out)
+    require_writable(out, (frames, model))
     structures = read_frames(located(frames))
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)

@@ -96,11 +96,14 @@ def barrier_from_files(
 
     Raises:
         ValueError: unreadable files, structures that do not belong together, an unknown element, or a folder that
-            cannot be written (found before anything is computed).
+            cannot be written or holds an input under the name of a result (found before anything is computed).
     """
-    files.require_writable(out / "barrier.json")
+    sources = (initial, final, *_folders(model))
+    files.require_writable(out / "barrier.json", sources)
     (first,), (last,) = (potential.whole_frames(_structures(path, least=1, most=1), path) for path in (initial, final))
     calculator = _loaded(model, [(initial, [first]), (final, [last])], device=device)
+    for name in ("profile.svg", *(f"band-{k + 1}.extxyz" for k in range(len(calculator.evaluator.members)))):
+        files.require_writable(out / name, sources)
     found, images = barrier(first, last, calculator, settings=settings, ion=ion)
     for band, own in zip(found.bands, images, strict=True):
         files.write_frames(out / f"band-{band.member}.extxyz", own)
@@ -155,9 +158,9 @@ def relax_files(
     committee) and `mlip_level`.
 
     Raises:
-        ValueError: unreadable file, unknown element, or an output that cannot be written (found first).
+        ValueError: unreadable file, unknown element, or an output that cannot be written or is an input (found first).
     """
-    files.require_writable(out)
+    files.require_writable(out, (source, *_folders(model)))
     structures = _structures(source, least=1)
     calculator = _loaded(model, [(source, structures)], device=device)
     made, lines = [], []
@@ -209,6 +212,11 @@ def _loaded(model: Model, named: Sequence[tuple[Path, Sequence[Atoms]]], *, devi
     for path, structures in named:
         potential.require_elements(structures, evaluator.elements, path)
     return Potential(evaluator)
+
+
+def _folders(model: Model) -> tuple[Path, ...]:
+    """The folder of a model; a calculator has none."""
+    return () if isinstance(model, Named) else (model,)
 
 
 def _calculated(named: Named) -> models.Released:

@@ -107,9 +107,9 @@ def from_files(
 
     Raises:
         ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, no frame
-            left, or an output that cannot be written.
+            left, or an output that cannot be written or is an input.
     """
-    require_writable(out)
+    require_writable(out, (*paths, model))
     listed = {path: candidates(located(path)) for path in paths}
     frames = [atoms for path in paths for atoms in listed[path]]
     require_named(frames)
