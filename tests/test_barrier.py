@@ -239,6 +239,55 @@ def test_a_model_or_a_calculator_is_asked_for(capsys):
     assert "not allowed with argument --model" in capsys.readouterr().err
 
 
+# --- CIF files
+
+CUBIC = """\
+data_{name}
+_cell_length_a 4.21
+_cell_length_b 4.21
+_cell_length_c 4.21
+_space_group_name_H-M_alt 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Mg1 Mg 0 0 0 {share}
+O1 O 0.5 0.5 0.5 1
+"""
+ANATASE = CUBIC.replace("'F m -3 m'", "'I 41/a m d'").replace("c 4.21", "c 9.68").replace("4.21", "3.80")
+ANATASE = ANATASE.replace("Mg", "Ti").replace("O 0.5 0.5 0.5", "O 0 0 0.2066")
+
+
+def relaxed_by_springs(tmp_path, text, name="a.cif"):
+    """Exit code of `mlip relax` with an analytic potential, and the structures."""
+    (tmp_path / "a.cif").write_text(text)
+    words = ["relax", str(tmp_path / name), "--calculator", "helpers.lattice_potential:OxidePotential", "--trusted"]
+    code = cli.main([*words, "--max-steps", "1", "--fmax", "50", "-o", str(tmp_path / "o.extxyz")])
+    return code, read(tmp_path / "o.extxyz", ":") if code == 0 else []
+
+
+def test_a_cif_file_is_read_as_a_crystal(tmp_path, capsys):
+    """Anatase in the first origin, which the file does not state; ASE takes the other one and doubles the titanium."""
+    code, (atoms,) = relaxed_by_springs(tmp_path, ANATASE.format(name="a", share=1))
+    assert code == 0
+    assert atoms.get_chemical_formula(mode="metal") == "Ti4O8"
+    assert "a.cif: the file does not state its setting; I 41/a m d:1 is taken" in capsys.readouterr().err
+
+
+def test_a_partly_occupied_site_is_refused(tmp_path, capsys):
+    assert relaxed_by_springs(tmp_path, CUBIC.format(name="a", share=0.5))[0] == 1
+    assert "a.cif: site Mg1 is occupied to 0.5" in capsys.readouterr().err
+
+
+def test_every_block_of_a_cif_file_or_one_is_relaxed(tmp_path):
+    both = CUBIC.format(name="one", share=1) + ANATASE.format(name="two", share=1)
+    assert [len(atoms) for atoms in relaxed_by_springs(tmp_path, both)[1]] == [8, 12]
+    assert [len(atoms) for atoms in relaxed_by_springs(tmp_path, both, "a.cif#two")[1]] == [12]
+
+
 # --- bad input
 
 

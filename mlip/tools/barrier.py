@@ -1,7 +1,8 @@
 """The barrier of one hop, or relaxed structures, from structure files and a potential, without a run.
 
-Takes files in any format that ASE reads; gives a climbing-image band by every member of the committee with its barrier
-and spread, or structures relaxed on the mean of the committee. What did not converge has a status and no number.
+Takes files in any format that ASE reads, and CIF files by the reader of crystals; gives a climbing-image band by every
+member of the committee with its barrier and spread, or structures relaxed on the mean of the committee. What did not
+converge has a status and no number.
 """
 
 import json
@@ -15,9 +16,10 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from pydantic import ValidationError
 
-from mlip.atoms import cells
+from mlip.atoms import cells, cif, cif_tags, crystals
 from mlip.atoms.ends import matched
 from mlip.core import files
+from mlip.core.progress import console
 from mlip.core.status import Status
 from mlip.potential import calculators, models, potential
 from mlip.potential.backends.ase_calculator import Named
@@ -227,20 +229,9 @@ def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atom
     """The structures of a file, with their cell.
 
     Raises:
-        ValueError: no such file, a format that ASE does not read, no cell, or another number of structures.
+        ValueError: as `_read`, no cell, or another number of structures.
     """
-    place = files.located(path)
-    if not place.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        found = read(place, index=":")
-    except (UnknownFileTypeError, ImportError) as error:
-        raise ValueError(
-            f"{path}: ASE does not know this format ({error}); give extended XYZ, POSCAR or CIF"
-        ) from error
-    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path}: not readable as a structure ({reason.splitlines()[0][:120]})") from error
+    found = _read(path)
     if len(found) < least or (most is not None and len(found) > most):
         wanted = "one" if most == 1 else f"at least {least}"
         raise ValueError(f"{path}: holds {len(found)} structures, {wanted} is wanted: write the one you mean to a file")
@@ -249,4 +240,35 @@ def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atom
             raise ValueError(
                 f"{path}: structure {number} has no cell of three vectors; write the file with its lattice"
             )
-    return list(found)
+    return found
+
+
+def _read(path: Path) -> list[Atoms]:
+    """The structures of a file: the crystals of a CIF file, or that of `file.cif#block`; else those that ASE reads.
+
+    Raises:
+        ValueError: no such file, a CIF file that `cif.read` refuses, or a format that ASE does not read.
+    """
+    name, block = crystals.split(str(path))
+    place = files.located(name)
+    if not place.is_file():
+        raise ValueError(f"{path}: no such file")
+    if place.suffix.lower() == ".cif":
+        return [_of_cif(place, one) for one in ([block] if block else cif_tags.names_with_atoms(place) or [""])]
+    try:
+        return list(read(place, index=":"))
+    except (UnknownFileTypeError, ImportError) as error:
+        raise ValueError(
+            f"{path}: ASE does not know this format ({error}); give extended XYZ, POSCAR or CIF"
+        ) from error
+    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path}: not readable as a structure ({reason.splitlines()[0][:120]})") from error
+
+
+def _of_cif(path: Path, block: str) -> Atoms:
+    """The crystal of a data block, as the file describes it; what the file left open is told."""
+    found = cif.read(path, block)
+    for note in found.notes:
+        console.print(f"  {path.name}: {note}", markup=False, soft_wrap=True)
+    return Atoms(found.atoms.symbols, positions=found.atoms.positions, cell=found.atoms.cell, pbc=True)
