@@ -288,6 +288,24 @@ def test_every_block_of_a_cif_file_or_one_is_relaxed(tmp_path):
     assert [len(atoms) for atoms in relaxed_by_springs(tmp_path, both, "a.cif#two")[1]] == [12]
 
 
+def test_labels_of_the_file_do_not_stay_on_the_relaxed_structure(tmp_path):
+    """They belong to the positions that were given; who the frame is stays."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    old = ("dft_energy", "dft_energy_extrapolated", "d3_energy", "net_force", "mlip_energy", "REF_energy", "my_virial")
+    atoms.info = dict.fromkeys(old, 1.0) | {"settings_hash": "abc", "frame_id": "f", "group": "g", "vacuum": False}
+    for key in ("dft_forces", "d3_forces", "mlip_forces", "mlip_forces_std", "REF_forces"):
+        atoms.arrays[key] = np.ones((4, 3))
+    atoms.arrays["mine"] = np.arange(4)
+    write(tmp_path / "a.extxyz", atoms, format="extxyz")
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted"]
+    assert cli.main(["relax", str(tmp_path / "a.extxyz"), *emt, "-o", str(tmp_path / "o.extxyz")]) == 0
+    made = read(tmp_path / "o.extxyz")
+    assert set(made.info) == {"frame_id", "group", "vacuum", "mlip_status", "mlip_level"}
+    assert set(made.arrays) == {"numbers", "positions", "mine"}
+    assert made.calc.results["energy"] < 0.1
+
+
 # --- bad input
 
 

@@ -16,7 +16,7 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from pydantic import ValidationError
 
-from mlip.atoms import cells, cif, cif_tags, crystals
+from mlip.atoms import cells, cif, cif_tags, crystals, foreign
 from mlip.atoms.ends import matched
 from mlip.core import files
 from mlip.core.progress import console
@@ -31,6 +31,7 @@ from mlip.stages.neb.settings import NebSettings
 from mlip.stages.train.settings import CalculatorSettings
 
 Model = Path | Named  # a model folder, or an ASE calculator
+OF_RESULTS = {"dft", "d3", "mlip", "stress", "virial", "virials"} | foreign.ENERGY_WORDS | foreign.FORCE_WORDS
 RELAXED, NOT_CONVERGED = "relaxed", "not converged"
 
 
@@ -156,8 +157,9 @@ def relax_files(
 ) -> list[str]:
     """Write every structure of a file, relaxed, as extended XYZ; gives a line on each.
 
-    The info of a frame holds `mlip_status` ('relaxed' or 'not converged'), `mlip_energy_std` (eV, where there is a
-    committee) and `mlip_level`.
+    Labels of the file (energies, forces, `settings_hash`) are those of other positions and are left out. The info of a
+    frame holds `mlip_status` ('relaxed' or 'not converged'), `mlip_energy_std` (eV, where there is a committee) and
+    `mlip_level`.
 
     Raises:
         ValueError: unreadable file, unknown element, or an output that cannot be written or is an input (found first).
@@ -226,7 +228,7 @@ def _calculated(named: Named) -> models.Released:
 
 
 def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atoms]:
-    """The structures of a file, with their cell.
+    """The structures of a file, with their cell, without labels.
 
     Raises:
         ValueError: as `_read`, no cell, or another number of structures.
@@ -240,7 +242,16 @@ def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atom
             raise ValueError(
                 f"{path}: structure {number} has no cell of three vectors; write the file with its lattice"
             )
-    return found
+    return [_without_labels(atoms) for atoms in found]
+
+
+def _without_labels(atoms: Atoms) -> Atoms:
+    """A copy without energies, forces and other results, which are not those of the geometry that is made of it."""
+    out = atoms.copy()
+    for values in (out.info, out.arrays):
+        for key in [key for key in values if key == "settings_hash" or foreign.words(key) & OF_RESULTS]:
+            del values[key]
+    return out
 
 
 def _read(path: Path) -> list[Atoms]:
