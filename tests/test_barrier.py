@@ -231,6 +231,28 @@ def test_what_is_no_calculator_is_told_in_a_line(words, told, tmp_path, capsys):
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda a: a.set_initial_magnetic_moments([2, 0, 0, 0]), "initial magnetic moments are not passed to the calc"),
+        (
+            lambda a: a.set_initial_charges([1, -1, 0, 0]),
+            "initial charges are not passed to the calculator; give them ",
+        ),
+        (lambda a: a.info.update(charge=1, spin=3), "charge=1 and spin=3 are not passed to the calculator; give them "),
+    ],
+)
+def test_what_a_calculator_does_not_get_is_refused(change, told, tmp_path, capsys):
+    zero, atoms = bulk("Cu", cubic=True), bulk("Cu", cubic=True)
+    zero.info, zero.arrays["initial_charges"] = {"charge": 0, "spin": 0}, np.zeros(4)
+    change(atoms)
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted", "-o", str(tmp_path / "o.extxyz")]
+    for name, frames, code in (("zero", [zero], 0), ("a", [zero, atoms], 1)):
+        write(tmp_path / f"{name}.traj", frames)
+        assert cli.main(["relax", str(tmp_path / f"{name}.traj"), *emt]) == code
+    assert f"a.traj: frame 1: {told}" in capsys.readouterr().err
+
+
 def test_a_model_or_a_calculator_is_asked_for(capsys):
     with pytest.raises(SystemExit):
         cli.main(["relax", "a.xyz", "-o", "b.xyz"])

@@ -19,7 +19,7 @@ from mlip.core.arrays import Array
 from mlip.core.files import located, require_writable, write_frames
 from mlip.core.progress import console
 from mlip.potential import models
-from mlip.potential.backends.ase_calculator import AseCalculator
+from mlip.potential.backends.ase_calculator import AseCalculator, require_plain
 from mlip.potential.backends.mace_scalar import MaceScalar
 from mlip.potential.backends.mace_torch import MaceTorch
 from mlip.potential.backends.symmetrix import Symmetrix
@@ -251,7 +251,7 @@ def predict(
     structures = read_frames(located(frames))
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)
-    require_elements(structures, evaluator.elements, frames)
+    require_usable(structures, evaluator, frames)
     for atoms, found in zip(structures, evaluator(whole_frames(structures, frames)), strict=True):
         spread = found.forces_std
         atoms.info["mlip_energy"] = found.energy_ev
@@ -287,9 +287,18 @@ def whole_frames(structures: Sequence[Atoms], path: Path) -> list[Atoms]:
     return made
 
 
-def require_elements(structures: Sequence[Atoms], elements: Sequence[str], path: Path) -> None:
-    """Raise a ValueError with the number of the first frame of `path` that has an element the model does not know."""
+def require_usable(structures: Sequence[Atoms], evaluator: Evaluator, path: Path) -> None:
+    """Raise a ValueError with the number of the first frame of `path` that cannot be evaluated as it is.
+
+    A frame has an element that the model does not know, or moments or charges that a calculator would not get.
+    """
     for number, atoms in enumerate(structures):
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(elements))
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(evaluator.elements))
         if unknown:
-            raise ValueError(f"{path}: frame {number}: elements {unknown} are not in the model ({list(elements)})")
+            known = list(evaluator.elements)
+            raise ValueError(f"{path}: frame {number}: elements {unknown} are not in the model ({known})")
+        try:
+            if evaluator.model.calculator is not None:
+                require_plain(atoms)
+        except ValueError as error:
+            raise ValueError(f"{path}: frame {number}: {error}") from error

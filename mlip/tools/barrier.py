@@ -214,7 +214,7 @@ def _loaded(model: Model, named: Sequence[tuple[Path, Sequence[Atoms]]], *, devi
     released = _calculated(model) if isinstance(model, Named) else models.load(model)
     evaluator = Evaluator(released, device=device)
     for path, structures in named:
-        potential.require_elements(structures, evaluator.elements, path)
+        potential.require_usable(structures, evaluator, path)
     return Potential(evaluator)
 
 

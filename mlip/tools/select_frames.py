@@ -115,7 +115,7 @@ def from_files(
     require_named(frames)
     evaluator = potential.Evaluator(models.load(model), device=device)
     for path, own in listed.items():
-        potential.require_elements(own, evaluator.elements, path)
+        potential.require_usable(own, evaluator, path)
     found = list(zip(frames, evaluator(frames), strict=True))
     chosen = select(found, count=count, per_group=per_group, largest_force=largest_force)
     if not chosen.frames:
