@@ -328,6 +328,42 @@ def test_labels_of_the_file_do_not_stay_on_the_relaxed_structure(tmp_path):
     assert made.calc.results["energy"] < 0.1
 
 
+def broken(*, cell):
+    """A structure with a coordinate, or a cell vector, that is no number."""
+    atoms = bulk("Cu", cubic=True)
+    if cell:
+        atoms.cell[1, 1] = np.nan
+    else:
+        atoms.positions[2, 1] = np.inf
+    return atoms
+
+
+@pytest.mark.parametrize("cell", [False, True])
+@pytest.mark.parametrize("command", ["relax", "barrier"])
+def test_what_is_not_finite_is_named_before_anything_is_computed(command, cell, tmp_path, capsys):
+    whole = bulk("Cu", cubic=True)
+    write(tmp_path / "a.traj", [whole, broken(cell=cell)] if command == "relax" else broken(cell=cell))
+    write(tmp_path / "b.traj", whole)
+    files_of = {"relax": ["a.traj"], "barrier": ["b.traj", "a.traj"]}[command]
+    words = [command, *(str(tmp_path / name) for name in files_of), "--calculator", "ase.calculators.emt:EMT"]
+    assert cli.main([*words, "--trusted", "-o", str(tmp_path / "o")]) == 1
+    what = "the cell" if cell else r"the position of atom 2 \(Cu\)"
+    told = capsys.readouterr().err
+    assert re.search(rf"a\.traj: frame {int(command == 'relax')}: {what} is not finite; correct or remove", told), told
+    assert not (tmp_path / "o").is_file()
+
+
+def test_a_structure_that_fails_is_named_and_those_before_it_stay(tmp_path, capsys):
+    """EMT knows no Ti: the second structure fails while it is relaxed."""
+    write(tmp_path / "a.extxyz", [bulk("Cu", cubic=True), bulk("Ti")], format="extxyz")
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted"]
+    out = tmp_path / "o.extxyz"
+    assert cli.main(["relax", str(tmp_path / "a.extxyz"), *emt, "-o", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert re.search(rf"a\.extxyz: structure 1: .*EMT fails on Ti2 .*; the structures before it are in {out}$", told)
+    assert len(read(out, ":")) == 1
+
+
 # --- bad input
 
 

@@ -254,6 +254,14 @@ def test_predict_names_the_frame_with_the_unknown_element(committee, tmp_path):
     assert not (tmp_path / "out.xyz").exists()
 
 
+def test_predict_names_the_frame_that_is_not_finite(committee, tmp_path):
+    atoms = tiny.rattled()
+    atoms.positions[3, 1] = np.nan
+    write_frames(tmp_path / "in.xyz", [tiny.rattled(), atoms])
+    with pytest.raises(ValueError, match=r"in\.xyz: frame 1: the position of atom 3 \(\w+\) is not finite; correct or"):
+        potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz")
+
+
 def test_the_shipped_model_is_found_from_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_frames(tmp_path / "in.xyz", [tiny.rattled()])

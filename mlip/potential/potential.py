@@ -290,13 +290,18 @@ def whole_frames(structures: Sequence[Atoms], path: Path) -> list[Atoms]:
 def require_usable(structures: Sequence[Atoms], evaluator: Evaluator, path: Path) -> None:
     """Raise a ValueError with the number of the first frame of `path` that cannot be evaluated as it is.
 
-    A frame has an element that the model does not know, or moments or charges that a calculator would not get.
+    A frame has an element that the model does not know, a position or cell that is not finite, or moments or charges
+    that a calculator would not get.
     """
     for number, atoms in enumerate(structures):
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(evaluator.elements))
         if unknown:
             known = list(evaluator.elements)
             raise ValueError(f"{path}: frame {number}: elements {unknown} are not in the model ({known})")
+        broken = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        if broken.size or not np.isfinite(atoms.cell.array).all():
+            what = f"the position of atom {broken[0]} ({atoms.symbols[broken[0]]})" if broken.size else "the cell"
+            raise ValueError(f"{path}: frame {number}: {what} is not finite; correct or remove the frame")
         try:
             if evaluator.model.calculator is not None:
                 require_plain(atoms)

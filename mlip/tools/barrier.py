@@ -103,8 +103,9 @@ def barrier_from_files(
     """
     sources = (initial, final, *_folders(model))
     files.require_writable(out / "barrier.json", sources)
-    (first,), (last,) = (potential.whole_frames(_structures(path, least=1, most=1), path) for path in (initial, final))
-    calculator = _loaded(model, [(initial, [first]), (final, [last])], device=device)
+    given = [(path, _structures(path, least=1, most=1)) for path in (initial, final)]
+    calculator = _loaded(model, given, device=device)
+    (first,), (last,) = (potential.whole_frames(structures, path) for path, structures in given)
     for name in ("profile.svg", *(f"band-{k + 1}.extxyz" for k in range(len(calculator.evaluator.members)))):
         files.require_writable(out / name, sources)
     found, images = barrier(first, last, calculator, settings=settings, ion=ion)
@@ -162,15 +163,20 @@ def relax_files(
     `mlip_level`.
 
     Raises:
-        ValueError: unreadable file, unknown element, or an output that cannot be written or is an input (found first).
+        ValueError: unreadable file, unknown element, an output that cannot be written or is an input (found first), or
+            a structure outside the domain of the potential (those before it are written).
     """
     files.require_writable(out, (source, *_folders(model)))
     structures = _structures(source, least=1)
     calculator = _loaded(model, [(source, structures)], device=device)
     made, lines = [], []
     for number, atoms in enumerate(potential.whole_frames(structures, source)):
-        image, status = relaxed(atoms, calculator, fmax_ev_per_angstrom=fmax_ev_per_angstrom, max_steps=max_steps)
-        spread = calculator.evaluator([image])[0].energy_std_ev
+        try:
+            image, status = relaxed(atoms, calculator, fmax_ev_per_angstrom=fmax_ev_per_angstrom, max_steps=max_steps)
+            spread = calculator.evaluator([image])[0].energy_std_ev
+        except ValueError as error:
+            kept = f"; the structures before it are in {out}" if made else ""
+            raise ValueError(f"{source}: structure {number}: {error}{kept}") from error
         image.info = {**atoms.info, "mlip_status": status.code, "mlip_level": calculator.level}
         if spread is not None:
             image.info["mlip_energy_std"] = spread
