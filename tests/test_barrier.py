@@ -328,6 +328,31 @@ def test_labels_of_the_file_do_not_stay_on_the_relaxed_structure(tmp_path):
     assert made.calc.results["energy"] < 0.1
 
 
+FOREIGN = {
+    "a.vasp": "words\n1.0\n3.6 0 0\n0 3.6 0\n0 0 3.6\n1\nDirect\n0 0 0\n",  # no line of symbols
+    "vasprun.xml": '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n <generator>\n',  # cut short
+    "a.xsf": "CRYSTAL\n",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_a_foreign_reader_raises_is_told_in_a_line(name, tmp_path, capsys):
+    (tmp_path / name).write_text(FOREIGN[name])
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted"]
+    assert cli.main(["relax", str(tmp_path / name), *emt, "-o", str(tmp_path / "o")]) == 1
+    told = capsys.readouterr().err.strip()
+    assert re.search(
+        rf"{name}: not readable as a structure \(.+\); give a whole file: extended XYZ, CIF, or a POSCAR", told
+    )
+    assert "\n" not in told
+
+
+def test_an_unknown_space_group_of_a_cif_file_is_told(tmp_path, capsys):
+    text = CUBIC.format(name="a", share=1).replace("'F m -3 m'", "'Q 99 9'")
+    assert relaxed_by_springs(tmp_path, text)[0] == 1
+    assert re.search(r"a\.cif: .*'Q 99 9'.*; ", capsys.readouterr().err)
+
+
 def broken(*, cell):
     """A structure with a coordinate, or a cell vector, that is no number."""
     atoms = bulk("Cu", cubic=True)

@@ -32,6 +32,7 @@ from mlip.stages.train.settings import CalculatorSettings
 
 Model = Path | Named  # a model folder, or an ASE calculator
 OF_RESULTS = {"dft", "d3", "mlip", "stress", "virial", "virials"} | foreign.ENERGY_WORDS | foreign.FORCE_WORDS
+WHOLE = "give a whole file: extended XYZ, CIF, or a POSCAR with its line of element symbols"
 RELAXED, NOT_CONVERGED = "relaxed", "not converged"
 
 
@@ -278,9 +279,9 @@ def _read(path: Path) -> list[Atoms]:
         raise ValueError(
             f"{path}: ASE does not know this format ({error}); give extended XYZ, POSCAR or CIF"
         ) from error
-    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path}: not readable as a structure ({reason.splitlines()[0][:120]})") from error
+    except Exception as error:  # whatever a foreign reader raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: not readable as a structure ({reason[:120]}); {WHOLE}") from error
 
 
 def _of_cif(path: Path, block: str) -> Atoms:

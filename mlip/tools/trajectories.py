@@ -104,7 +104,7 @@ def read(path: Path, species: Sequence[str] = ()) -> Iterator[Atoms]:
         raise ValueError(
             f"{path}: ASE does not know this format ({error}); give extended XYZ, an ASE .traj or a LAMMPS dump"
         ) from error
-    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
+    except Exception as error:  # whatever a foreign reader raises
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{path}: not readable as a trajectory ({reason}); cut off what is damaged") from error
 
@@ -116,7 +116,7 @@ def _dump(path: Path, species: Sequence[str]) -> Iterator[Atoms]:
     types = None if "element" in columns else list(species)
     try:
         frames = list(iread(path, index=":", format="lammps-dump-text", specorder=types))
-    except (ValueError, IndexError, KeyError, OSError, TypeError) as error:
+    except Exception as error:  # whatever a foreign reader raises
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{path}: not readable as a LAMMPS dump ({reason}); cut off what is damaged") from error
     for step, atoms in zip(steps, frames, strict=False):  # the reader of ASE leaves a frame out that is cut short
