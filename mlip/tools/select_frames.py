@@ -44,8 +44,10 @@ def select(
         largest_force: eV/Angstrom; a frame with a larger mean force is left out.
 
     Raises:
-        ValueError: a model with a single member, which has no spread.
+        ValueError: a model with a single member, which has no spread, or a limit that is not above 0.
     """
+    if not largest_force > 0:
+        raise ValueError(f"largest_force: {largest_force:g} is not above 0; give eV/Angstrom, such as 10")
     ranked: list[tuple[float, Atoms]] = []
     too_strong = 0
     for atoms, predicted in found:
