@@ -162,15 +162,16 @@ def _structure_commands(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from mlip.potential.potential import predict
+    from mlip.potential.potential import largest_spread, predict
     from mlip.stages.evaluate.evaluate import against_labels
 
     frames = predict(
         options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
     )
     print(f"{len(frames)} frames with mlip_energy and mlip_forces: {options.out}")
-    if errors := against_labels(frames):
-        print(errors)
+    for line in (largest_spread(frames), against_labels(frames)):
+        if line:
+            print(line)
 
 
 def _select_frames(options: argparse.Namespace) -> None:

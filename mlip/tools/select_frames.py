@@ -108,8 +108,8 @@ def from_files(
     """Write the frames to label next as extended XYZ; their `sampling` says why they were selected.
 
     Raises:
-        ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, no frame
-            left, or an output that cannot be written or is an input.
+        ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, a result
+            that is not finite, no frame left, or an output that cannot be written or is an input.
     """
     require_writable(out, (*paths, model))
     listed = {path: candidates(located(path)) for path in paths}
@@ -118,8 +118,12 @@ def from_files(
     evaluator = potential.Evaluator(models.load(model), device=device)
     for path, own in listed.items():
         potential.require_usable(own, evaluator, path)
-    found = list(zip(frames, evaluator(frames), strict=True))
-    chosen = select(found, count=count, per_group=per_group, largest_force=largest_force)
+    found = evaluator(frames)
+    if (bad := potential.first_not_finite(found)) is not None:
+        path, number = [(path, k) for path in paths for k in range(len(listed[path]))][bad]
+        raise ValueError(f"{path}: frame {number}: {potential.NOT_FINITE}")
+    pairs = list(zip(frames, found, strict=True))
+    chosen = select(pairs, count=count, per_group=per_group, largest_force=largest_force)
     if not chosen.frames:
         raise ValueError(
             f"none of {chosen.candidates} frames is left: all have forces beyond {largest_force} eV/Angstrom"
