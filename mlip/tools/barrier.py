@@ -170,7 +170,8 @@ def relax_files(
     files.require_writable(out, (source, *_folders(model)))
     structures = _structures(source, least=1)
     calculator = _loaded(model, [(source, structures)], device=device)
-    made, lines = [], []
+    made: list[Atoms] = []
+    lines: list[str] = []
     for number, atoms in enumerate(potential.whole_frames(structures, source)):
         try:
             image, status = relaxed(atoms, calculator, fmax_ev_per_angstrom=fmax_ev_per_angstrom, max_steps=max_steps)

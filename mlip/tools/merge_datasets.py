@@ -149,7 +149,9 @@ def write(  # noqa: PLR0913  (the parts of a card are independent)
     checks = checks or Checks()
     labels.check(frames, checks.limits, source=str(out / "frames.extxyz"), target=checks.target)
     dataset.require_paths(paths, frames, source=str(out))
-    e0_ev = {one: dataset.reference_energies(frames, one) for one in dict.fromkeys(("pbe", checks.target))}
+    e0_ev: dict[str, dict[str, float]] = {
+        one: dataset.reference_energies(frames, one) for one in dict.fromkeys(("pbe", checks.target))
+    }
     files.write_frames(out / "frames.extxyz", frames)
     counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
     counts |= {key: dataset.counted(frames, key) for key in ("host", "ion", "group")}
