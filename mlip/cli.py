@@ -76,7 +76,7 @@ def _data_commands(commands: Any) -> None:
     select.add_argument("--count", type=_count, default=20, help="how many (20)")
     select.add_argument("--per-group", type=_count, default=1, help="at most so many of one path or trajectory (1)")
     select.add_argument(
-        "--largest-force", type=float, default=10.0, metavar="EV_PER_ANGSTROM", help="beyond it left out (10)"
+        "--largest-force", type=_limit, default=10.0, metavar="EV_PER_ANGSTROM", help="beyond it left out (10)"
     )
     select.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     merge = commands.add_parser("merge-datasets", help="a dataset from the labels of runs, other datasets and files")
@@ -162,15 +162,16 @@ def _structure_commands(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from mlip.potential.potential import predict
+    from mlip.potential.potential import largest_spread, predict
     from mlip.stages.evaluate.evaluate import against_labels
 
     frames = predict(
         options.model, options.frames, options.out, device=options.device, trust_pickle=options.trust_pickle
     )
     print(f"{len(frames)} frames with mlip_energy and mlip_forces: {options.out}")
-    if errors := against_labels(frames):
-        print(errors)
+    for line in (largest_spread(frames), against_labels(frames)):
+        if line:
+            print(line)
 
 
 def _select_frames(options: argparse.Namespace) -> None:
@@ -393,6 +394,13 @@ def _force(text: str) -> float:
     value = _number(text)
     if not 0 < value < 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no force limit; give eV/Angstrom above 0, such as 0.05")
+    return value
+
+
+def _limit(text: str) -> float:
+    value = _number(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit; give eV/Angstrom above 0, such as 10, or inf")
     return value
 
 

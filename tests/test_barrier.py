@@ -231,12 +231,162 @@ def test_what_is_no_calculator_is_told_in_a_line(words, told, tmp_path, capsys):
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda a: a.set_initial_magnetic_moments([2, 0, 0, 0]), "initial magnetic moments are not passed to the calc"),
+        (
+            lambda a: a.set_initial_charges([1, -1, 0, 0]),
+            "initial charges are not passed to the calculator; give them ",
+        ),
+        (lambda a: a.info.update(charge=1, spin=3), "charge=1 and spin=3 are not passed to the calculator; give them "),
+    ],
+)
+def test_what_a_calculator_does_not_get_is_refused(change, told, tmp_path, capsys):
+    zero, atoms = bulk("Cu", cubic=True), bulk("Cu", cubic=True)
+    zero.info, zero.arrays["initial_charges"] = {"charge": 0, "spin": 0}, np.zeros(4)
+    change(atoms)
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted", "-o", str(tmp_path / "o.extxyz")]
+    for name, frames, code in (("zero", [zero], 0), ("a", [zero, atoms], 1)):
+        write(tmp_path / f"{name}.traj", frames)
+        assert cli.main(["relax", str(tmp_path / f"{name}.traj"), *emt]) == code
+    assert f"a.traj: frame 1: {told}" in capsys.readouterr().err
+
+
 def test_a_model_or_a_calculator_is_asked_for(capsys):
     with pytest.raises(SystemExit):
         cli.main(["relax", "a.xyz", "-o", "b.xyz"])
     with pytest.raises(SystemExit):
         cli.main(["relax", "a.xyz", "--model", "m", "--calculator", "a:B", "-o", "b.xyz"])
     assert "not allowed with argument --model" in capsys.readouterr().err
+
+
+# --- CIF files
+
+CUBIC = """\
+data_{name}
+_cell_length_a 4.21
+_cell_length_b 4.21
+_cell_length_c 4.21
+_space_group_name_H-M_alt 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Mg1 Mg 0 0 0 {share}
+O1 O 0.5 0.5 0.5 1
+"""
+ANATASE = CUBIC.replace("'F m -3 m'", "'I 41/a m d'").replace("c 4.21", "c 9.68").replace("4.21", "3.80")
+ANATASE = ANATASE.replace("Mg", "Ti").replace("O 0.5 0.5 0.5", "O 0 0 0.2066")
+
+
+def relaxed_by_springs(tmp_path, text, name="a.cif"):
+    """Exit code of `mlip relax` with an analytic potential, and the structures."""
+    (tmp_path / "a.cif").write_text(text)
+    words = ["relax", str(tmp_path / name), "--calculator", "helpers.lattice_potential:OxidePotential", "--trusted"]
+    code = cli.main([*words, "--max-steps", "1", "--fmax", "50", "-o", str(tmp_path / "o.extxyz")])
+    return code, read(tmp_path / "o.extxyz", ":") if code == 0 else []
+
+
+def test_a_cif_file_is_read_as_a_crystal(tmp_path, capsys):
+    """Anatase in the first origin, which the file does not state; ASE takes the other one and doubles the titanium."""
+    code, (atoms,) = relaxed_by_springs(tmp_path, ANATASE.format(name="a", share=1))
+    assert code == 0
+    assert atoms.get_chemical_formula(mode="metal") == "Ti4O8"
+    assert "a.cif: the file does not state its setting; I 41/a m d:1 is taken" in capsys.readouterr().err
+
+
+def test_a_partly_occupied_site_is_refused(tmp_path, capsys):
+    assert relaxed_by_springs(tmp_path, CUBIC.format(name="a", share=0.5))[0] == 1
+    assert "a.cif: site Mg1 is occupied to 0.5" in capsys.readouterr().err
+
+
+def test_every_block_of_a_cif_file_or_one_is_relaxed(tmp_path):
+    both = CUBIC.format(name="one", share=1) + ANATASE.format(name="two", share=1)
+    assert [len(atoms) for atoms in relaxed_by_springs(tmp_path, both)[1]] == [8, 12]
+    assert [len(atoms) for atoms in relaxed_by_springs(tmp_path, both, "a.cif#two")[1]] == [12]
+
+
+def test_labels_of_the_file_do_not_stay_on_the_relaxed_structure(tmp_path):
+    """They belong to the positions that were given; who the frame is stays."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    old = ("dft_energy", "dft_energy_extrapolated", "d3_energy", "net_force", "mlip_energy", "REF_energy", "my_virial")
+    atoms.info = dict.fromkeys(old, 1.0) | {"settings_hash": "abc", "frame_id": "f", "group": "g", "vacuum": False}
+    for key in ("dft_forces", "d3_forces", "mlip_forces", "mlip_forces_std", "REF_forces"):
+        atoms.arrays[key] = np.ones((4, 3))
+    atoms.arrays["mine"] = np.arange(4)
+    write(tmp_path / "a.extxyz", atoms, format="extxyz")
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted"]
+    assert cli.main(["relax", str(tmp_path / "a.extxyz"), *emt, "-o", str(tmp_path / "o.extxyz")]) == 0
+    made = read(tmp_path / "o.extxyz")
+    assert set(made.info) == {"frame_id", "group", "vacuum", "mlip_status", "mlip_level"}
+    assert set(made.arrays) == {"numbers", "positions", "mine"}
+    assert made.calc.results["energy"] < 0.1
+
+
+FOREIGN = {
+    "a.vasp": "words\n1.0\n3.6 0 0\n0 3.6 0\n0 0 3.6\n1\nDirect\n0 0 0\n",  # no line of symbols
+    "vasprun.xml": '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n <generator>\n',  # cut short
+    "a.xsf": "CRYSTAL\n",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_a_foreign_reader_raises_is_told_in_a_line(name, tmp_path, capsys):
+    (tmp_path / name).write_text(FOREIGN[name])
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted"]
+    assert cli.main(["relax", str(tmp_path / name), *emt, "-o", str(tmp_path / "o")]) == 1
+    told = capsys.readouterr().err.strip()
+    assert re.search(
+        rf"{name}: not readable as a structure \(.+\); give a whole file: extended XYZ, CIF, or a POSCAR", told
+    )
+    assert "\n" not in told
+
+
+def test_an_unknown_space_group_of_a_cif_file_is_told(tmp_path, capsys):
+    text = CUBIC.format(name="a", share=1).replace("'F m -3 m'", "'Q 99 9'")
+    assert relaxed_by_springs(tmp_path, text)[0] == 1
+    assert re.search(r"a\.cif: .*'Q 99 9'.*; ", capsys.readouterr().err)
+
+
+def broken(*, cell):
+    """A structure with a coordinate, or a cell vector, that is no number."""
+    atoms = bulk("Cu", cubic=True)
+    if cell:
+        atoms.cell[1, 1] = np.nan
+    else:
+        atoms.positions[2, 1] = np.inf
+    return atoms
+
+
+@pytest.mark.parametrize("cell", [False, True])
+@pytest.mark.parametrize("command", ["relax", "barrier"])
+def test_what_is_not_finite_is_named_before_anything_is_computed(command, cell, tmp_path, capsys):
+    whole = bulk("Cu", cubic=True)
+    write(tmp_path / "a.traj", [whole, broken(cell=cell)] if command == "relax" else broken(cell=cell))
+    write(tmp_path / "b.traj", whole)
+    files_of = {"relax": ["a.traj"], "barrier": ["b.traj", "a.traj"]}[command]
+    words = [command, *(str(tmp_path / name) for name in files_of), "--calculator", "ase.calculators.emt:EMT"]
+    assert cli.main([*words, "--trusted", "-o", str(tmp_path / "o")]) == 1
+    what = "the cell" if cell else r"the position of atom 2 \(Cu\)"
+    told = capsys.readouterr().err
+    assert re.search(rf"a\.traj: frame {int(command == 'relax')}: {what} is not finite; correct or remove", told), told
+    assert not (tmp_path / "o").is_file()
+
+
+def test_a_structure_that_fails_is_named_and_those_before_it_stay(tmp_path, capsys):
+    """EMT knows no Ti: the second structure fails while it is relaxed."""
+    write(tmp_path / "a.extxyz", [bulk("Cu", cubic=True), bulk("Ti")], format="extxyz")
+    emt = ["--calculator", "ase.calculators.emt:EMT", "--trusted"]
+    out = tmp_path / "o.extxyz"
+    assert cli.main(["relax", str(tmp_path / "a.extxyz"), *emt, "-o", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert re.search(rf"a\.extxyz: structure 1: .*EMT fails on Ti2 .*; the structures before it are in {out}$", told)
+    assert len(read(out, ":")) == 1
 
 
 # --- bad input

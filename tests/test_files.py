@@ -2,12 +2,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 
 import pytest
 from helpers import tiny
 
+from mlip import cli
 from mlip.atoms import extxyz
 from mlip.core import files
 
@@ -88,6 +90,40 @@ def test_place_that_cannot_be_written(tmp_path):
         files.require_writable(tmp_path)
     files.require_writable(tmp_path / "new" / "x")
     assert contents(tmp_path / "new") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "relax a.extxyz --model m -o a.extxyz",
+        "relax a.extxyz --model m -o ../{here}/a.extxyz",
+        "relax a.extxyz --model m -o link.extxyz",
+        "relax a.extxyz --model m -o m/card.yaml",
+        "barrier barrier.json a.extxyz --model m -o .",
+        "predict m a.extxyz -o a.extxyz",
+        "predict m a.extxyz -o m/card.yaml",
+        "select-frames m b.extxyz a.extxyz -o a.extxyz",
+        "diffusion-of b.extxyz a.extxyz --ion Li -o a.extxyz",
+        "export m --to mace -o m/card.yaml",
+    ],
+)
+def test_no_command_overwrites_its_input(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    for name in ("a.extxyz", "b.extxyz", "barrier.json", "m/card.yaml"):
+        (tmp_path / name).write_text("kept")
+    (tmp_path / "link.extxyz").symlink_to("a.extxyz")
+    assert cli.main(words.format(here=tmp_path.name).split()) == 1
+    told = capsys.readouterr().err
+    assert re.search(r": is the input .*, or a part of it; write to another file\n$", told), told
+    assert {p.read_text() for p in tmp_path.rglob("*") if p.is_file()} == {"kept"}
+
+
+def test_an_earlier_result_may_be_overwritten(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("")
+    files.require_writable(tmp_path / "b", [tmp_path / "a", tmp_path / "missing"])
+    files.require_writable(tmp_path / "c", [tmp_path])
 
 
 def test_full_disk_leaves_what_was_there(small_disk):

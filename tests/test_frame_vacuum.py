@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import fcc100
+from ase.build import bulk, fcc100, molecule
 from ase.io import read, write
 from helpers import cells as tiny_frames
 from helpers import tiny
@@ -133,6 +133,65 @@ def test_pbc_that_leaves_out_a_filled_vector_and_not_the_vacuum_is_refused(tmp_p
         potential.predict(MODEL, tmp_path / "f.extxyz", tmp_path / "o.extxyz")
 
 
+def anatase_cell(*pbc):
+    """Twelve atoms and Li, rattled, that fill the cell."""
+    frames = extxyz.read_frames(tiny.DATA / "frames.extxyz")
+    atoms = next(f for f in frames if f.info["host"] == "bulk" and f.info["ion"] == "Li" and len(f) == 13)
+    return Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=pbc)
+
+
+@pytest.mark.parametrize(
+    ("pbc", "told"),
+    [
+        ((False, False, False), "pbc is F along the first and second and third cell vectors, across whose faces atoms"),
+        ((True, False, True), "pbc is F along the second cell vector, across whose faces atoms are neighbours: write "),
+        ((True, True, False), "pbc is F along the third cell vector, .*: write pbc=T, or give a cluster a cell that"),
+    ],
+)
+def test_a_crystal_that_is_not_periodic_is_refused(tmp_path, pbc, told):
+    write(tmp_path / "f.extxyz", [anatase_cell(1, 1, 1), anatase_cell(*pbc)], format="extxyz")
+    source, out = tmp_path / "f.extxyz", tmp_path / "o.extxyz"
+    for words in (["predict", MODEL, source], ["relax", source, "--model", MODEL]):
+        with pytest.raises(ValueError, match=rf"f\.extxyz: frame 1 \(no frame_id\): {told}"):
+            main(["--debug", *map(str, words), "-o", str(out)])
+    assert not (tmp_path / "o.extxyz").exists()
+
+
+def test_a_slab_that_is_periodic_nowhere_is_refused():
+    with pytest.raises(ValueError, match="pbc is F along the first and second cell vectors, across whose faces atoms"):
+        cells.rejoined(partial((False, False, False)))
+
+
+@pytest.mark.parametrize("atoms", [bulk("Cu"), bulk("Na"), bulk("Al"), bulk("MgO", "rocksalt", a=4.21)])
+def test_a_primitive_cell_that_is_not_periodic_is_refused(atoms):
+    cells.rejoined(atoms)
+    atoms.pbc = False
+    with pytest.raises(ValueError, match="first and second and third cell vectors, across whose faces atoms are neigh"):
+        cells.rejoined(atoms)
+
+
+@pytest.mark.parametrize("name", ["H2O", "CO2", "CH4", "C6H6", "NaCl", "CH3CH2OH"])
+def test_molecules_in_a_tight_box_stay_alone(name):
+    """A box of 6 Angstrom leaves no vacuum, but images are not bonded either: nothing is refused."""
+    atoms = molecule(name, cell=[6, 6, 6])
+    atoms.center()
+    assert cells.rejoined(atoms) == (atoms, ())
+    alone = Atoms("Ti", positions=[[3, 3, 3]], cell=[6, 6, 6])
+    assert cells.rejoined(alone) == (alone, ())
+
+
+def test_clusters_and_slabs_in_a_box_of_their_own_extent_stay_alone():
+    """The first and last layer would lie on each other if the cell were periodic, so it is none of a crystal."""
+    cluster = bulk("MgO", "rocksalt", a=4.21, cubic=True).repeat(2)
+    cluster.pbc = False
+    cluster.set_cell(np.ptp(cluster.positions, axis=0) + 1e-4)
+    slab = fcc100("Al", (2, 2, 3), a=4.05, periodic=True)
+    slab.cell[2] = [0, 0, np.ptp(slab.positions[:, 2])]
+    slab.pbc = (True, True, False)
+    for atoms in (cluster, slab):
+        assert cells.rejoined(atoms) == (atoms, ())
+
+
 def test_periodic_vectors_in_a_plane_are_refused_with_the_frame(tmp_path):
     atoms = frame("slab")
     atoms.set_cell([[3.8, 0, 0], [7.6, 0, 0], [0, 0, 23.1]], scale_atoms=False)
@@ -141,7 +200,7 @@ def test_periodic_vectors_in_a_plane_are_refused_with_the_frame(tmp_path):
         ValueError, match=r"f.extxyz: frame 0 \(reference_TTT\): its periodic cell vectors .* in a plane"
     ):
         extxyz.read_frames(tmp_path / "f.extxyz")
-    assert len(extxyz.read_frames(DATA / "cluster.extxyz")) == 7  # a cell that says nothing is no fault
+    assert len(extxyz.read_frames(DATA / "cluster.extxyz")) == 6  # a cell that says nothing is no fault
 
 
 def test_forces_stay_in_the_frame_of_the_user(evaluator):

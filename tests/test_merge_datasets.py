@@ -267,3 +267,12 @@ def test_two_frames_of_one_name_in_a_source_are_refused(labelled, tmp_path):
     with pytest.raises(ValueError, match="two: frame_id 'bulk1_Li_site' is there twice"):
         merge_datasets.merge([one, two], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_frames_without_a_card_are_not_overwritten(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "frames.extxyz").write_text("kept")
+    for source in ("mine/frames.extxyz", "elsewhere.extxyz"):
+        assert cli.main(["merge-datasets", str(tmp_path / "mine"), str(tmp_path / source)]) == 1
+        assert "mine: holds frames.extxyz, and no card; give another folder, or move" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "frames.extxyz").read_text() == "kept"

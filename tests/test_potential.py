@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.collections import g2
 from ase.stress import voigt_6_to_full_3x3_stress
 from helpers import tiny
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from mlip.atoms import extxyz
+from mlip import cli
+from mlip.atoms import contacts, extxyz
 from mlip.core.files import write_frames
 from mlip.potential import models, potential
+from mlip.tools import select_frames
 
 
 def evaluated(calculator, atoms):
@@ -252,6 +255,74 @@ def test_predict_names_the_frame_with_the_unknown_element(committee, tmp_path):
     with pytest.raises(ValueError, match=r"in\.xyz: frame 1: elements \['Na'\] are not in the model"):
         potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz")
     assert not (tmp_path / "out.xyz").exists()
+
+
+def test_predict_names_the_frame_that_is_not_finite(committee, tmp_path):
+    atoms = tiny.rattled()
+    atoms.positions[3, 1] = np.nan
+    write_frames(tmp_path / "in.xyz", [tiny.rattled(), atoms])
+    with pytest.raises(ValueError, match=r"in\.xyz: frame 1: the position of atom 3 \(\w+\) is not finite; correct or"):
+        potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz")
+
+
+def test_predict_refuses_atoms_on_top_of_each_other(committee, tmp_path):
+    """The image across a face counts too."""
+    one = tiny.rattled()
+    one.append("Li")
+    one.positions[-1] = one.positions[1] + one.cell[2] + [0, 0, 0.3]
+    write_frames(tmp_path / "in.xyz", [tiny.rattled(), one])
+    told = rf"in\.xyz: frame 1: atoms 1 \({one.symbols[1]}\) and {len(one) - 1} \(Li\) are 0\.30 Angstrom apart, less than "
+    with pytest.raises(ValueError, match=told):
+        potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz")
+    assert not (tmp_path / "out.xyz").exists()
+
+
+def test_no_molecule_has_atoms_too_close():
+    """All small molecules of the G2 set, with bonds from H2 (0.74 Angstrom) to Na2."""
+    assert len(g2.names) > 100
+    assert [name for name in g2.names if contacts.too_close(g2[name]) is not None] == []
+    assert contacts.too_close(Atoms("H2", [[0, 0, 0], [0, 0, 0.3]])) in {(0, 1, 0.3), (1, 0, 0.3)}
+
+
+@pytest.fixture
+def not_finite(monkeypatch):
+    """Every evaluator gives a force that is no number for the second of its frames."""
+
+    def call(self, frames, **_):
+        made = [potential.Predicted(np.zeros(2), np.zeros((2, len(a), 3)), None) for a in frames]
+        made[1].forces[0, 2, 1] = np.nan
+        return made
+
+    monkeypatch.setattr(potential.Evaluator, "__call__", call)
+
+
+@pytest.mark.usefixtures("not_finite")
+def test_a_result_that_is_not_finite_is_refused_with_its_frame(committee, tmp_path):
+    frames = [tiny.rattled(seed=k) for k in range(3)]
+    for atoms in frames:
+        atoms.info = {"host": "001", "ion": "Li", "vacuum": False}
+    write_frames(tmp_path / "in.xyz", frames)
+    with pytest.raises(
+        ValueError, match=r"in\.xyz: frame 1: an energy or a force is not finite.*before it are in .*out"
+    ):
+        potential.predict(committee, tmp_path / "in.xyz", tmp_path / "out.xyz")
+    assert len(extxyz.read_frames(tmp_path / "out.xyz")) == 1
+    words = {"count": 1, "per_group": 1, "largest_force": 10.0}
+    with pytest.raises(ValueError, match=r"in\.xyz: frame 1: an energy or a force is not finite"):
+        select_frames.from_files(committee, [tmp_path / "in.xyz"], tmp_path / "o.xyz", **words)
+
+
+def test_the_largest_spread_is_told_with_its_frame(committee, tmp_path, capsys):
+    write_frames(tmp_path / "in.xyz", [tiny.rattled(seed=k) for k in range(3)])
+    assert cli.main(["predict", *map(str, (committee, tmp_path / "in.xyz", "-o", tmp_path / "out.xyz"))]) == 0
+    made = extxyz.read_frames(tmp_path / "out.xyz")
+    norms = np.array([np.linalg.norm(f.arrays["mlip_forces_std"], axis=1) for f in made])
+    frame, atom = np.unravel_index(norms.argmax(), norms.shape)
+    where = f"{norms.max():.2f} eV/Angstrom: frame {frame}, atom {atom} ({made[frame].symbols[atom]})"
+    assert f"largest force spread of the committee {where}" in capsys.readouterr().out
+    alone = made[0].copy()
+    alone.arrays["mlip_forces_std"] = np.full((len(alone), 3), np.nan)
+    assert potential.largest_spread([alone]) is None
 
 
 def test_the_shipped_model_is_found_from_an_empty_folder(tmp_path, monkeypatch):

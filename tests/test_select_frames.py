@@ -47,6 +47,20 @@ def test_frames_with_strong_forces_are_left_out_and_counted():
     assert (names(made), made.too_strong) == (["b"], 1)
 
 
+@pytest.mark.parametrize("limit", ["nan", "0", "-1", "x"])
+def test_a_limit_of_forces_is_a_number_above_zero(limit, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["select-frames", "m", "a.extxyz", "-o", "b.extxyz", f"--largest-force={limit}"])
+    assert f"'{limit}' is no limit; give eV/Angstrom above 0" in capsys.readouterr().err
+    if limit != "x":
+        with pytest.raises(ValueError, match=r"largest_force: .* is not above 0"):
+            select_frames.select([candidate("a", 0.1)], count=1, per_group=1, largest_force=float(limit))
+
+
+def test_no_limit_of_forces_is_infinite():
+    assert names(select_frames.select([candidate("a", 0.1)], count=1, per_group=1, largest_force=np.inf)) == ["a"]
+
+
 def test_a_single_member_has_no_spread():
     atoms, two = candidate("a", 0.1)
     with pytest.raises(ValueError, match="single member"):

@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
+from mlip.atoms import contacts
 from mlip.core.arrays import Array
 
 VACUUM_ANGSTROM = 8.0  # an empty gap from here on is vacuum
@@ -150,29 +151,44 @@ def rejoined(atoms: Atoms) -> tuple[Atoms, tuple[int, ...]]:
 
     Raises:
         ValueError: the frame is periodic along a vector with vacuum but not along one across whose face its atoms are
-            neighbours: `pbc` names the wrong vectors.
+            neighbours, or across whose faces atoms would be bonded although `pbc` is F and no gap of 8 Angstrom is
+            there: `pbc` names the wrong vectors.
     """
     periodic = np.asarray(atoms.pbc)
-    if periodic.all() or len(atoms) < 2 or not has_volume(atoms):
+    if periodic.all() or not len(atoms) or not has_volume(atoms):
         return atoms, ()
     gaps = gaps_angstrom(atoms)
     empty = gaps >= VACUUM_ANGSTROM - ROUNDING_ANGSTROM
     scaled = np.sort(np.linalg.solve(atoms.cell.array.T, atoms.positions.T).T, axis=0)
-    inner, extent = np.diff(scaled, axis=0).max(axis=0) * heights_angstrom(atoms), scaled[-1] - scaled[0]
+    inner = np.diff(scaled, axis=0).max(axis=0, initial=0.0) * heights_angstrom(atoms)
+    extent = scaled[-1] - scaled[0]
     wrong = ~periodic & ~empty & (extent < 1.0) & (periodic & empty).any()
     cut = ~periodic & (inner >= VACUUM_ANGSTROM) & empty[~periodic].all()
-    if not (wrong | cut).any():
-        return atoms, ()
-    touching = touching_axes(atoms)
+    touching = touching_axes(atoms) if (wrong | cut).any() else np.zeros(3, dtype=bool)
     if (wrong & touching).any():
         raise ValueError(
             f"pbc is F along the {VECTORS[int((wrong & touching).argmax())]} cell vector, across whose face atoms are "
             f"neighbours, and T along the {VECTORS[int((periodic & empty).argmax())]}, where "
             f"{gaps[periodic].max():.1f} Angstrom are empty: write pbc=F along the vacuum only, or T T T"
         )
+    _require_open(atoms, ~periodic & ~empty)
+    if not (cut & touching).any():
+        return atoms, ()
     out = atoms.copy()
     out.pbc = periodic | (cut & touching)
     return out, tuple(int(k) for k in np.flatnonzero(cut & touching))
+
+
+def _require_open(atoms: Atoms, axes: NDArray[np.bool_]) -> None:
+    """Raise a ValueError where atoms would be bonded across faces of these vectors (3,), along which `pbc` is F."""
+    if not axes.any() or not (wrong := axes & contacts.bonded_axes(atoms)).any():
+        return
+    names = [VECTORS[k] for k in np.flatnonzero(wrong)]
+    vectors = f"{' and '.join(names)} cell vector{'s' if len(names) > 1 else ''}"
+    raise ValueError(
+        f"pbc is F along the {vectors}, across whose faces atoms are neighbours: write pbc=T, or give a cluster a cell "
+        f"that leaves {VACUUM_ANGSTROM:g} Angstrom empty"
+    )
 
 
 def is_left_handed(atoms: Atoms) -> bool:

@@ -18,16 +18,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.cell import Cell
-from ase.data import atomic_masses, atomic_numbers, chemical_symbols, covalent_radii
-from ase.neighborlist import neighbor_list
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
+from mlip.atoms import contacts
 from mlip.atoms.cif_tags import Tags, block_of, first, number_in, stated
 from mlip.atoms.spacegroups import Setting, from_operations, named
 from mlip.core.arrays import Array
 from mlip.core.units import GRAM_PER_CM3
 
 SAME_SITE_ANGSTROM = 0.4  # images of a fully occupied site that are nearer than this are one atom
-SHORTEST_OF_RADII = 0.65  # of the sum of two covalent radii: no two atoms of a crystal are nearer
 FULL = (0.999, 1.001)  # occupancies that count as one
 DENSITY_SHARE, VOLUME_SHARE = 0.10, 0.02  # by which a stated density and volume may differ
 _COLUMNS = ("label", "type_symbol", "occupancy", "calc_flag", "symmetry_multiplicity", "site_symmetry_multiplicity")
@@ -299,13 +298,12 @@ def _is_neutral(atoms: Atoms, sites: Sequence[_Site]) -> bool:
 
 def refusal(atoms: Atoms) -> str:
     """Why this is no crystal: two atoms are too close. Empty where it may be one."""
-    radii = SHORTEST_OF_RADII * covalent_radii[atoms.numbers]
-    i, j, lengths = neighbor_list("ijd", atoms, radii)
-    if not len(i):
+    found = contacts.too_close(atoms)
+    if found is None:
         return ""
-    worst = int((lengths / (radii[i] + radii[j])).argmin())
+    i, j, length = found
     names = atoms.arrays["labels"] if "labels" in atoms.arrays else np.array(atoms.symbols)
-    return f"{names[i[worst]]} and {names[j[worst]]} are {lengths[worst]:.2f} Angstrom apart"
+    return f"{names[i]} and {names[j]} are {length:.2f} Angstrom apart"
 
 
 def _contradiction(tags: Tags, atoms: Atoms) -> str:

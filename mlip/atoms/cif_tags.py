@@ -5,7 +5,7 @@ case with underscores, so that CIF 1.1 and DDLm names are one; `?` and `.` are N
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,8 @@ def block_of(path: Path, wanted: str) -> Tags:
     Raises:
         ValueError: the file is no CIF, has no such block, or holds several crystals and none is named.
     """
-    import gemmi
-
-    try:
-        document = gemmi.cif.read_string(_text(path))
-    except (ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split()).removeprefix("string:").strip()
-        said = re.sub(r"^(\d+):(\d+)\(\d+\)", r"line \1, column \2", re.sub(r"^(?=\d+ in)", "line ", said))
-        raise ValueError(f"{path}: is not a readable CIF file ({said})") from error
-    blocks = [(block.name.strip(), _tags(block)) for block in document]
-    if not blocks:
-        raise ValueError(f"{path}: is not a readable CIF file (no data_ block)")
-    holding = [(name, tags) for name, tags in blocks if any(key in tags for key in PLACES)]
+    blocks = _blocks(path)
+    holding = _with_atoms(blocks)
     if wanted:
         chosen = [tags for name, tags in blocks if name.lower() == wanted.lower()]
         if not chosen:
@@ -45,6 +35,35 @@ def block_of(path: Path, wanted: str) -> Tags:
             f"{path}: holds {len(holding)} crystals, in the data blocks {names}; name one: {path.name}#{holding[0][0]}"
         )
     return holding[0][1] if holding else blocks[0][1]
+
+
+def names_with_atoms(path: Path) -> tuple[str, ...]:
+    """The names of the blocks that hold atoms.
+
+    Raises:
+        ValueError: the file is no CIF.
+    """
+    return tuple(name for name, _ in _with_atoms(_blocks(path)))
+
+
+def _with_atoms(blocks: Sequence[tuple[str, Tags]]) -> list[tuple[str, Tags]]:
+    return [(name, tags) for name, tags in blocks if any(key in tags for key in PLACES)]
+
+
+def _blocks(path: Path) -> list[tuple[str, Tags]]:
+    """Name and values of every block."""
+    import gemmi
+
+    try:
+        document = gemmi.cif.read_string(_text(path))
+    except (ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split()).removeprefix("string:").strip()
+        said = re.sub(r"^(\d+):(\d+)\(\d+\)", r"line \1, column \2", re.sub(r"^(?=\d+ in)", "line ", said))
+        raise ValueError(f"{path}: is not a readable CIF file ({said})") from error
+    blocks: list[tuple[str, Tags]] = [(block.name.strip(), _tags(block)) for block in document]
+    if not blocks:
+        raise ValueError(f"{path}: is not a readable CIF file (no data_ block)")
+    return blocks
 
 
 def _text(path: Path) -> str:

@@ -123,20 +123,32 @@ def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def require_writable(path: Path) -> None:
+def require_writable(path: Path, sources: Sequence[str | Path] = ()) -> None:
     """Nothing where a file can be written at `path`: asked before the work whose result goes there.
 
+    Args:
+        path: of the file to write.
+        sources: files and folders that are read; none of their files may be overwritten.
+
     Raises:
-        ValueError: the folder cannot be made or written, or `path` is a folder.
+        ValueError: the folder cannot be made or written, `path` is a folder, or `path` is a source or in one.
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
+    for source in map(located, sources):
+        if path.exists() and source.exists() and _holds(source, path):
+            raise ValueError(f"{path}: is the input {source}, or a part of it; write to another file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise _not_writable(path, error) from error
+
+
+def _holds(source: Path, path: Path) -> bool:
+    """Whether an existing file is this source, also under another name, or lies in it."""
+    return source.samefile(path) or path.resolve().is_relative_to(source.resolve())
 
 
 def write_frames(path: Path, frames: Sequence[Atoms]) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from mlip.atoms import cells
+from mlip.atoms import cells, contacts
 from mlip.atoms.extxyz import read_frames
 from mlip.core.arrays import Array
 from mlip.core.files import located, require_writable, write_frames
 from mlip.core.progress import console
 from mlip.potential import models
-from mlip.potential.backends.ase_calculator import AseCalculator
+from mlip.potential.backends.ase_calculator import AseCalculator, require_plain
 from mlip.potential.backends.mace_scalar import MaceScalar
 from mlip.potential.backends.mace_torch import MaceTorch
 from mlip.potential.backends.symmetrix import Symmetrix
@@ -27,6 +27,7 @@ from mlip.potential.graphs import Graph, graph, offsets
 
 BackendName = Literal["mace-torch", "mace-scalar", "mace-cueq", "symmetrix-xl", "ase"]
 LEVELS = {"pbe": "PBE", "pbe-d3": "PBE-D3(BJ)"}
+NOT_FINITE = "an energy or a force is not finite: the frame is outside the domain of the potential; remove it"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate")
 
 
@@ -244,22 +245,64 @@ def predict(
 
     Raises:
         ValueError: unreadable frames, an element the model does not know (with the number of the frame), or an output
-            that cannot be written (found before anything is computed), or a frame whose `pbc` contradicts its atoms.
+            that cannot be written or is an input (found before anything is computed), or a frame whose `pbc`
+            contradicts its atoms, a pair of atoms that is too close, or a result that is not finite (the frames before
+            that one are written).
     """
-    require_writable(out)
+    require_writable(out, (frames, model))
     structures = read_frames(located(frames))
     released = models.load(model, trust_pickle=trust_pickle)
     evaluator = Evaluator(released, device=device)
-    require_elements(structures, evaluator.elements, frames)
-    for atoms, found in zip(structures, evaluator(whole_frames(structures, frames)), strict=True):
+    require_usable(structures, evaluator, frames)
+    whole = whole_frames(structures, frames)
+    _require_apart(whole, frames)
+    predictions = evaluator(whole)
+    bad = first_not_finite(predictions)
+    for atoms, found in zip(structures[:bad], predictions[:bad], strict=True):
         spread = found.forces_std
         atoms.info["mlip_energy"] = found.energy_ev
         atoms.info["mlip_energy_std"] = float("nan") if found.energy_std_ev is None else found.energy_std_ev
         atoms.info["mlip_level"] = LEVELS.get(str(released.card.get("target")), "unknown")
         atoms.arrays["mlip_forces"] = found.mean_forces
         atoms.arrays["mlip_forces_std"] = np.full_like(found.mean_forces, np.nan) if spread is None else spread
-    write_frames(out, structures)
+    if structures[:bad]:
+        write_frames(out, structures[:bad])
+    if bad is not None:
+        kept = f"; the frames before it are in {out}" if bad else ""
+        raise ValueError(f"{frames}: frame {bad}: {NOT_FINITE}{kept}")
     return structures
+
+
+def first_not_finite(found: Sequence[Predicted]) -> int | None:
+    """The number of the first prediction with an energy or a force that is not finite; None where there is none."""
+    bad = (k for k, one in enumerate(found) if not (np.isfinite(one.energy_ev) and np.isfinite(one.forces).all()))
+    return next(bad, None)
+
+
+def largest_spread(frames: Sequence[Atoms]) -> str | None:
+    """The largest spread of a force in frames of `predict`, with its frame and atom; None without a committee."""
+    spreads = [np.linalg.norm(atoms.arrays["mlip_forces_std"], axis=1) for atoms in frames]
+    largest = np.array([one.max() for one in spreads])
+    if not np.isfinite(largest).all():
+        return None
+    frame = int(largest.argmax())
+    atom = int(spreads[frame].argmax())
+    symbol = frames[frame].symbols[atom]
+    return (
+        f"largest force spread of the committee {largest[frame]:.2f} eV/Angstrom: frame {frame}, atom {atom} ({symbol})"
+    )
+
+
+def _require_apart(structures: Sequence[Atoms], path: Path) -> None:
+    """Raise a ValueError with the first frame of `path` in which two atoms are closer than in any material."""
+    for number, atoms in enumerate(structures):
+        if found := contacts.too_close(atoms):
+            one, other, length = found
+            raise ValueError(
+                f"{path}: frame {number}: atoms {one} ({atoms.symbols[one]}) and {other} ({atoms.symbols[other]}) are "
+                f"{length:.2f} Angstrom apart, less than {contacts.SHORTEST_OF_RADII:g} of the sum of their covalent "
+                "radii; correct or remove the frame"
+            )
 
 
 def whole_frames(structures: Sequence[Atoms], path: Path) -> list[Atoms]:
@@ -286,9 +329,23 @@ def whole_frames(structures: Sequence[Atoms], path: Path) -> list[Atoms]:
     return made
 
 
-def require_elements(structures: Sequence[Atoms], elements: Sequence[str], path: Path) -> None:
-    """Raise a ValueError with the number of the first frame of `path` that has an element the model does not know."""
+def require_usable(structures: Sequence[Atoms], evaluator: Evaluator, path: Path) -> None:
+    """Raise a ValueError with the number of the first frame of `path` that cannot be evaluated as it is.
+
+    A frame has an element that the model does not know, a position or cell that is not finite, or moments or charges
+    that a calculator would not get.
+    """
     for number, atoms in enumerate(structures):
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(elements))
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(evaluator.elements))
         if unknown:
-            raise ValueError(f"{path}: frame {number}: elements {unknown} are not in the model ({list(elements)})")
+            known = list(evaluator.elements)
+            raise ValueError(f"{path}: frame {number}: elements {unknown} are not in the model ({known})")
+        broken = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        if broken.size or not np.isfinite(atoms.cell.array).all():
+            what = f"the position of atom {broken[0]} ({atoms.symbols[broken[0]]})" if broken.size else "the cell"
+            raise ValueError(f"{path}: frame {number}: {what} is not finite; correct or remove the frame")
+        try:
+            if evaluator.model.calculator is not None:
+                require_plain(atoms)
+        except ValueError as error:
+            raise ValueError(f"{path}: frame {number}: {error}") from error

@@ -1,7 +1,8 @@
 """The barrier of one hop, or relaxed structures, from structure files and a potential, without a run.
 
-Takes files in any format that ASE reads; gives a climbing-image band by every member of the committee with its barrier
-and spread, or structures relaxed on the mean of the committee. What did not converge has a status and no number.
+Takes files in any format that ASE reads, and CIF files by the reader of crystals; gives a climbing-image band by every
+member of the committee with its barrier and spread, or structures relaxed on the mean of the committee. What did not
+converge has a status and no number.
 """
 
 import json
@@ -15,9 +16,10 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from pydantic import ValidationError
 
-from mlip.atoms import cells
+from mlip.atoms import cells, cif, cif_tags, crystals, foreign
 from mlip.atoms.ends import matched
 from mlip.core import files
+from mlip.core.progress import console
 from mlip.core.status import Status
 from mlip.potential import calculators, models, potential
 from mlip.potential.backends.ase_calculator import Named
@@ -29,6 +31,8 @@ from mlip.stages.neb.settings import NebSettings
 from mlip.stages.train.settings import CalculatorSettings
 
 Model = Path | Named  # a model folder, or an ASE calculator
+OF_RESULTS = {"dft", "d3", "mlip", "stress", "virial", "virials"} | foreign.ENERGY_WORDS | foreign.FORCE_WORDS
+WHOLE = "give a whole file: extended XYZ, CIF, or a POSCAR with its line of element symbols"
 RELAXED, NOT_CONVERGED = "relaxed", "not converged"
 
 
@@ -96,11 +100,15 @@ def barrier_from_files(
 
     Raises:
         ValueError: unreadable files, structures that do not belong together, an unknown element, or a folder that
-            cannot be written (found before anything is computed).
+            cannot be written or holds an input under the name of a result (found before anything is computed).
     """
-    files.require_writable(out / "barrier.json")
-    (first,), (last,) = (potential.whole_frames(_structures(path, least=1, most=1), path) for path in (initial, final))
-    calculator = _loaded(model, [(initial, [first]), (final, [last])], device=device)
+    sources = (initial, final, *_folders(model))
+    files.require_writable(out / "barrier.json", sources)
+    given = [(path, _structures(path, least=1, most=1)) for path in (initial, final)]
+    calculator = _loaded(model, given, device=device)
+    (first,), (last,) = (potential.whole_frames(structures, path) for path, structures in given)
+    for name in ("profile.svg", *(f"band-{k + 1}.extxyz" for k in range(len(calculator.evaluator.members)))):
+        files.require_writable(out / name, sources)
     found, images = barrier(first, last, calculator, settings=settings, ion=ion)
     for band, own in zip(found.bands, images, strict=True):
         files.write_frames(out / f"band-{band.member}.extxyz", own)
@@ -151,19 +159,26 @@ def relax_files(
 ) -> list[str]:
     """Write every structure of a file, relaxed, as extended XYZ; gives a line on each.
 
-    The info of a frame holds `mlip_status` ('relaxed' or 'not converged'), `mlip_energy_std` (eV, where there is a
-    committee) and `mlip_level`.
+    Labels of the file (energies, forces, `settings_hash`) are those of other positions and are left out. The info of a
+    frame holds `mlip_status` ('relaxed' or 'not converged'), `mlip_energy_std` (eV, where there is a committee) and
+    `mlip_level`.
 
     Raises:
-        ValueError: unreadable file, unknown element, or an output that cannot be written (found first).
+        ValueError: unreadable file, unknown element, an output that cannot be written or is an input (found first), or
+            a structure outside the domain of the potential (those before it are written).
     """
-    files.require_writable(out)
+    files.require_writable(out, (source, *_folders(model)))
     structures = _structures(source, least=1)
     calculator = _loaded(model, [(source, structures)], device=device)
-    made, lines = [], []
+    made: list[Atoms] = []
+    lines: list[str] = []
     for number, atoms in enumerate(potential.whole_frames(structures, source)):
-        image, status = relaxed(atoms, calculator, fmax_ev_per_angstrom=fmax_ev_per_angstrom, max_steps=max_steps)
-        spread = calculator.evaluator([image])[0].energy_std_ev
+        try:
+            image, status = relaxed(atoms, calculator, fmax_ev_per_angstrom=fmax_ev_per_angstrom, max_steps=max_steps)
+            spread = calculator.evaluator([image])[0].energy_std_ev
+        except ValueError as error:
+            kept = f"; the structures before it are in {out}" if made else ""
+            raise ValueError(f"{source}: structure {number}: {error}{kept}") from error
         image.info = {**atoms.info, "mlip_status": status.code, "mlip_level": calculator.level}
         if spread is not None:
             image.info["mlip_energy_std"] = spread
@@ -207,8 +222,13 @@ def _loaded(model: Model, named: Sequence[tuple[Path, Sequence[Atoms]]], *, devi
     released = _calculated(model) if isinstance(model, Named) else models.load(model)
     evaluator = Evaluator(released, device=device)
     for path, structures in named:
-        potential.require_elements(structures, evaluator.elements, path)
+        potential.require_usable(structures, evaluator, path)
     return Potential(evaluator)
+
+
+def _folders(model: Model) -> tuple[Path, ...]:
+    """The folder of a model; a calculator has none."""
+    return () if isinstance(model, Named) else (model,)
 
 
 def _calculated(named: Named) -> models.Released:
@@ -216,23 +236,12 @@ def _calculated(named: Named) -> models.Released:
 
 
 def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atoms]:
-    """The structures of a file, with their cell.
+    """The structures of a file, with their cell, without labels.
 
     Raises:
-        ValueError: no such file, a format that ASE does not read, no cell, or another number of structures.
+        ValueError: as `_read`, no cell, or another number of structures.
     """
-    place = files.located(path)
-    if not place.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        found = read(place, index=":")
-    except (UnknownFileTypeError, ImportError) as error:
-        raise ValueError(
-            f"{path}: ASE does not know this format ({error}); give extended XYZ, POSCAR or CIF"
-        ) from error
-    except (ValueError, IndexError, KeyError, OSError, AttributeError, TypeError, AssertionError) as error:
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path}: not readable as a structure ({reason.splitlines()[0][:120]})") from error
+    found = _read(path)
     if len(found) < least or (most is not None and len(found) > most):
         wanted = "one" if most == 1 else f"at least {least}"
         raise ValueError(f"{path}: holds {len(found)} structures, {wanted} is wanted: write the one you mean to a file")
@@ -241,4 +250,44 @@ def _structures(path: Path, *, least: int, most: int | None = None) -> list[Atom
             raise ValueError(
                 f"{path}: structure {number} has no cell of three vectors; write the file with its lattice"
             )
-    return list(found)
+    return [_without_labels(atoms) for atoms in found]
+
+
+def _without_labels(atoms: Atoms) -> Atoms:
+    """A copy without energies, forces and other results, which are not those of the geometry that is made of it."""
+    out = atoms.copy()
+    for values in (out.info, out.arrays):
+        for key in [key for key in values if key == "settings_hash" or foreign.words(key) & OF_RESULTS]:
+            del values[key]
+    return out
+
+
+def _read(path: Path) -> list[Atoms]:
+    """The structures of a file: the crystals of a CIF file, or that of `file.cif#block`; else those that ASE reads.
+
+    Raises:
+        ValueError: no such file, a CIF file that `cif.read` refuses, or a format that ASE does not read.
+    """
+    name, block = crystals.split(str(path))
+    place = files.located(name)
+    if not place.is_file():
+        raise ValueError(f"{path}: no such file")
+    if place.suffix.lower() == ".cif":
+        return [_of_cif(place, one) for one in ([block] if block else cif_tags.names_with_atoms(place) or [""])]
+    try:
+        return list(read(place, index=":"))
+    except (UnknownFileTypeError, ImportError) as error:
+        raise ValueError(
+            f"{path}: ASE does not know this format ({error}); give extended XYZ, POSCAR or CIF"
+        ) from error
+    except Exception as error:  # whatever a foreign reader raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: not readable as a structure ({reason[:120]}); {WHOLE}") from error
+
+
+def _of_cif(path: Path, block: str) -> Atoms:
+    """The crystal of a data block, as the file describes it; what the file left open is told."""
+    found = cif.read(path, block)
+    for note in found.notes:
+        console.print(f"  {path.name}: {note}", markup=False, soft_wrap=True)
+    return Atoms(found.atoms.symbols, positions=found.atoms.positions, cell=found.atoms.cell, pbc=True)

@@ -136,10 +136,11 @@ def diffusion_of_files(
     """The same from files; with `out`, the result is written there as JSON.
 
     Raises:
-        ValueError: as `diffusion_of`, an unreadable file, or an output that cannot be written (found first).
+        ValueError: as `diffusion_of`, an unreadable file, or an output that cannot be written or is an input (found
+            first).
     """
     if out is not None:
-        files.require_writable(out)
+        files.require_writable(out, paths)
     found = [trajectories.tracks(trajectories.read(path, reading.species), ion, path, reading) for path in paths]
     made = of_tracks(found, ion, analysis)
     if out is not None:

@@ -5,14 +5,19 @@ from typing import cast
 
 from mlip import config
 from mlip.atoms import extxyz
-from mlip.core.files import located
+from mlip.core.files import located, require_writable
 from mlip.potential import models
 from mlip.stages.md import lammps
 from mlip.stages.md.settings import MdSettings
 
 
 def to_mace(model: Path, file: Path, *, member: int) -> None:
-    """Write a member of a model folder as a `.model` file of mace-torch."""
+    """Write a member of a model folder as a `.model` file of mace-torch.
+
+    Raises:
+        ValueError: no such model or member, or a file that cannot be written or is a part of the model.
+    """
+    require_writable(file, (model,))
     models.export_mace(models.load(model), file, member=member)
 
 

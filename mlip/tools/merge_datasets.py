@@ -88,11 +88,13 @@ def merge(
         checks: of the labels; None: with the default limits, and with D3.
 
     Raises:
-        ValueError: a dataset is there already, a source without labels, several levels of theory, a label that fails
-            a check; nothing is written then.
+        ValueError: a dataset or frames are there already, a source without labels, several levels of theory, a label
+            that fails a check; nothing is written then.
     """
     if (out / "card.yaml").exists():
         raise ValueError(f"{out}: is a dataset already; give another folder")
+    if (out / "frames.extxyz").exists():
+        raise ValueError(f"{out}: holds frames.extxyz, and no card; give another folder, or move that file away")
     found = [_source(files.located(path), level) for path in sources]
     hashes = {s.path: extxyz.settings_hash(s.settings) for s in found}
     if len(set(hashes.values())) > 1:
@@ -147,6 +149,9 @@ def write(  # noqa: PLR0913  (the parts of a card are independent)
     checks = checks or Checks()
     labels.check(frames, checks.limits, source=str(out / "frames.extxyz"), target=checks.target)
     dataset.require_paths(paths, frames, source=str(out))
+    e0_ev: dict[str, dict[str, float]] = {
+        one: dataset.reference_energies(frames, one) for one in dict.fromkeys(("pbe", checks.target))
+    }
     files.write_frames(out / "frames.extxyz", frames)
     counts = {"total": {"frames": len(frames), "atoms": sum(len(f) for f in frames)}}
     counts |= {key: dataset.counted(frames, key) for key in ("host", "ion", "group")}
@@ -161,7 +166,7 @@ def write(  # noqa: PLR0913  (the parts of a card are independent)
         sampled=sampled,
         counts=counts,
         limits=tuple(limits),
-        e0_ev={one: dataset.reference_energies(frames, one) for one in dict.fromkeys(("pbe", checks.target))},
+        e0_ev=e0_ev,
         paths=tuple(paths),
         sha256=files.sha256(out / "frames.extxyz"),
     )

@@ -44,8 +44,10 @@ def select(
         largest_force: eV/Angstrom; a frame with a larger mean force is left out.
 
     Raises:
-        ValueError: a model with a single member, which has no spread.
+        ValueError: a model with a single member, which has no spread, or a limit that is not above 0.
     """
+    if not largest_force > 0:
+        raise ValueError(f"largest_force: {largest_force:g} is not above 0; give eV/Angstrom, such as 10")
     ranked: list[tuple[float, Atoms]] = []
     too_strong = 0
     for atoms, predicted in found:
@@ -106,18 +108,22 @@ def from_files(
     """Write the frames to label next as extended XYZ; their `sampling` says why they were selected.
 
     Raises:
-        ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, no frame
-            left, or an output that cannot be written.
+        ValueError: unreadable frames, an element the model does not know, what `mlip label` would refuse, a result
+            that is not finite, no frame left, or an output that cannot be written or is an input.
     """
-    require_writable(out)
+    require_writable(out, (*paths, model))
     listed = {path: candidates(located(path)) for path in paths}
     frames = [atoms for path in paths for atoms in listed[path]]
     require_named(frames)
     evaluator = potential.Evaluator(models.load(model), device=device)
     for path, own in listed.items():
-        potential.require_elements(own, evaluator.elements, path)
-    found = list(zip(frames, evaluator(frames), strict=True))
-    chosen = select(found, count=count, per_group=per_group, largest_force=largest_force)
+        potential.require_usable(own, evaluator, path)
+    found = evaluator(frames)
+    if (bad := potential.first_not_finite(found)) is not None:
+        path, number = [(path, k) for path in paths for k in range(len(listed[path]))][bad]
+        raise ValueError(f"{path}: frame {number}: {potential.NOT_FINITE}")
+    pairs = list(zip(frames, found, strict=True))
+    chosen = select(pairs, count=count, per_group=per_group, largest_force=largest_force)
     if not chosen.frames:
         raise ValueError(
             f"none of {chosen.candidates} frames is left: all have forces beyond {largest_force} eV/Angstrom"

@@ -20,6 +20,7 @@ from mlip.potential import free_energy
 from mlip.potential.graphs import Graph, offsets
 
 NEEDS = ("energy", "forces")
+NOT_PASSED = {"initial_magmoms": "initial magnetic moments", "initial_charges": "initial charges"}  # arrays of atoms
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ class Named:
         if lacking := [name for name in NEEDS if name not in made.implemented_properties]:
             raise ValueError(f"calculator {self.name} gives no {' and no '.join(lacking)}; take another one")
         return made
+
+
+def require_plain(atoms: Atoms) -> None:
+    """Raise a ValueError where a structure states moments or charges, which do not reach the calculator."""
+    given = [name for key, name in NOT_PASSED.items() if np.any(atoms.arrays.get(key, 0.0))]
+    given += [f"{key}={atoms.info[key]}" for key in ("charge", "spin") if np.any(atoms.info.get(key, 0))]
+    if given:
+        raise ValueError(
+            f"{' and '.join(given)} are not passed to the calculator; give them in its arguments (--arguments), or "
+            "remove them from the file"
+        )
 
 
 @dataclass(frozen=True)
