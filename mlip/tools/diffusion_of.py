@@ -27,7 +27,7 @@ from mlip.core.units import CM2_PER_S
 from mlip.stages.diffusion import diffusion
 from mlip.stages.diffusion.hops import Estimate, poisson_rate
 from mlip.stages.diffusion.settings import DiffusionSettings
-from mlip.tools import trajectories
+from mlip.tools import trajectories, trajectory_files
 from mlip.tools.trajectories import IonTracks, Reading
 
 JUMP_ANGSTROM = 2.0  # beyond vibrations (below 1) and below most distances of sites (2.5 to 4)
@@ -141,7 +141,7 @@ def diffusion_of_files(
     """
     if out is not None:
         files.require_writable(out, paths)
-    found = [trajectories.tracks(trajectories.read(path, reading.species), ion, path, reading) for path in paths]
+    found = [trajectories.tracks(trajectory_files.read(path, reading.species), ion, path, reading) for path in paths]
     made = of_tracks(found, ion, analysis)
     if out is not None:
         files.write_record(out, made)
