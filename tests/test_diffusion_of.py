@@ -17,7 +17,7 @@ from mlip.core import files
 from mlip.core.status import NOT_RESOLVED, RESOLVED
 from mlip.stages.diffusion.diffusion import NO_HOP
 from mlip.tools import diffusion_of as tool
-from mlip.tools import trajectories
+from mlip.tools import trajectories, trajectory_files
 from mlip.tools.trajectories import IonTracks, Reading
 
 FRAME_PS, RATE = 0.1, 0.05
@@ -560,7 +560,7 @@ def test_whatever_a_reader_raises_is_told_in_a_line(tmp_path, capsys, monkeypatc
         yield
 
     path = written(tmp_path)
-    monkeypatch.setattr(trajectories, "iread", broken)
+    monkeypatch.setattr(trajectory_files, "iread", broken)
     assert "not readable as a trajectory (no such block); cut off what is damaged" in refusal(path, capsys)
 
 
