@@ -166,6 +166,13 @@ def test_the_saddle_of_dft_takes_the_place_of_the_potentials():
     assert (own.is_dft, found.is_dft) == (False, True)
 
 
+def test_an_ion_on_a_host_can_have_its_own_error_of_the_dft_settings():
+    for place, error in (("Li 001", 0.04), ("Mg 001", 0.01)):
+        budget = replace(rated.BUDGET, dft_settings_of_ev={place: 0.04})
+        found = assembly.with_dft(law(PROVED), PROVED, DFT, budget, d3_known=True)
+        assert_allclose(found.std_ev, np.hypot(0.004, error), rtol=1e-9, atol=0)
+
+
 def test_d3_is_that_of_the_points_of_dft():
     """The potential is PBE: its D3 (-0.03 eV) is replaced too; where D3 of DFT is not known, it stays."""
     _, found = from_dft(d3_ev=(-0.03, -0.03), has_d3=False)

@@ -8,6 +8,7 @@ from ase import Atoms
 from helpers.material import FOLDER, SETTINGS, barrier, hop, path, site
 from helpers.ways import PERIOD, found, relaxed_to
 from numpy.testing import assert_allclose
+from pydantic import ValidationError
 
 from mlip.core.status import Status
 from mlip.core.uncertainty import Uncertainty
@@ -59,6 +60,17 @@ def test_its_uncertainty_is_that_of_dft(published):
     assert_allclose(row.decided_two_sigma_ev, row.dft_two_sigma_ev, rtol=1e-12, atol=0)
 
 
+def test_an_ion_on_a_host_can_have_its_own_error_of_the_settings(published):
+    given = with_refined(found(barriers.of_refined([relaxed_to("par", 0.50, std=0.003)]), par=0.70))
+    for place, error in (("Li 001", 0.04), ("Mg 001", 0.015), ("Li 100", 0.015)):
+        errors = Uncertainty(dft_settings_of_ev={place: 0.04})
+        other = replace(given, errors=errors, with_dft=replace(given.with_dft, errors=errors))
+        row = verdicts.headline(published, other, SETTINGS)
+        assert row.budget.convergence_ev == error
+    with pytest.raises(ValidationError, match="should match pattern"):
+        Uncertainty(dft_settings_of_ev={"001": 0.04})
+
+
 def test_from_which_error_of_the_settings_a_barrier_no_longer_differs(published):
     """The shipped value and 0.41 eV - 0.02 eV of D3 agree; 0.50 eV - 0.02 eV is 0.099 eV higher."""
     row = row_of(published, [relaxed_to("par", 0.50, std=0.003)], par=0.70)
@@ -70,8 +82,14 @@ def test_from_which_error_of_the_settings_a_barrier_no_longer_differs(published)
         other = replace(given, errors=errors, with_dft=replace(given.with_dft, errors=errors))
         assert verdicts.headline(published, other, SETTINGS).verdict == verdict
     near = replace(row, budget=replace(row.budget, convergence_ev=0.02))
-    assert page.settings_error([near])[0].endswith(
-        "up to 0.1 eV, these barriers would no longer differ: Li (001) (from 0.049 eV)."
+    assert page.settings_error([near]) == (
+        "The error of the DFT settings in barriers relaxed with DFT is taken as 0.02 eV, 1 sigma. With one up to 5 times "
+        "as large, these barriers would no longer differ: Li (001) (from 0.049 eV).",
+    )
+    wide = replace(near, facet="(100)", budget=replace(row.budget, convergence_ev=0.005))
+    assert page.settings_error([near, wide])[0].startswith(
+        "The error of the DFT settings in barriers relaxed with DFT is taken as 0.02 eV (Li (001)) and 0.005 eV (Li (100)), "
+        "1 sigma. With one up to 5 times as large, these barriers would no longer differ: Li (001) (from 0.049 eV)."
     )
     assert page.settings_error([replace(near, covered_from_ev=0.11)])[0].endswith("no barrier would cease to differ.")
     agreeing = row_of(published, [relaxed_to("par", 0.41)], par=0.70)

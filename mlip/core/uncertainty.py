@@ -1,5 +1,6 @@
 """The settings of errors of barriers that no stage owns: verdicts and rates use the same ones."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic import Field
 from mlip.core.section import Section
 
 Error = Annotated[float, Field(ge=0)]
+Place = Annotated[str, Field(pattern=r"^[A-Z][a-z]? \S+$")]  # ion and host, such as 'Mg 001'
 
 
 class Uncertainty(Section):
@@ -19,6 +21,18 @@ class Uncertainty(Section):
         default=0.015,
         description="Error of a barrier relaxed with DFT from cutoff, k-points, dipole and spin (eV).",
     )
+    dft_settings_of_ev: dict[Place, Error] = Field(
+        default={}, description="The same for an ion on a host where it is another one, such as {Mg 001: 0.04} (eV)."
+    )
     dispersion_ev: Error = Field(
         default=0.02, description="Error of a barrier without D3 where D3 at its images is not known (eV)."
     )
+
+    def settings_of(self, ion: str, host: str) -> float:
+        """Error (eV, 1 sigma) of the DFT settings in a barrier of an ion on a host."""
+        return settings_error(self.dft_settings_ev, self.dft_settings_of_ev, ion=ion, host=host)
+
+
+def settings_error(usual_ev: float, of_ev: Mapping[str, float], *, ion: str, host: str) -> float:
+    """Error (eV, 1 sigma) of an ion on a host: its own where it has one, else the usual one."""
+    return of_ev.get(f"{ion} {host}", usual_ev)

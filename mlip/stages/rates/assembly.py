@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mlip.core.arrays import Array
+from mlip.core.uncertainty import settings_error
 from mlip.stages.modes.result import HopModes
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.rates import transition
@@ -40,6 +41,7 @@ class Budget:
     dft_settings_ev: float  # of a barrier of DFT
     dispersion_ev: float  # of a barrier without D3
     prefactor_ln: float
+    dft_settings_of_ev: Mapping[str, float] = field(default_factory=dict)  # the same by ion and host
     balance_factor: float = 3.0  # largest one by which the rates of a network may violate detailed balance
 
 
@@ -192,11 +194,12 @@ def with_dft(made: Law, modes: HopModes, dft: Relaxed, budget: Budget, *, d3_kno
     shift, apart = changes.mean(), abs(changes[0] - changes[1]) / 2
     forward, reverse = np.array(made.barrier_ev) + shift
     dispersion = 0.0 if d3_known else budget.dispersion_ev
+    settings_ev = settings_error(budget.dft_settings_ev, budget.dft_settings_of_ev, ion=modes.ion, host=modes.host)
     return replace(
         made,
         barrier_ev=(float(forward), float(reverse)),
         members_ev=_site_differences(made.members_ev) if dft.reverse_ev is None else np.zeros((0, 2)),
-        rest_ev=math.hypot(dft.std_ev or 0.0, budget.dft_settings_ev, apart, dispersion),
+        rest_ev=math.hypot(dft.std_ev or 0.0, settings_ev, apart, dispersion),
         is_uncertain=dft.std_ev is not None,
         is_dft=True,
     )

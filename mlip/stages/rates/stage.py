@@ -120,6 +120,7 @@ def _budget(context: Context[RatesSettings]) -> assembly.Budget:
         path_error_ev=path_error_ev(evaluation),
         convergence_ev=errors.convergence_ev,
         dft_settings_ev=errors.dft_settings_ev,
+        dft_settings_of_ev=errors.dft_settings_of_ev,
         dispersion_ev=errors.dispersion_ev,
         prefactor_ln=math.log(settings.prefactor_factor),
         balance_factor=settings.balance_factor,
@@ -209,7 +210,7 @@ def report(context: Context[RatesSettings], result: Rates) -> tuple[ReportSectio
 
 
 def _check(context: Context[RatesSettings]) -> None:
-    """Refuse walks of ions on hosts that no stage builds.
+    """Refuse walks, and errors of DFT settings, of ions on hosts that no stage builds.
 
     Raises:
         ValueError: a host or an ion that `structures` lacks.
@@ -225,6 +226,13 @@ def _check(context: Context[RatesSettings]) -> None:
             raise ValueError(
                 f"rates.walks.{number}: {', '.join(unknown)} not in structures.ions ({', '.join(built.ions)}); add "
                 "them there, and labels that hold them"
+            )
+    for place in context.section(Uncertainty).dft_settings_of_ev:
+        ion, host = place.split()
+        if host not in hosts or ion not in built.moving:
+            raise ValueError(
+                f"uncertainty.dft_settings_of_ev: {place!r} is no ion on a host of this run; ions: "
+                f"{', '.join(built.moving)}; hosts: {', '.join(hosts)}"
             )
 
 

@@ -196,15 +196,20 @@ def _dispersion(rows: Sequence[Headline]) -> tuple[str, ...]:
 
 def settings_error(rows: Sequence[Headline]) -> tuple[str, ...]:
     """Which verdicts on barriers relaxed with DFT depend on the error of the DFT settings."""
-    errors = [r.budget.convergence_ev for r in rows if r.dft_refined and r.budget is not None]
-    if not errors:
+    refined = [(r, r.budget.convergence_ev) for r in rows if r.dft_refined and r.budget is not None]
+    if not refined:
         return ()
-    largest = WIDER * max(errors)
-    near = [r for r in rows if r.covered_from_ev is not None and r.covered_from_ev <= largest]
-    named = ", ".join(f"{r.ion} {r.facet} (from {number(r.covered_from_ev)} eV)" for r in near)
-    would = f"these barriers would no longer differ: {named}" if near else "no barrier would cease to differ"
-    error = f"The error of the DFT settings in barriers relaxed with DFT is taken as {max(errors):g} eV (1 sigma)."
-    return (f"{error} With a larger one, up to {largest:g} eV, {would}.",)
+    named: dict[float, list[str]] = {}
+    for row, error in refined:
+        named.setdefault(error, []).append(f"{row.ion} {row.facet}")
+    taken = " and ".join(
+        f"{error:g} eV" + (f" ({', '.join(places)})" if len(named) > 1 else "") for error, places in named.items()
+    )
+    near = [r for r, error in refined if r.covered_from_ev is not None and r.covered_from_ev <= WIDER * error]
+    depend = ", ".join(f"{r.ion} {r.facet} (from {number(r.covered_from_ev)} eV)" for r in near)
+    would = f"these barriers would no longer differ: {depend}" if near else "no barrier would cease to differ"
+    error = f"The error of the DFT settings in barriers relaxed with DFT is taken as {taken}, 1 sigma."
+    return (f"{error} With one up to {WIDER:g} times as large, {would}.",)
 
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:

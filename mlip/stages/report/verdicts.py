@@ -56,7 +56,7 @@ def _refined_budget(path: Bottleneck, results: Results, dispersion_ev: float) ->
     found = _relaxed(path, path.limiting_hop, results)
     if found is None or found.std_ev is None:
         return None
-    own, settings_ev = found.std_ev, results.errors.dft_settings_ev
+    own, settings_ev = found.std_ev, results.errors.settings_of(path.ion, path.host)
     return Budget(
         committee_ev=None,
         held_out_ev=None,
