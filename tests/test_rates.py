@@ -199,6 +199,17 @@ def test_a_change_of_the_barriers_makes_rates_stale(ready):
     assert not driver.opened(ready).is_done(run.stage("rates"))
 
 
+@pytest.mark.parametrize("place", ["Mg 001", "Li 101"])
+def test_an_error_of_the_settings_of_no_ion_or_host_of_the_run_is_refused(tmp_path, capsys, place):
+    config = configured(tmp_path / "c.yaml")
+    settings = yaml.safe_load(config.read_text()) | {"uncertainty": {"dft_settings_of_ev": {place: 0.04}}}
+    config.write_text(yaml.safe_dump(settings))
+    assert command("init", config, tmp_path / "run") == 1
+    assert f"uncertainty.dft_settings_of_ev: '{place}' is no ion on a host of this run; ions: Li; hosts:" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("rates", "message"),
     [

@@ -82,9 +82,10 @@ def test_from_which_error_of_the_settings_a_barrier_no_longer_differs(published)
         other = replace(given, errors=errors, with_dft=replace(given.with_dft, errors=errors))
         assert verdicts.headline(published, other, SETTINGS).verdict == verdict
     near = replace(row, budget=replace(row.budget, convergence_ev=0.02))
-    assert page.settings_error([near]) == (
+    (said,) = page.settings_error([near])
+    assert said == (
         "The error of the DFT settings in barriers relaxed with DFT is taken as 0.02 eV, 1 sigma. With one up to 5 times "
-        "as large, these barriers would no longer differ: Li (001) (from 0.049 eV).",
+        "as large, these barriers would no longer differ: Li (001) (from 0.049 eV)."
     )
     wide = replace(near, facet="(100)", budget=replace(row.budget, convergence_ev=0.005))
     assert page.settings_error([near, wide])[0].startswith(

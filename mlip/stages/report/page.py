@@ -208,8 +208,8 @@ def settings_error(rows: Sequence[Headline]) -> tuple[str, ...]:
     near = [r for r, error in refined if r.covered_from_ev is not None and r.covered_from_ev <= WIDER * error]
     depend = ", ".join(f"{r.ion} {r.facet} (from {number(r.covered_from_ev)} eV)" for r in near)
     would = f"these barriers would no longer differ: {depend}" if near else "no barrier would cease to differ"
-    error = f"The error of the DFT settings in barriers relaxed with DFT is taken as {taken}, 1 sigma."
-    return (f"{error} With one up to {WIDER:g} times as large, {would}.",)
+    said = f"The error of the DFT settings in barriers relaxed with DFT is taken as {taken}, 1 sigma."
+    return (f"{said} With one up to {WIDER:g} times as large, {would}.",)
 
 
 def _geometries(rows: Sequence[Headline]) -> tuple[str, ...]:
