@@ -8,6 +8,7 @@ from helpers import rated
 from numpy.testing import assert_allclose
 
 from mlip.core.status import Status
+from mlip.core.uncertainty import Uncertainty
 from mlip.stages.modes import result as modes
 from mlip.stages.rates import assembly
 from mlip.stages.rates.laws import Law
@@ -168,7 +169,7 @@ def test_the_saddle_of_dft_takes_the_place_of_the_potentials():
 
 def test_an_ion_on_a_host_can_have_its_own_error_of_the_dft_settings():
     for place, error in (("Li 001", 0.04), ("Mg 001", 0.01)):
-        budget = replace(rated.BUDGET, dft_settings_of_ev={place: 0.04})
+        budget = replace(rated.BUDGET, errors=Uncertainty(dft_settings_ev=0.01, dft_settings_of_ev={place: 0.04}))
         found = assembly.with_dft(law(PROVED), PROVED, DFT, budget, d3_known=True)
         assert_allclose(found.std_ev, np.hypot(0.004, error), rtol=1e-9, atol=0)
 

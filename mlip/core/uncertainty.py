@@ -1,6 +1,5 @@
 """The settings of errors of barriers that no stage owns: verdicts and rates use the same ones."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -30,9 +29,4 @@ class Uncertainty(Section):
 
     def settings_of(self, ion: str, host: str) -> float:
         """Error (eV, 1 sigma) of the DFT settings in a barrier of an ion on a host."""
-        return settings_error(self.dft_settings_ev, self.dft_settings_of_ev, ion=ion, host=host)
-
-
-def settings_error(usual_ev: float, of_ev: Mapping[str, float], *, ion: str, host: str) -> float:
-    """Error (eV, 1 sigma) of an ion on a host: its own where it has one, else the usual one."""
-    return of_ev.get(f"{ion} {host}", usual_ev)
+        return self.dft_settings_of_ev.get(f"{ion} {host}", self.dft_settings_ev)

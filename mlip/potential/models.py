@@ -51,7 +51,7 @@ class Released:
     @property
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols the model knows, in its own order."""
-        return tuple(chemical_symbols[z] for z in self.shape["atomic_numbers"])
+        return elements_of(self.shape)
 
     @property
     def cutoff_angstrom(self) -> float:
@@ -77,6 +77,11 @@ class Released:
         if not members or min(members) < 1 or max(members) > len(self.members):
             raise ValueError(f"members {list(members)}: {self.source} has the members 1 to {len(self.members)}")
         return replace(self, members=tuple(self.members[k - 1] for k in members))
+
+
+def elements_of(shape: Mapping[str, Any]) -> tuple[str, ...]:
+    """Chemical symbols that a model of this shape knows, in its own order."""
+    return tuple(chemical_symbols[z] for z in shape["atomic_numbers"])
 
 
 def scratch_shape(
@@ -250,7 +255,7 @@ def elements_in(place: Path) -> tuple[str, ...] | None:
     if not file.is_file():
         return None
     try:
-        return tuple(chemical_symbols[z] for z in json.loads(file.read_text(encoding="utf-8"))["atomic_numbers"])
+        return elements_of(json.loads(file.read_text(encoding="utf-8")))
     except (*ODD, OSError):
         return None  # damaged: loading it says how
 

@@ -42,8 +42,7 @@ def read(path: Path, species: Sequence[str] = ()) -> Iterator[Atoms]:
             f"{path}: ASE does not know this format ({error}); give extended XYZ, an ASE .traj or a LAMMPS dump"
         ) from error
     except Exception as error:  # whatever a reader of a foreign format raises
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise ValueError(f"{path}: not readable as a trajectory ({reason}); cut off what is damaged") from error
+        raise ValueError(f"{path}: not readable as a trajectory ({_reason(error)}); cut off what is damaged") from error
 
 
 def _dump(path: Path, species: Sequence[str]) -> Iterator[Atoms]:
@@ -60,11 +59,16 @@ def _dump(path: Path, species: Sequence[str]) -> Iterator[Atoms]:
     try:
         frames = list(iread(path, index=":", format="lammps-dump-text", specorder=types))
     except Exception as error:  # whatever the reader raises
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise ValueError(f"{path}: not readable as a LAMMPS dump ({reason}); cut off what is damaged") from error
+        raise ValueError(
+            f"{path}: not readable as a LAMMPS dump ({_reason(error)}); cut off what is damaged"
+        ) from error
     for step, atoms in zip(steps, frames, strict=False):  # the reader of ASE leaves a frame out that is cut short
         atoms.info["lammps_step"] = step
         yield atoms
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
 
 
 def _heads(path: Path) -> tuple[list[str], list[int]]:

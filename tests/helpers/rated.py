@@ -6,6 +6,7 @@ import numpy as np
 
 from helpers import walks
 from mlip.core.status import Status
+from mlip.core.uncertainty import Uncertainty
 from mlip.stages.modes import result as modes
 from mlip.stages.neb import neb
 from mlip.stages.rates.assembly import Budget, Found
@@ -17,9 +18,7 @@ CELLS = {"001": walks.SQUARE, "bulk": walks.ANATASE}
 BUDGET = Budget(
     calibration=2.0,
     path_error_ev=0.01,
-    convergence_ev=0.005,
-    dft_settings_ev=0.01,
-    dispersion_ev=0.02,
+    errors=Uncertainty(convergence_ev=0.005, dft_settings_ev=0.01, dispersion_ev=0.02),
     prefactor_ln=0.2,
 )
 MEMBERS = (-0.01, 0.0, 0.01)

@@ -239,7 +239,7 @@ def _modes(turns: Array, permutations: Sequence[NDArray[np.int64]], count: int) 
         projector[permutation, :, np.arange(count), :] += turn / len(turns)
     symmetric = projector.reshape(3 * count, 3 * count)
     rigid = symmetric @ np.tile(np.eye(3) / count, (count, count))
-    if np.trace(rigid) > 0.5:  # polar: else the modes of before, in which cells are labelled
+    if np.trace(rigid) > 0.5:  # a polar crystal; in others the modes, and the cells that are labelled, stay
         symmetric = symmetric - (rigid + rigid.T) / 2
     values, vectors = np.linalg.eigh(symmetric)
     return np.asarray(vectors[:, values > 0.5].T.reshape(-1, count, 3))

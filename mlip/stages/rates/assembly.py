@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mlip.core.arrays import Array
-from mlip.core.uncertainty import settings_error
+from mlip.core.uncertainty import Uncertainty
 from mlip.stages.modes.result import HopModes
 from mlip.stages.neb.neb import Band, Barrier
 from mlip.stages.rates import transition
@@ -37,11 +37,8 @@ class Budget:
 
     calibration: float  # factor from the committee's spread to its error
     path_error_ev: float | None  # RMSE of the energy along held-out paths
-    convergence_ev: float  # of a band
-    dft_settings_ev: float  # of a barrier of DFT
-    dispersion_ev: float  # of a barrier without D3
+    errors: Uncertainty  # that the run does not measure
     prefactor_ln: float
-    dft_settings_of_ev: Mapping[str, float] = field(default_factory=dict)  # the same by ion and host
     balance_factor: float = 3.0  # largest one by which the rates of a network may violate detailed balance
 
 
@@ -193,8 +190,8 @@ def with_dft(made: Law, modes: HopModes, dft: Relaxed, budget: Budget, *, d3_kno
     changes = at_level + d3 - made.barrier_ev
     shift, apart = changes.mean(), abs(changes[0] - changes[1]) / 2
     forward, reverse = np.array(made.barrier_ev) + shift
-    dispersion = 0.0 if d3_known else budget.dispersion_ev
-    settings_ev = settings_error(budget.dft_settings_ev, budget.dft_settings_of_ev, ion=modes.ion, host=modes.host)
+    dispersion = 0.0 if d3_known else budget.errors.dispersion_ev
+    settings_ev = budget.errors.settings_of(modes.ion, modes.host)
     return replace(
         made,
         barrier_ev=(float(forward), float(reverse)),
@@ -238,7 +235,7 @@ def _rest_ev(members: Array, stds: tuple[float | None, float | None], budget: Bu
     known = spread * max(1.0, budget.calibration)
     drawn = known if len(members) else 0.0
     model = math.sqrt(max(known, budget.path_error_ev or 0.0) ** 2 - drawn**2)
-    return math.hypot(model, budget.convergence_ev, 0.0 if d3_known else budget.dispersion_ev)
+    return math.hypot(model, budget.errors.convergence_ev, 0.0 if d3_known else budget.errors.dispersion_ev)
 
 
 def _std(deviations: Array) -> float:

@@ -113,15 +113,12 @@ def _d3_ev(context: Context[RatesSettings], hop: HopModes) -> tuple[float, float
 
 
 def _budget(context: Context[RatesSettings]) -> assembly.Budget:
-    settings, errors, evaluation = context.settings, context.section(Uncertainty), context.result(EVALUATE)
+    settings, evaluation = context.settings, context.result(EVALUATE)
     calibration = evaluation.models[0].calibration if evaluation.models else None
     return assembly.Budget(
         calibration=1.0 if calibration is None else calibration,
         path_error_ev=path_error_ev(evaluation),
-        convergence_ev=errors.convergence_ev,
-        dft_settings_ev=errors.dft_settings_ev,
-        dft_settings_of_ev=errors.dft_settings_of_ev,
-        dispersion_ev=errors.dispersion_ev,
+        errors=context.section(Uncertainty),
         prefactor_ln=math.log(settings.prefactor_factor),
         balance_factor=settings.balance_factor,
     )

@@ -302,12 +302,12 @@ def headline(value: Value, results: Results, settings: ReportSettings) -> Headli
 
     Paths run over hops relaxed with DFT where there are any; the potential's own lowest path stands beside.
     """
-    own = _case(value, results, settings)
-    case = own if results.with_dft is None else _case(value, results.with_dft, settings)
+    own, decided = _case(value, results, settings), results.with_dft or results
+    case = own if decided is results else _case(value, decided, settings)
     verdict, reason = _verdict(case)
     without = None
     if case.d3_ev is not None and results.target == "pbe":  # which the published barrier may lack
-        without = _verdict(_case(value, results.with_dft or results, settings, with_d3=False))[0]
+        without = _verdict(_case(value, decided, settings, with_d3=False))[0]
     if without is not None and without != verdict:
         reason = f"{reason}; without D3: {without}"
     certain = _verdict(own)[0] != NOT_RESOLVED or (own.two_sigma_ev is not None and not _bound(own))

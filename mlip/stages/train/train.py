@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from mlip.core.files import digest_of, write_bytes_atomic
 from mlip.core.status import Status
@@ -116,7 +115,7 @@ def run(  # noqa: PLR0913  (data, seeds and places are independent)
         raise ValueError(f"training needs frames on both sides: {len(train)} to train on, {len(valid)} to validate on")
     require_labels([*train, *valid])
     shape, weights = start(settings, frames=[*train, *valid], e0_ev=e0_ev, seed=seed, member=member)
-    elements = [chemical_symbols[z] for z in shape["atomic_numbers"]]
+    elements = models.elements_of(shape)
     parts = group_weights([f.info["group"] for f in train], seed=seed, member=member)
     training_set = samples(train, elements, shape["r_max"], parts)
     validation_set = samples(valid, elements, shape["r_max"])
